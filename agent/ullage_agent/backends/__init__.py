@@ -1,0 +1,1 @@
+"""One file or folder a maker. How to write one: docs/writing-a-backend.md."""
