@@ -1,0 +1,184 @@
+"""What an actuator is: something that can keep new work off a card or node, and take that back.
+
+An actuator first *plans*: the exact calls, what else they take, and the calls that undo them. Nothing
+runs while planning except reading. Executing a plan runs its calls in order and stops at the first that
+fails. Actuators are entry points of the group ``ullage.actuators``: a callable that gets its own table of
+collector.toml and returns an Actuator.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from ullage_contract.errors import ActuatorError, ConfigError
+
+CALL_TIMEOUT_SECONDS = 20.0  # our choice: because slurmctld answers in milliseconds or is not well
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to isolate or release.
+
+    family: card or node. node_id: the scheduler's name of the node. minor, pci_address: of the card, None
+    when not known. marker: the text that makes what we place ours, e.g. ``ullage:17``.
+    """
+
+    family: str
+    subject: str
+    cluster_id: str
+    node_id: str
+    vendor: str | None
+    minor: int | None
+    pci_address: str | None
+    reason: str
+    marker: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandCall:
+    """A program and its arguments, never a shell line. secret_free: shown and audited as it is."""
+
+    argv: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"command": list(self.argv)}
+
+    def __str__(self) -> str:
+        return " ".join(_quoted(part) for part in self.argv)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """One HTTP request with a JSON body. Headers with secrets are added when it runs and never shown."""
+
+    method: str
+    url: str
+    body: str
+    secret_headers: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"method": self.method, "url": self.url, "body": self.body}
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url} {self.body}"
+
+
+Call = CommandCall | HttpCall
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The exact calls, in order. whole_node: they take every card of the node. undo: what takes them back."""
+
+    actuator: str
+    calls: tuple[Call, ...]
+    undo: tuple[Call, ...]
+    whole_node: bool
+    notes: tuple[str, ...] = ()
+
+
+class Actuator(Protocol):
+    """See the module. Planning may read the scheduler; it changes nothing."""
+
+    name: str
+
+    def plan_isolate(self, target: Target) -> Plan:
+        """The calls that keep new work off the target. Raises ActuatorError when it cannot be done, saying why."""
+        ...
+
+    def plan_release(self, target: Target) -> Plan:
+        """The calls that give it back. Raises ActuatorError when what stands there is not ours."""
+        ...
+
+
+Run = Callable[[Sequence[str]], "Ran"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a program ended. status: its exit code; output: stdout; error: stderr, both at most 4,000 characters."""
+
+    status: int
+    output: str
+    error: str
+
+
+def run_program(argv: Sequence[str]) -> Ran:
+    """Run a program with a deadline. Raises ActuatorError when it is not there or does not end."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CALL_TIMEOUT_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except FileNotFoundError as e:
+        raise ActuatorError(
+            f"{argv[0]} is not installed here; install it or set its path in [isolation]"
+        ) from e
+    except PermissionError as e:
+        raise ActuatorError(f"{argv[0]} may not be run by this user") from e
+    except subprocess.TimeoutExpired as e:
+        raise ActuatorError(f"{argv[0]} did not end within {CALL_TIMEOUT_SECONDS:g} s") from e
+    return Ran(done.returncode, done.stdout[:4000], done.stderr[:4000])
+
+
+def execute(plan: Plan, *, run: Run = run_program) -> list[str]:
+    """Run the plan's calls in order; one line of result each. Raises ActuatorError at the first that fails."""
+    results = []
+    for call in plan.calls:
+        results.append(_execute_command(call, run) if isinstance(call, CommandCall) else _execute_http(call))
+    return results
+
+
+def load(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Actuator]:
+    """Every installed actuator by name, each given its own table. Raises ConfigError for a wrong table."""
+    loaded: dict[str, Actuator] = {}
+    for entry in entry_points(group="ullage.actuators"):
+        loaded[entry.name] = entry.load()(settings.get(entry.name, {}))
+    if stray := set(settings) - set(loaded):
+        raise ConfigError(
+            f"[isolation.{sorted(stray)[0]}]: no such actuator; installed are {', '.join(sorted(loaded))}"
+        )
+    return loaded
+
+
+def _execute_command(call: CommandCall, run: Run) -> str:
+    ran = run(call.argv)
+    if ran.status != 0:
+        said = (ran.error or ran.output).strip().splitlines()
+        raise ActuatorError(
+            f"{call.argv[0]} ended with {ran.status}: {said[-1] if said else 'it said nothing'}"
+        )
+    return f"{call.argv[0]} ended with 0"
+
+
+def _execute_http(call: HttpCall) -> str:
+    request = urllib.request.Request(
+        call.url,
+        data=call.body.encode("utf-8"),
+        method=call.method,
+        headers={"Content-Type": "application/json", **call.secret_headers},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_SECONDS) as answer:
+            return f"{call.method} {call.url} answered {answer.status}"
+    except urllib.error.HTTPError as e:
+        raise ActuatorError(f"{call.method} {call.url} answered {e.code}") from e
+    except (urllib.error.URLError, OSError) as e:
+        raise ActuatorError(f"{call.method} {call.url} failed: {e}") from e
+
+
+def _quoted(part: str) -> str:
+    import shlex
+
+    return shlex.quote(part)

@@ -1,0 +1,54 @@
+"""Kubernetes: taint a node NoSchedule under our own key, through kubectl.
+
+Running pods stay. Our key and value make the taint ours; other taints and cordons are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ullage_collector.isolate.actuator import CommandCall, Plan, Target
+from ullage_contract.errors import ConfigError
+
+TAINT_KEY = "ullage.dev/isolated"  # our choice: because a taint key wants a domain-like prefix of its owner
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesNode:
+    """``kubectl`` is called by this name or path, with ``context`` when given."""
+
+    kubectl: str = "kubectl"
+    context: str | None = None
+    name: str = "kubernetes-node"
+
+    def plan_isolate(self, target: Target) -> Plan:
+        """Taint the node; the value is our marker, which Kubernetes wants without a colon."""
+        taint = f"{TAINT_KEY}={target.marker.replace(':', '-')}:NoSchedule"
+        return Plan(
+            actuator=self.name,
+            calls=(self._call("taint", "nodes", target.node_id, taint),),
+            undo=(self._call("taint", "nodes", target.node_id, f"{taint}-"),),
+            whole_node=True,
+            notes=("running pods stay; pods that tolerate the taint may still come",),
+        )
+
+    def plan_release(self, target: Target) -> Plan:
+        """Remove the taint with our key and this incident's value; kubectl fails when it is not there."""
+        taint = f"{TAINT_KEY}={target.marker.replace(':', '-')}:NoSchedule-"
+        call = self._call("taint", "nodes", target.node_id, taint)
+        return Plan(actuator=self.name, calls=(call,), undo=(), whole_node=True)
+
+    def _call(self, *arguments: str) -> CommandCall:
+        context = ("--context", self.context) if self.context else ()
+        return CommandCall((self.kubectl, *context, *arguments))
+
+
+def actuator(settings: Mapping[str, Any]) -> KubernetesNode:
+    """From [isolation.kubernetes-node]: kubectl = name or path, context = name."""
+    if stray := set(settings) - {"kubectl", "context"}:
+        raise ConfigError(
+            f"[isolation.kubernetes-node]: unknown key {sorted(stray)[0]}; known are kubectl, context"
+        )
+    return KubernetesNode(kubectl=str(settings.get("kubectl", "kubectl")), context=settings.get("context"))
