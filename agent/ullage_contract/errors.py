@@ -13,7 +13,8 @@ UllageError
 │   ├── Broken           it answered nonsense or an error
 │   ├── CardLost         the card no longer answers at all
 │   └── DeadlineExceeded the call did not return in time
-├── StoreError           the store or journal cannot do it: full disk, torn file, wrong version
+├── StoreError           the store or journal cannot do it: torn file, wrong version, another's lock
+│   └── DiskFull         there is no room left: answered with 507, nothing acknowledged is lost
 ├── LedgerError          money that does not add up, or cannot be priced
 ├── ActuatorError        a scheduler or hook refused or did not do what was asked
 └── AssetMissing         a third-party file the wheel should carry is not there
@@ -102,6 +103,10 @@ class DeadlineExceeded(ReadingError):
 
 class StoreError(UllageError):
     """The store or the journal cannot do it: full disk, torn file, a version it does not know."""
+
+
+class DiskFull(StoreError):
+    """There is no room left on the disk. Nothing acknowledged is lost; nothing new is taken."""
 
 
 class LedgerError(UllageError):
