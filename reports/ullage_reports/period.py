@@ -1,0 +1,191 @@
+"""Periods of reports: day, ISO week, month and quarter, cut at local midnights of an IANA zone.
+
+A local midnight that a clock change skips is the first instant of that local day; one that comes twice is the
+earlier. Whole days are then 23, 24 or 25 hours (or 23.5, 24.5), and periods follow each other without gap.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from ullage_contract.errors import ConfigError
+
+
+class PeriodKind(StrEnum):
+    """The command's word, and the word in file names."""
+
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    QUARTERLY = "quarterly"
+
+
+_WEEK = re.compile(r"^(\d{4})-W(\d{2})$")
+_MONTH = re.compile(r"^(\d{4})-(\d{2})$")
+_QUARTER = re.compile(r"^(\d{4})-Q([1-4])$")
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """[start, end) as instants, and the local dates it covers.
+
+    label: 2026-11-20, 2026-W47, 2026-10 or 2026-Q4. first: first local day; last: last local day, included.
+    start, end: aware UTC.
+    """
+
+    kind: PeriodKind
+    label: str
+    zone: str
+    first: date
+    last: date
+    start: datetime
+    end: datetime
+
+    def days(self) -> tuple[tuple[date, datetime, datetime], ...]:
+        """Each local day with the instants it starts and ends at, UTC; together they are the period."""
+        info = zone_info(self.zone)
+        count = (self.last - self.first).days + 1
+        dates = [self.first + timedelta(days=n) for n in range(count + 1)]
+        starts = [midnight(day, info) for day in dates]
+        return tuple((dates[n], starts[n], starts[n + 1]) for n in range(count))
+
+    def utc_days(self) -> tuple[date, ...]:
+        """The UTC days the period touches, in order: the published days it needs."""
+        first = self.start.date()
+        last = (self.end - timedelta(microseconds=1)).date()
+        return tuple(first + timedelta(days=n) for n in range((last - first).days + 1))
+
+    def hours(self) -> int:
+        """Whole hours in the period, rounded down; for people."""
+        return int((self.end - self.start) // timedelta(hours=1))
+
+
+def zone_info(name: str) -> ZoneInfo:
+    """An IANA zone. Raises ConfigError for names the zone data does not hold; offsets such as +08:00 are no zone."""
+    try:
+        if not re.fullmatch(r"[A-Za-z0-9_+\-/]{1,64}", name) or name.startswith("/"):
+            raise ValueError(name)
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as e:
+        raise ConfigError(f"zone {name[:64]!r} is no IANA time zone; write e.g. Asia/Shanghai or UTC") from e
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The first instant of a local day, as aware UTC.
+
+    Where 00:00 is skipped, the instant the clock jumps; where it comes twice, the first.
+    """
+    naive = datetime(day.year, day.month, day.day, tzinfo=zone, fold=0)
+    instant = naive.astimezone(UTC)
+    if instant.astimezone(zone).replace(tzinfo=None) == naive.replace(tzinfo=None):
+        return instant
+    # 00:00 does not exist (Beirut, Santiago, Havana): the day begins where the clock jumps. Find the jump.
+    before, after = instant - timedelta(hours=26), instant + timedelta(hours=26)
+    while after - before > timedelta(seconds=1):
+        middle = before + (after - before) / 2
+        if middle.astimezone(zone).date() >= day:
+            after = middle
+        else:
+            before = middle
+    return after.replace(microsecond=0)
+
+
+def daily(text: str, zone: str) -> Period:
+    """``2026-11-20``. Raises ConfigError for anything else, as do the others."""
+    try:
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            raise ValueError(text)
+        day = date.fromisoformat(text)
+        return _period(PeriodKind.DAILY, text, zone, day, day + timedelta(days=1))
+    except (ValueError, OverflowError) as e:
+        raise _wrong("--date", text, "2026-11-20") from e
+
+
+def weekly(text: str, zone: str) -> Period:
+    """``2026-W47``: Monday to Sunday, as ISO 8601 counts."""
+    match = _WEEK.match(text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        day = date.fromisocalendar(int(match[1]), int(match[2]), 1)
+        return _period(PeriodKind.WEEKLY, text, zone, day, day + timedelta(days=7))
+    except (ValueError, OverflowError) as e:
+        raise _wrong("--week", text, "2026-W47") from e
+
+
+def monthly(text: str, zone: str) -> Period:
+    """``2026-10``."""
+    match = _MONTH.match(text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        day = date(int(match[1]), int(match[2]), 1)
+        return _period(PeriodKind.MONTHLY, text, zone, day, _months_on(day, 1))
+    except (ValueError, OverflowError) as e:
+        raise _wrong("--month", text, "2026-10") from e
+
+
+def quarterly(text: str, zone: str) -> Period:
+    """``2026-Q4``: October to December."""
+    match = _QUARTER.match(text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        day = date(int(match[1]), 3 * int(match[2]) - 2, 1)
+        return _period(PeriodKind.QUARTERLY, text, zone, day, _months_on(day, 3))
+    except (ValueError, OverflowError) as e:
+        raise _wrong("--quarter", text, "2026-Q4") from e
+
+
+def parse(kind: PeriodKind, text: str, zone: str) -> Period:
+    """The period a command names. Raises ConfigError for a text or zone it is not written in."""
+    makers = {
+        PeriodKind.DAILY: daily,
+        PeriodKind.WEEKLY: weekly,
+        PeriodKind.MONTHLY: monthly,
+        PeriodKind.QUARTERLY: quarterly,
+    }
+    return makers[kind](text, zone)
+
+
+def containing(kind: PeriodKind, day: date, zone: str) -> Period:
+    """The period of this kind that holds a local day."""
+    if kind is PeriodKind.DAILY:
+        return daily(day.isoformat(), zone)
+    if kind is PeriodKind.WEEKLY:
+        year, week, _ = day.isocalendar()
+        return weekly(f"{year:04d}-W{week:02d}", zone)
+    if kind is PeriodKind.MONTHLY:
+        return monthly(f"{day.year:04d}-{day.month:02d}", zone)
+    return quarterly(f"{day.year:04d}-Q{(day.month + 2) // 3}", zone)
+
+
+def previous(period: Period) -> Period:
+    """The period of the same kind and zone that ends where this one starts."""
+    return containing(period.kind, period.first - timedelta(days=1), period.zone)
+
+
+def _period(kind: PeriodKind, label: str, zone: str, first: date, after: date) -> Period:
+    info = zone_info(zone)
+    return Period(
+        kind=kind,
+        label=label,
+        zone=zone,
+        first=first,
+        last=after - timedelta(days=1),
+        start=midnight(first, info),
+        end=midnight(after, info),
+    )
+
+
+def _months_on(day: date, months: int) -> date:
+    count = day.year * 12 + day.month - 1 + months
+    return date(count // 12, count % 12 + 1, 1)
+
+
+def _wrong(option: str, text: str, example: str) -> ConfigError:
+    return ConfigError(f"{option} {text[:40]!r} is no such period; write e.g. {option} {example}")
