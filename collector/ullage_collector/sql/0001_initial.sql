@@ -194,7 +194,7 @@ CREATE TABLE finding (
 -- Append-only: nothing in the code updates or deletes it.
 CREATE TABLE audit (
     audit_id    BIGINT PRIMARY KEY,
-    at          TIMESTAMP NOT NULL,
+    time        TIMESTAMP NOT NULL,
     actor       VARCHAR NOT NULL,        -- token name, user, or rule
     action      VARCHAR NOT NULL,
     subject     VARCHAR,

@@ -1,0 +1,375 @@
+"""Isolate and release: plan, show what else it takes, act only when asked, and write down every step.
+
+The row of an isolation is written before the first call and ended again when a call fails, so that a
+crash in between leaves a row that says what may stand in the scheduler, never the other way round.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ullage_collector import audit
+from ullage_collector.audit import AuditRow, naive_utc
+from ullage_collector.isolate.actuator import Actuator, Plan, Run, Target, execute, run_program
+from ullage_collector.sql import statements
+from ullage_contract.clock import Clock
+from ullage_contract.errors import ActuatorError, BadInput
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger(__name__)
+
+MAX_REASON_CHARACTERS = 200  # our choice: because Slurm shows a reason on one line of sinfo
+
+
+@dataclass(frozen=True, slots=True)
+class AlsoTaken:
+    """What a whole-node call takes besides the card: other cards of the node and who holds them."""
+
+    cards: tuple[str, ...]
+    workloads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What would be done (executed False) or was done."""
+
+    action: str
+    subject: str
+    node_id: str
+    actuator: str
+    executed: bool
+    calls: tuple[str, ...]
+    undo: tuple[str, ...]
+    also: AlsoTaken
+    notes: tuple[str, ...]
+    results: tuple[str, ...] = ()
+    isolation_id: int | None = None
+    incident_id: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": 1,
+            "action": self.action,
+            "subject": self.subject,
+            "node": self.node_id,
+            "actuator": self.actuator,
+            "executed": self.executed,
+            "calls": list(self.calls),
+            "undo": list(self.undo),
+            "also_takes": {"cards": list(self.also.cards), "workloads": list(self.also.workloads)},
+            "notes": list(self.notes),
+            "results": list(self.results),
+            "isolation": self.isolation_id,
+            "incident": self.incident_id,
+        }
+
+
+class Isolation:
+    """Isolates and releases cards and nodes. One instance a store; calls are serialised.
+
+    connect: a cursor of the open store. actuators: by name. by_cluster: cluster_id -> actuator name;
+    default_actuator is used for clusters not named.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], duckdb.DuckDBPyConnection],
+        actuators: Mapping[str, Actuator],
+        clock: Clock,
+        *,
+        default_actuator: str = "slurm-node",
+        by_cluster: Mapping[str, str] | None = None,
+        run: Run = run_program,
+    ) -> None:
+        self._connect = connect
+        self._actuators = actuators
+        self._clock = clock
+        self._default = default_actuator
+        self._by_cluster = dict(by_cluster or {})
+        self._run = run
+        self._lock = threading.Lock()
+
+    def isolate(
+        self,
+        subject: str,
+        *,
+        reason: str,
+        actor: str,
+        execute_calls: bool = False,
+        until: float | None = None,
+        actuator: str | None = None,
+    ) -> Outcome:
+        """Keep new work off a card (or node); a dry run unless ``execute_calls``.
+
+        subject: card_id, UUID, serial, NODE/INDEX, NODE/PCI address, or a node. until: epoch seconds of expiry.
+        Raises BadInput for an unknown or ambiguous subject, an empty reason, or one that is isolated already;
+        ActuatorError when the scheduler refuses.
+        """
+        reason = _checked_reason(reason)
+        with self._lock, self._connect() as connection:
+            where = self._find(connection, subject)
+            standing = connection.execute(statements("isolation")["standing"], [where.subject]).fetchone()
+            if standing is not None:
+                raise BadInput(
+                    f"{where.subject} is isolated already (isolation {standing[0]}: {standing[3]}); "
+                    "release it first"
+                )
+            incident = connection.execute(statements("incidents")["incident_of"], [where.subject]).fetchone()
+            incident_id = int(incident[0]) if incident else None
+            (isolation_id,) = connection.execute(statements("isolation")["next_isolation"]).fetchone() or (1,)
+            chosen = self._actuator(actuator, where.cluster_id)
+            target = where.target(reason, f"ullage:{isolation_id}")
+            plan = chosen.plan_isolate(target)
+            also = self._also(connection, where) if plan.whole_node else AlsoTaken((), ())
+            outcome = _outcome("isolate", where, plan, also, incident_id=incident_id)
+            if not execute_calls:
+                self._audit(connection, outcome, plan, actor, reason, "dry run: nothing was called")
+                return outcome
+            connection.execute("BEGIN")
+            connection.execute(
+                statements("isolation")["insert_isolation"],
+                [
+                    isolation_id,
+                    where.family,
+                    where.subject,
+                    incident_id,
+                    reason,
+                    plan.actuator,
+                    actor,
+                    naive_utc(self._clock.wall()),
+                    naive_utc(until) if until is not None else None,
+                    json.dumps({"marker": target.marker, "calls": [c.to_json() for c in plan.calls]}),
+                    json.dumps([c.to_json() for c in plan.undo]),
+                ],
+            )
+            self._audit(connection, outcome, plan, actor, reason, "about to be called")
+            connection.execute("COMMIT")
+            try:
+                results = execute(plan, run=self._run)
+            except ActuatorError as e:
+                connection.execute("BEGIN")
+                connection.execute(
+                    statements("isolation")["end_isolation"],
+                    [naive_utc(self._clock.wall()), "failed", isolation_id],
+                )
+                self._audit(connection, outcome, plan, actor, reason, f"failed: {e}")
+                connection.execute("COMMIT")
+                raise
+            self._audit(connection, outcome, plan, actor, reason, "; ".join(results) or "nothing to call")
+            log.info("isolated %s by %s: %s", where.subject, actor, reason)
+            return _outcome(
+                "isolate",
+                where,
+                plan,
+                also,
+                executed=True,
+                results=tuple(results),
+                isolation_id=isolation_id,
+                incident_id=incident_id,
+            )
+
+    def release(self, subject: str, *, reason: str, actor: str, execute_calls: bool = False) -> Outcome:
+        """Give a card (or node) back; a dry run unless ``execute_calls``. Closes its open incidents.
+
+        What others placed is left alone. A whole-node call is only undone when no other card of the node is
+        isolated by one. Raises BadInput when the subject is not isolated by us, ActuatorError as ``isolate``.
+        """
+        reason = _checked_reason(reason)
+        with self._lock, self._connect() as connection:
+            where = self._find(connection, subject)
+            row = connection.execute(statements("isolation")["standing"], [where.subject]).fetchone()
+            if row is None:
+                raise BadInput(f"{where.subject} is not isolated by Ullage: nothing to release")
+            isolation_id, actuator_name, incident_id, _, placed, _, _ = row
+            marker = str(json.loads(placed)["marker"])
+            chosen = self._actuator(actuator_name, where.cluster_id)
+            others = connection.execute(
+                statements("isolation")["standing_of_node"], [actuator_name, where.subject, where.node_key]
+            ).fetchall()
+            plan = chosen.plan_release(where.target(reason, marker))
+            if plan.whole_node and others:
+                plan = Plan(
+                    actuator=plan.actuator,
+                    calls=(),
+                    undo=(),
+                    whole_node=True,
+                    notes=(f"the node stays isolated for {', '.join(str(o[1]) for o in others)}",),
+                )
+            outcome = _outcome("release", where, plan, AlsoTaken((), ()), incident_id=incident_id)
+            if not execute_calls:
+                self._audit(connection, outcome, plan, actor, reason, "dry run: nothing was called")
+                return outcome
+            try:
+                results = execute(plan, run=self._run)
+            except ActuatorError as e:
+                self._audit(connection, outcome, plan, actor, reason, f"failed: {e}")
+                raise
+            now = naive_utc(self._clock.wall())
+            connection.execute("BEGIN")
+            connection.execute(statements("isolation")["end_isolation"], [now, actor, isolation_id])
+            connection.execute(
+                statements("incidents")["close_incidents_of"], [now, f"released by {actor}", where.subject]
+            )
+            self._audit(connection, outcome, plan, actor, reason, "; ".join(results) or "nothing to call")
+            connection.execute("COMMIT")
+            log.info("released %s by %s: %s", where.subject, actor, reason)
+            return _outcome(
+                "release",
+                where,
+                plan,
+                AlsoTaken((), ()),
+                executed=True,
+                results=tuple(results),
+                isolation_id=int(isolation_id),
+                incident_id=incident_id,
+            )
+
+    def propose(
+        self, connection: duckdb.DuckDBPyConnection, subject: str, *, reason: str, incident_id: int
+    ) -> dict[str, Any]:
+        """The exact calls that would isolate a subject, for an incident's page. Plans only; never raises."""
+        try:
+            where = self._find(connection, subject)
+            chosen = self._actuator(None, where.cluster_id)
+            plan = chosen.plan_isolate(where.target(reason[:MAX_REASON_CHARACTERS], f"ullage:{incident_id}"))
+            also = self._also(connection, where) if plan.whole_node else AlsoTaken((), ())
+            command = f"ullage-collector isolate {where.subject} --reason {json.dumps(reason)} --execute"
+            return {**_outcome("isolate", where, plan, also).to_json(), "command": command}
+        except (BadInput, ActuatorError) as e:
+            return {
+                "schema_version": 1,
+                "action": "isolate",
+                "subject": subject,
+                "calls": [],
+                "error": str(e),
+            }
+
+    def _actuator(self, name: str | None, cluster_id: str) -> Actuator:
+        wanted = name or self._by_cluster.get(cluster_id) or self._default
+        found = self._actuators.get(wanted)
+        if found is None:
+            raise BadInput(
+                f"actuator {wanted!r} is not installed; there are {', '.join(sorted(self._actuators)) or 'none'}"
+            )
+        return found
+
+    def _find(self, connection: duckdb.DuckDBPyConnection, subject: str) -> _Where:
+        rows = connection.execute(statements("isolation")["card"], [subject]).fetchall()
+        if len({row[0] for row in rows}) > 1:
+            names = ", ".join(sorted({str(row[0]) for row in rows})[:5])
+            raise BadInput(f"{subject!r} names several cards ({names}): give the card_id")
+        if rows:
+            card_id, cluster_id, node_id, vendor, _, minor, pci, _, node_key = rows[0]
+            return _Where("card", card_id, cluster_id, node_id, node_key, vendor, minor, pci)
+        nodes = connection.execute(statements("isolation")["node"], [subject]).fetchall()
+        if len(nodes) > 1:
+            raise BadInput(f"node {subject!r} is in several clusters: give CLUSTER/NODE")
+        if nodes:
+            cluster_id, node_id, node_key = nodes[0]
+            return _Where("node", node_id, cluster_id, node_id, node_key, None, None, None)
+        raise BadInput(
+            f"{subject!r} is no card or node that Ullage knows: give a card_id, UUID, serial, NODE/INDEX, "
+            "NODE/PCI-address or a node"
+        )
+
+    def _also(self, connection: duckdb.DuckDBPyConnection, where: _Where) -> AlsoTaken:
+        sql = statements("isolation")
+        cards = [
+            str(card)
+            for card, _ in connection.execute(sql["cards_of_node"], [where.node_key]).fetchall()
+            if card != where.subject
+        ]
+        holders = connection.execute(
+            sql["holders"], [where.node_key, naive_utc(self._clock.wall())]
+        ).fetchall()
+        return AlsoTaken(tuple(cards), tuple(sorted({str(row[0]) for row in holders})))
+
+    def _audit(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        outcome: Outcome,
+        plan: Plan,
+        actor: str,
+        reason: str,
+        result: str,
+    ) -> None:
+        audit.write(
+            connection,
+            AuditRow(
+                at=self._clock.wall(),
+                actor=actor,
+                action=outcome.action,
+                subject=outcome.subject,
+                reason=reason,
+                result=result,
+                evidence={"incident": outcome.incident_id, "also_takes": outcome.to_json()["also_takes"]},
+                command=[call.to_json() for call in plan.calls],
+                undo=[call.to_json() for call in plan.undo],
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    family: str
+    subject: str
+    cluster_id: str
+    node_id: str
+    node_key: int
+    vendor: str | None
+    minor: int | None
+    pci_address: str | None
+
+    def target(self, reason: str, marker: str) -> Target:
+        return Target(
+            family=self.family,
+            subject=self.subject,
+            cluster_id=self.cluster_id,
+            node_id=self.node_id,
+            vendor=self.vendor,
+            minor=self.minor,
+            pci_address=self.pci_address,
+            reason=reason,
+            marker=marker,
+        )
+
+
+def _outcome(
+    action: str,
+    where: _Where,
+    plan: Plan,
+    also: AlsoTaken,
+    *,
+    executed: bool = False,
+    results: tuple[str, ...] = (),
+    isolation_id: int | None = None,
+    incident_id: int | None = None,
+) -> Outcome:
+    return Outcome(
+        action=action,
+        subject=where.subject,
+        node_id=where.node_id,
+        actuator=plan.actuator,
+        executed=executed,
+        calls=tuple(str(call) for call in plan.calls),
+        undo=tuple(str(call) for call in plan.undo),
+        also=also,
+        notes=plan.notes,
+        results=results,
+        isolation_id=isolation_id,
+        incident_id=incident_id,
+    )
+
+
+def _checked_reason(reason: str) -> str:
+    plain = " ".join("".join(ch if ch.isprintable() else " " for ch in reason).split())
+    if not plain:
+        raise BadInput("give a reason: who reads the audit later will want to know why")
+    return plain[:MAX_REASON_CHARACTERS]
