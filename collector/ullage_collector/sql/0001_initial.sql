@@ -316,7 +316,11 @@ CREATE TABLE segment (
     price_id    BIGINT,
     price_micro BIGINT,
     currency    VARCHAR,
-    reason      VARCHAR
+    reason      VARCHAR,
+    inventory_id BIGINT NOT NULL,        -- the rows this one stands on
+    allocation_id BIGINT,
+    incident_id BIGINT,
+    isolation_id BIGINT
 );
 
 CREATE TABLE published (
