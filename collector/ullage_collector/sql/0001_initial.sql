@@ -24,6 +24,7 @@ CREATE TABLE node (
     clock_wrong BOOLEAN NOT NULL DEFAULT false,
     origin      VARCHAR NOT NULL,        -- real, imported, simulated
     facts       JSON,                    -- newest value of every fact
+    facts_at    TIMESTAMP,               -- from when they hold; NULL: none came yet
     UNIQUE (cluster_id, node_id)
 );
 
@@ -31,7 +32,7 @@ CREATE TABLE card (
     card_key    INTEGER PRIMARY KEY,
     card_id     VARCHAR NOT NULL UNIQUE,
     node_key    INTEGER NOT NULL,        -- where it is now
-    vendor      VARCHAR NOT NULL,
+    vendor      VARCHAR NOT NULL,        -- 'unknown' until its facts come
     model       VARCHAR,
     uuid        VARCHAR,
     serial      VARCHAR,
@@ -43,7 +44,8 @@ CREATE TABLE card (
     first_seen  TIMESTAMP,
     last_seen   TIMESTAMP,
     origin      VARCHAR NOT NULL,
-    facts       JSON
+    facts       JSON,
+    facts_at    TIMESTAMP
 );
 
 CREATE TABLE slice (
@@ -55,7 +57,8 @@ CREATE TABLE slice (
     memory_share DOUBLE,
     first_seen  TIMESTAMP,
     last_seen   TIMESTAMP,
-    facts       JSON
+    facts       JSON,
+    facts_at    TIMESTAMP
 );
 
 CREATE TABLE port (
@@ -68,7 +71,21 @@ CREATE TABLE port (
     first_seen  TIMESTAMP,
     last_seen   TIMESTAMP,
     origin      VARCHAR NOT NULL,
-    facts       JSON
+    facts       JSON,
+    facts_at    TIMESTAMP
+);
+
+-- What raw rows point to instead of repeating it: one boot of one node, and where its rows are from.
+CREATE TABLE boot (
+    boot_key    INTEGER PRIMARY KEY,
+    boot_id     VARCHAR,                 -- NULL: the sender did not say
+    origin      VARCHAR NOT NULL
+);
+
+-- One life of a driver's counters; a change means they began anew.
+CREATE TABLE epoch (
+    epoch_key   INTEGER PRIMARY KEY,
+    counters_epoch VARCHAR NOT NULL UNIQUE
 );
 
 -- One dated fact: it holds from valid_from until the next row of the same subject and name.
@@ -89,6 +106,7 @@ CREATE TABLE stream (
     boot_id     VARCHAR,
     applied_through BIGINT NOT NULL,     -- highest sequence whose rows are in the tables
     gaps        BIGINT NOT NULL DEFAULT 0, -- sequences that never came
+    newest_time TIMESTAMP,               -- of its newest row or event; NULL: none yet
     first_seen  TIMESTAMP NOT NULL,
     last_seen   TIMESTAMP NOT NULL
 );
@@ -98,6 +116,25 @@ CREATE TABLE journal_position (
     segment     BIGINT NOT NULL,
     "offset"    BIGINT NOT NULL,
     updated_at  TIMESTAMP NOT NULL
+);
+
+-- How far rollups have gone: everything before it is rolled up, but for the hours in rollup_dirty.
+CREATE TABLE rollup_through (
+    name        VARCHAR PRIMARY KEY,     -- minute, hour
+    through     TIMESTAMP NOT NULL
+);
+
+-- Hours of one node that got late rows and are rolled up again.
+CREATE TABLE rollup_dirty (
+    hour        TIMESTAMP NOT NULL,
+    node_key    INTEGER NOT NULL,
+    PRIMARY KEY (hour, node_key)
+);
+
+-- Days whose telemetry changed after it was last published: they get a new revision.
+CREATE TABLE touched_day (
+    day         DATE PRIMARY KEY,        -- UTC
+    touched_at  TIMESTAMP NOT NULL
 );
 
 CREATE TABLE quarantine (
@@ -123,6 +160,8 @@ CREATE TABLE import (
 );
 
 -- ---------------------------------------------------------------- what happened
+CREATE SEQUENCE event_number START 1;
+
 CREATE TABLE event (
     event_id    BIGINT PRIMARY KEY,
     time        TIMESTAMP NOT NULL,      -- when it happened
@@ -206,6 +245,8 @@ CREATE TABLE audit (
 );
 
 -- ---------------------------------------------------------------- who holds and who pays
+CREATE SEQUENCE workload_number START 1;
+
 CREATE TABLE workload (
     workload_key INTEGER PRIMARY KEY,
     workload_id VARCHAR NOT NULL UNIQUE, -- slurm/<cluster>/<jobid>, k8s/<cluster>/<namespace>/<pod>/<uid>, ...
@@ -219,6 +260,8 @@ CREATE TABLE workload (
     scenario    VARCHAR,                 -- as its source says, if it says
     origin      VARCHAR NOT NULL
 );
+
+CREATE SEQUENCE allocation_number START 1;
 
 CREATE TABLE allocation (
     allocation_id BIGINT PRIMARY KEY,
@@ -235,6 +278,8 @@ CREATE TABLE allocation (
     source      VARCHAR NOT NULL,
     attributes  JSON
 );
+
+CREATE SEQUENCE record_number START 1;   -- inventory, mapping_rule, price, import
 
 -- Owned capacity; the ledger's denominator. life: ordered, stock, commissioning, in_service,
 -- maintenance, rma, lent, rented, retired.
