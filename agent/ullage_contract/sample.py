@@ -102,6 +102,8 @@ FACT_NAMES: Mapping[str, str] = {
     "hca_type": "as /sys/class/infiniband/*/hca_type",
     "netdev": "network interface of the port",
     "node_guid": "RDMA node GUID",
+    "role": "fabric (serves cards), management, or virtual (an SR-IOV function)",
+    "physfn": "of a virtual function: the PCI address of its physical one",
     # node
     "machine_id": "/etc/machine-id",
     "hostname": "host name",
