@@ -194,13 +194,16 @@ def _sampling(table: _Table) -> Sampling:
     plain = Sampling()
     fast = table.number("fast_seconds", plain.fast_seconds, 1, 3600)
     slow = table.number("slow_seconds", max(plain.slow_seconds, fast), fast, 86400)
+    budget = table.number("tick_budget_seconds", 0.8 * fast, 0.1, fast)
+    # our choice: a quarter of the tick, because one hung call must leave time to read all else again
+    deadline = table.number("call_deadline_seconds", min(plain.call_deadline_seconds, budget / 4), 0.05, 60)
     result = Sampling(
         fast_seconds=fast,
         slow_seconds=slow,
         facts_seconds=table.number("facts_seconds", max(plain.facts_seconds, slow), slow, 86400),
-        call_deadline_seconds=table.number("call_deadline_seconds", plain.call_deadline_seconds, 0.05, 60),
+        call_deadline_seconds=deadline,
         start_deadline_seconds=table.number("start_deadline_seconds", plain.start_deadline_seconds, 0.5, 300),
-        tick_budget_seconds=table.number("tick_budget_seconds", 0.8 * fast, 0.1, fast),
+        tick_budget_seconds=budget,
     )
     table.finish()
     if result.call_deadline_seconds >= result.tick_budget_seconds:
@@ -337,7 +340,7 @@ class _Table:
 
     def word(self, key: str, default: str, words: Sequence[str]) -> str:
         value = self.text(key, default)
-        if value not in words:
+        if value is None or value not in words:
             raise self.wrong(key, value, f"write one of {', '.join(words)}")
         return value
 
@@ -347,7 +350,7 @@ class _Table:
             raise self.wrong(key, value, f"write a number, e.g. {key} = {default:g}")
         if not least <= value <= most:
             raise self.wrong(key, value, f"write a number from {least:g} to {most:g}")
-        return value
+        return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._get(key, default)
