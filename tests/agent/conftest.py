@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ullage_agent.backend import Backend, Host
 from ullage_agent.dialogue import Item
 from ullage_agent.supervisor import Deadlines, Supervisor

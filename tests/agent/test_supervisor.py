@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fake_maker
 from conftest import Kept
+
 from ullage_agent.backend import Backend, Reading
 from ullage_agent.supervisor import Supervisor
 from ullage_contract.catalogue import Tier
