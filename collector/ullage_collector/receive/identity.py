@@ -378,7 +378,7 @@ class Doorkeeper:
     def _session(self, value: str) -> Identity | None:
         name, _, rest = value.partition(".")
         until, _, signature = rest.partition(".")
-        if len(name) != 32 or not until.isdigit() or len(until) > 12:
+        if not value.isascii() or len(name) != 32 or not until.isdigit() or len(until) > 12:
             return None
         now = self._clock.wall()
         found = self._tokens.find_hash(name, now)
