@@ -197,14 +197,23 @@ _ABSENT = object()
 
 @dataclass(slots=True)
 class Comparison:
-    """fields: leaves of the expected file that were compared. differences: one line each for those that differ."""
+    """fields: leaves of the expected file that were compared. wrong: how many of them differ.
+
+    differences: one line for each that differs, or for a place that is not there with all below it.
+    """
 
     fields: int = 0
+    wrong: int = 0
     differences: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> int:
-        return self.fields - len(self.differences)
+        return self.fields - self.wrong
+
+    def differs(self, line: str, count: int = 1) -> None:
+        """``count`` fields are wrong, for the reason ``line``."""
+        self.wrong += count
+        self.differences.append(line)
 
     def leaf(self, path: str, expected: Any, candidates: Sequence[Any]) -> None:
         """One field: right when any candidate equals ``expected``; for null, when all are absent."""
@@ -212,16 +221,16 @@ class Comparison:
         present = [c for c in candidates if c is not _ABSENT and c is not None]
         if expected is None:
             if present:
-                self.differences.append(f"{path}: the text does not say, we say {present[0]!r}")
+                self.differs(f"{path}: the text does not say, we say {present[0]!r}")
         elif not any(_same(expected, c) for c in present):
             ours = present[0] if present else None
-            self.differences.append(f"{path}: expected {expected!r}, we say {ours!r}")
+            self.differs(f"{path}: expected {expected!r}, we say {ours!r}")
 
     def missing(self, path: str, expected: Any) -> None:
         """Everything below ``expected`` is wrong because its place is not there; null leaves count as wrong too."""
         count = max(1, sum(1 for _ in _leaves(expected)))
         self.fields += count
-        self.differences.extend([f"{path}: not found"] + [f"{path}: not found (more)"] * (count - 1))
+        self.differs(f"{path}: not found ({count} fields)", count)
 
 
 def compare(expected: Mapping[str, Any], decoded: Decoded) -> Comparison:
@@ -313,7 +322,7 @@ def _throttle(result: Comparison, path: str, expected: Sequence[str] | None, our
     )
     result.fields += 1
     if mine != words:
-        result.differences.append(f"{path}: expected {words}, we say {mine}")
+        result.differs(f"{path}: expected {words}, we say {mine}")
 
 
 def _processes(
@@ -327,7 +336,7 @@ def _processes(
         return
     result.fields += 1
     if ours is None or len(ours) != len(expected):
-        result.differences.append(
+        result.differs(
             f"{path}: expected {len(expected)} processes, we say {None if ours is None else len(ours)}"
         )
     by_pid = {p.get("pid"): p for p in ours or ()}
@@ -362,7 +371,7 @@ def _processes_of_all(
 def _slices(result: Comparison, path: str, expected: Sequence[Mapping[str, Any]], card: DecodedCard) -> None:
     result.fields += 1
     if len(card.slices) != len(expected):
-        result.differences.append(f"{path}: expected {len(expected)} slices, we say {len(card.slices)}")
+        result.differs(f"{path}: expected {len(expected)} slices, we say {len(card.slices)}")
     for position, (want, have) in enumerate(zip(expected, card.slices, strict=False)):
         flat = {**have.get("values", {}), **{k: v for k, v in have.items() if k != "values"}}
         names = {**CARD, "dev": (("device", 1),), "device": (("device", 1),), "index": (("device", 1),)}
