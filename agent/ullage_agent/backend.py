@@ -149,10 +149,16 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogPattern:
-    """A kernel log line of a maker's driver.
+    """A kernel log line of a maker's driver. Patterns are tried in order; the first that matches counts.
 
-    regex: with named groups; ``pci`` (the card's address), ``code``, ``pid``, ``link`` are understood.
+    regex: searched in the message, with named groups. ``pci`` (the card's address, with or without
+        function), ``uuid`` (the card's own), ``code``, ``pid`` and ``link`` say what it happened to: lines
+        equal in these within 60 s are one event with a line count. Any other group becomes an attribute
+        of its name; ``channel`` values are gathered as ``channels``. Three groups make no event:
+        ``context`` (its line's other groups go to the next event of that card), ``detail`` (the line
+        belongs to an event of its card and code) and ``ignored``.
     kind, severity: of the event; ``severities`` overrides by code.
+    attributes: added to every event; ``by_code`` adds those of a code.
     """
 
     regex: str
@@ -160,6 +166,8 @@ class LogPattern:
     severity: Severity
     vendor: str
     severities: Mapping[str, Severity] = field(default_factory=dict)
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+    by_code: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
