@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from ullage_collector.journal import START, JournalReader, Record
+from ullage_collector.journal import START, JournalReader
 
 REMEMBERED: Final = 128  # our choice: because an agent that lost its acknowledgements re-sends fewer
 STREAMS_PER_NODE: Final = 256  # our choice: because an agent has two, and one more each time its disk fails
