@@ -108,6 +108,7 @@ class Tokens:
         self._by_hash: dict[str, _Token] = {}
         self._stamp: tuple[int, int, int] | None = None
         self.generation = 0
+        self.expiring = False
 
     @property
     def empty(self) -> bool:
@@ -126,6 +127,7 @@ class Tokens:
             found = _parse(text, self._path)
             self._stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         self._by_hash = found
+        self.expiring = any(token.expires is not None for token in found.values())
         self.generation += 1
 
     def reload(self) -> None:
@@ -306,6 +308,20 @@ class Doorkeeper:
             "there are neither tokens nor client certificates: make one with `ullage-collector token ADMIN "
             "--role admin`, or set client_ca, or bind 127.0.0.1"
         )
+
+    @property
+    def generation(self) -> int:
+        """Changes with every change of the tokens: what was identified before is asked again."""
+        return self._tokens.generation
+
+    @property
+    def expiring(self) -> bool:
+        """Some token expires some day: nothing identified may be kept."""
+        return self._tokens.expiring
+
+    def reload(self) -> None:
+        """Look whether the tokens changed."""
+        self._tokens.reload()
 
     @property
     def open(self) -> bool:
