@@ -166,7 +166,6 @@ PORT: Mapping[str, tuple[tuple[str, float], ...]] = {
     "cnp_rx": (("rp_cnp_handled", 1),),
     "ecn_rx": (("np_ecn_marked_roce_packets", 1),),
     "req_rx_pkt_seq_err": (("packet_seq_err", 1),),
-    "req_rx_dup_response": (("duplicate_request", 1),),
     "resp_rx_outof_buf": (("out_of_buffer", 1),),
     "rx_pause": (("rx_pause_frames", 1),),
     "tx_pause": (("tx_pause_frames", 1),),

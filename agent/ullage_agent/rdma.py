@@ -286,6 +286,8 @@ def _read(watched: _Watched, tier: Tier) -> PortReading:
     if watched.usable:
         reading = watched.port.read(tier)
         if not reading.gone:
+            if not reading.values:  # not even a state: its files are opened anew next time
+                watched.usable = False
             return reading
     # Gone, or its driver was loaded anew under the same name and the old descriptors are dead.
     return watched.port.read(tier) if _open(watched) else PortReading({}, {}, gone=True)

@@ -53,7 +53,8 @@ EXTENDED: Final[Mapping[str, tuple[str, int]]] = {
     "port_multicast_xmit_packets": ("multicast_xmit_packets", 1),
     "port_multicast_rcv_packets": ("multicast_rcv_packets", 1),
 }
-"""File below counters_ext/ (old mlx4) -> (metric, factor): used where counters/ has none or a saturated one."""
+"""File below counters_ext/ (old mlx4) -> (metric, factor): used only where the classic 32-bit one is saturated;
+recorded ones say 0 packets beside millions of bytes, so a missing classic counter stays missing."""
 
 EXTENDED_KEYS: Final = frozenset(key for key, _ in EXTENDED.values())
 

@@ -1,7 +1,8 @@
 """Recorded RDMA tool outputs as ports: sysfs dumps, show_counters, ethtool -S, rdma link, rdma statistic.
 
-Each text is told by its structure, not by a file name. What a text does not say is None. Beside the
-tool's own names every port carries ``values`` under the catalogue's keys and units.
+Each text is told by its structure, not by a file name. What a text does not say is None. A port is one
+flat row: what the tool prints under the tool's names (``state`` is its own word), and beside it every
+metric of the catalogue that can be told, under its key and in its unit.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from ullage_agent import rdma_counters
 from ullage_agent.backend import Decoded
-from ullage_agent.rdma_port import PHYSICAL_STATES, STATES, rate, state_word
+from ullage_agent.rdma_port import PHYSICAL_STATES, rate, state_word
 from ullage_contract.catalogue import metric
 from ullage_contract.counters import maximum
 from ullage_contract.errors import BadInput
@@ -173,10 +174,9 @@ def _sysfs_port(
 
     bits, lanes = rate(files.get("rate", ""))
     values = _values(files, number_of=counter, hardware_of=hardware)
-    for key, name, words in (("state", "state", STATES), ("physical_state", "phys_state", PHYSICAL_STATES)):
-        ours = state_word(files.get(name, ""), words)
-        if ours is not None:
-            values[key] = ours
+    physical = state_word(files.get("phys_state", ""), PHYSICAL_STATES)
+    if physical is not None:
+        values["physical_state"] = physical
     if bits is not None:
         values["rate_bits_per_second"] = bits
     if lanes is not None:
@@ -184,6 +184,7 @@ def _sysfs_port(
     errors = {name: counter(name) for name in ERRORS}
     data = {name: counter(name) for name in ("port_xmit_data", "port_rcv_data")}
     return {
+        **values,
         "device": device,
         "port": number,
         "state": word("state"),
@@ -192,6 +193,7 @@ def _sysfs_port(
         "link_layer": files.get("link_layer"),
         "hca_type": about.get("hca_type"),
         "fw_ver": about.get("fw_ver"),
+        "firmware_version": about.get("fw_ver"),
         "board_id": about.get("board_id"),
         "node_guid": about.get("node_guid"),
         "tx_bytes": _times(data["port_xmit_data"], rdma_counters.WORD_BYTES),
@@ -201,21 +203,21 @@ def _sysfs_port(
         "errors": errors,
         "hw": {name: hardware(name) for name in TRANSPORT},
         "saturated": [name for name, value in errors.items() if _is_saturated(name, value)],
-        "values": values,
     }
 
 
 def _values(files: Mapping[str, str], *, number_of: Any, hardware_of: Any) -> dict[str, Value]:
     values: dict[str, Value] = {}
+    saturated: set[str] = set()
     for name, (key, factor) in rdma_counters.CLASSIC.items():
         raw = number_of(name)
         if raw == rdma_counters.SATURATED_32 and key in rdma_counters.EXTENDED_KEYS:
-            continue
-        if raw is not None:
+            saturated.add(key)
+        elif raw is not None:
             values[key] = raw * factor
     for name, (key, factor) in rdma_counters.EXTENDED.items():
         raw = rdma_counters.count(files.get(f"counters_ext/{name}", ""))
-        if raw is not None and key not in values:
+        if raw is not None and key in saturated:
             values[key] = raw * factor
     for name, (key, factor) in rdma_counters.HARDWARE.items():
         raw = hardware_of(name)
@@ -244,7 +246,7 @@ def _sections(lines: Iterable[str], port: int | None = 1) -> Decoded:
             "device": None,
             "port": None if port is None else at,
             "hw": counters,
-            "values": _named(counters),
+            **_named(counters),
         }
         for at, counters in found.items()
     ]
@@ -299,7 +301,7 @@ def _ethtool(lines: Iterable[str], lossless_priority: int) -> Decoded:
         maker="rdma",
         tool="ethtool -S",
         format="text",
-        ports=[{"device": None, "port": None, "values": values}],
+        ports=[{"device": None, "port": None, "netdev": None, **values}],
         extra=extra,
     )
 
@@ -337,11 +339,6 @@ def _link_text(
     ports: list[dict[str, Any]] = []
     for device, number, pairs in found:
         state, physical = pairs.get("state"), pairs.get("physical_state")
-        values: dict[str, Value] = {}
-        if isinstance(state, str) and state.lower() in STATES.values():
-            values["state"] = state.lower()
-        if isinstance(physical, str) and physical.lower() in PHYSICAL_STATES.values():
-            values["physical_state"] = physical.lower()
         ports.append(
             {
                 "device": device,
@@ -349,16 +346,14 @@ def _link_text(
                 "state": state,
                 "phys_state": physical,
                 "netdev": pairs.get("netdev"),
-                "values": values,
             }
         )
-    links_alone = [{name: value for name, value in port.items() if name != "values"} for port in ports]
     return Decoded(
         maker="rdma",
         tool=tool,
         format="json" if tool.endswith("-j") else "text",
         ports=ports,
-        extra={"kind": "rdma_links", "links": links_alone},
+        extra={"kind": "rdma_links", "links": ports},
     )
 
 
@@ -378,8 +373,8 @@ def _statistic(device: str, number: int | None, counters: Mapping[str, Any]) -> 
         "cnp_tx": values.get("np_cnp_sent"),
         "cnp_rx": values.get("rp_cnp_handled"),
         "ecn_rx": values.get("np_ecn_marked_roce_packets"),
+        **values,
         **numbers,
-        "values": values,
     }
 
 

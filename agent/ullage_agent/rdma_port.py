@@ -257,20 +257,8 @@ class Port:
         self._extended = {}
         for name in _names(self.directory / "counters_ext"):
             key, factor = rdma_counters.EXTENDED.get(name, ("", 1))
-            if not key:
-                continue
-            path = str(self.directory / "counters_ext" / name)
-            self._extended[key] = (factor, path)
-            if key not in taken:
-                try:
-                    file = _File(path, self._keep)
-                except OSError:
-                    continue
-                if _answers(file):
-                    self._counters.append((key, factor, file))
-                    taken.add(key)
-                else:
-                    file.close()
+            if key:
+                self._extended[key] = (factor, str(self.directory / "counters_ext" / name))
 
     def _beyond_32(self, key: str) -> tuple[int | None, int]:
         factor, path = self._extended.get(key, (1, ""))
