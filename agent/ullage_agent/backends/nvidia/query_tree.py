@@ -6,6 +6,7 @@ we know, the paths under which drivers 340 to 610 print it. The first path that 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -164,27 +165,37 @@ def decode_xml(text: str) -> Decoded:
     """
     if "<!ENTITY" in text:
         raise BadInput("nvidia-smi XML declares entities, which nvidia-smi never does: refused")
-    start = text.find("<nvidia_smi_log")
-    parser = ElementTree.XMLPullParser(events=("end",))
     head = Node("nvidia_smi_log")
+    cards: list[Node] = []
     broken: str | None = None
     try:
-        parser.feed(text[start:])
-        parser.close()
+        for element in _elements(text[text.find("<nvidia_smi_log") :]):
+            if element.tag == "gpu" and element.get("id") is not None:
+                node = _from_xml(element)
+                node.text = element.get("id")
+                cards.append(node)
+            elif element.tag in _HEAD:
+                head.below.append(Node(str(element.tag), (element.text or "").strip()))
     except ElementTree.ParseError as e:
         broken = f"the document breaks off or is damaged ({e}): only whole cards are read"
-    cards = []
-    depth_one = {"timestamp", "driver_version", "kmd_version", "cuda_version", "cuda_umd_version"}
-    for _, element in parser.read_events():
-        if element.tag == "gpu":
-            node = _from_xml(element)
-            node.text = element.get("id")
-            cards.append(node)
-        elif element.tag in depth_one or element.tag == "attached_gpus":
-            head.below.append(Node(str(element.tag), (element.text or "").strip()))
     if not cards and broken:
         raise BadInput(f"nvidia-smi XML: {broken}, and there is none")
     return _decoded("nvidia-smi -q -x", "xml", head, cards, broken)
+
+
+_HEAD: Final = frozenset(
+    {"timestamp", "driver_version", "kmd_version", "cuda_version", "cuda_umd_version", "attached_gpus"}
+)
+
+
+def _elements(text: str) -> Iterator[ElementTree.Element]:
+    """Every element when it ends, so that what stands before a damage is read. Raises ParseError at it."""
+    parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(events=("end",))
+    parser.feed(text)
+    with contextlib.suppress(ElementTree.ParseError):  # read_events raises what feed met
+        parser.close()
+    for event in parser.read_events():
+        yield event[1]
 
 
 def _from_xml(element: ElementTree.Element) -> Node:
