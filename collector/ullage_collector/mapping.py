@@ -132,6 +132,11 @@ class Mapper:
             kind = checked(rule)
             self._rules.setdefault(kind, []).append((rule, re.compile(translate(rule.match))))
 
+    @property
+    def by_id(self) -> bool:
+        """Some rule looks at the workload's own id: two workloads alike in all else may then differ."""
+        return "workload" in self._rules
+
     def matching(self, subject: Subject) -> list[Rule]:
         """Every rule that matches, best first, whenever it is valid."""
         found: dict[int, Rule] = {}

@@ -1,0 +1,453 @@
+"""What every owned card was, at every instant of a UTC day, and who pays: the rows of table ``segment``.
+
+Capacity comes from the inventory, allocation decides who pays, telemetry splits held time into used and
+idle, incidents and isolations take the card away from both. The shares of a card add up to the whole at
+every instant, and the day is checked for it before anything is kept. SQL (sql/states.sql) does the work
+over all cards at once; prices and mappings come as spans from prices.py and mapping.py.
+
+An allocation without a card (``card_key`` NULL, ``node_key`` set) counts cards: ``share_nano`` 2 x 10^9 is two
+of the node's cards, nobody knows which. It is spread over what is free of the node's cards, its use is ``unknown``
+with reason ``card_unknown``, and the rest of those cards stays ``unallocated_idle``.
+
+Not here: writing anything for reports (published.py), and judging faults (the fault engine).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ullage_collector import mapping
+from ullage_collector.ledger import STATES
+from ullage_collector.prices import Price, PriceBook
+from ullage_collector.sql import fill, statements
+from ullage_contract.errors import BadInput, ConfigError, LedgerError
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger(__name__)
+
+DAY_US: Final = 86_400_000_000
+_PARAMETER: Final = re.compile(r"\$([a-z_]+)")
+_TREATMENTS: Final = ("not_owned", "serving", "isolated", "faulty")
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One way a card shows work. kind: level (a ratio's maximum) or rate (a counter's increase a second)."""
+
+    key: str
+    kind: str
+    at_least: float
+    judges: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """detect/states.toml as values; every number's source stands there. Seconds, watts, ratios 0..1."""
+
+    window_seconds: int
+    bridge_seconds: int
+    minute_known_seconds: float
+    above_watts: float
+    above_limit_ratio: float
+    learned_quantile: float
+    learned_minutes: int
+    idle_watts: Mapping[str, float]
+    signals: tuple[Signal, ...]
+    life: Mapping[str, str]
+    faulty_actions: tuple[str, ...]
+    node_actions: tuple[str, ...]
+    port_actions: tuple[str, ...]
+
+    @property
+    def margin_us(self) -> int:
+        """How far beyond a day its idle runs must be looked at, so that both days agree about midnight.
+
+        Within the window there are at most window minutes of proof, each behind one bridged silence.
+        """
+        minutes = -(-self.window_seconds // 60)
+        return (self.window_seconds + minutes * self.bridge_seconds) * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DayStates:
+    """What making a day gave.
+
+    revision: of the rows now kept. changed: the rows differ from what was kept before. quantities: state -> nano-share
+    microseconds. unpriced: quantity without a price. orphans: allocations of cards nobody owned.
+    refused_rules, refused_prices: rows that could never count, each with the reason.
+    """
+
+    day: date
+    revision: int
+    changed: bool
+    rows: int
+    quantities: Mapping[str, int]
+    unpriced: int
+    orphans: int
+    refused: tuple[str, ...]
+
+
+@cache
+def default_rules() -> Rules:
+    """The rules shipped with the package."""
+    return load_rules(None)
+
+
+def load_rules(path: Path | None) -> Rules:
+    """Rules from a TOML file; None: those shipped. Raises ConfigError naming file and key."""
+    name = str(path) if path else "states.toml"
+    try:
+        if path:
+            text = path.read_text(encoding="utf-8")
+        else:
+            text = (
+                resources.files("ullage_collector.detect").joinpath("states.toml").read_text(encoding="utf-8")
+            )
+        data = tomllib.loads(text)
+        rules = Rules(
+            window_seconds=int(data["idle"]["window_seconds"]),
+            bridge_seconds=int(data["idle"]["bridge_seconds"]),
+            minute_known_seconds=float(data["telemetry"]["minute_known_seconds"]),
+            above_watts=float(data["power"]["above_watts"]),
+            above_limit_ratio=float(data["power"]["above_limit_ratio"]),
+            learned_quantile=float(data["power"]["learned_quantile"]),
+            learned_minutes=int(data["power"]["learned_minutes"]),
+            idle_watts={str(k): float(v) for k, v in data["power"].get("idle_watts", {}).items()},
+            signals=tuple(
+                Signal(str(s["key"]), str(s["kind"]), float(s["at_least"]), bool(s["judges"]))
+                for s in data["signal"]
+            ),
+            life={str(k): str(v) for k, v in data["life"].items()},
+            faulty_actions=tuple(data["incident"]["faulty_actions"]),
+            node_actions=tuple(data["incident"]["node_actions"]),
+            port_actions=tuple(data["incident"]["port_actions"]),
+        )
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise ConfigError(f"{name}: cannot be read: {e}") from e
+    except (KeyError, TypeError, ValueError) as e:
+        raise ConfigError(
+            f"{name}: {e!r} is missing or not of its type; compare it with the shipped file"
+        ) from e
+    for signal in rules.signals:
+        if not re.fullmatch(r"[a-z0-9_]+", signal.key) or signal.kind not in ("level", "rate"):
+            raise ConfigError(
+                f"{name}: signal {signal.key[:40]!r} of kind {signal.kind[:20]!r}; write level or rate"
+            )
+    for word, treatment in rules.life.items():
+        if treatment not in _TREATMENTS:
+            raise ConfigError(
+                f"{name}: life.{word} = {treatment[:20]!r}; write one of {', '.join(_TREATMENTS)}"
+            )
+    if rules.window_seconds <= 0 or rules.bridge_seconds < 0:
+        raise ConfigError(f"{name}: idle.window_seconds must be above 0, idle.bridge_seconds at least 0")
+    return rules
+
+
+class States:
+    """Makes days on one connection. Call inside the writer's transaction: a day is kept whole or not at all.
+
+    connection: the one DuckDB writer (or any connection with the store's tables, in tests).
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, rules: Rules | None = None) -> None:
+        self._connection = connection
+        self._rules = rules or default_rules()
+        self._sql = statements("states")
+
+    def reconcile(self, now: datetime) -> None:
+        """Give every owned card a key and every seen card capacity; keep the findings of unlisted cards true.
+
+        now: aware UTC, the instant from which new rows are known.
+        """
+        at = {"now": _naive(now)}
+        for name in (
+            "listed_since",
+            "next_inventory",
+            "find_unlisted",
+            "close_unlisted",
+            "identify_nodes",
+            "identify_cards",
+        ):
+            self._run(name, at)
+
+    def make(self, day: date, now: datetime, *, known_at: datetime | None = None) -> DayStates:
+        """Work the day out as believed at ``known_at`` (None: now), and keep it where it differs from what is kept.
+
+        Raises LedgerError when shares do not add up or capacity is lost, and for life words the rules do not know;
+        then nothing has been kept.
+        """
+        refused = self.work_out(day, known_at or now)
+        parameters: dict[str, Any] = {"day": day}
+        revision = int(self._one("newest_revision", parameters))
+        rows = int(self._one("count_lines", {}))
+        changed = bool(self._one("changed", parameters)) or revision == 0
+        if changed:
+            revision += 1
+            self._run("drop_day", parameters)
+            self._run("keep_day", {**parameters, "revision": revision})
+        totals = self._run("day_totals", {}).fetchall()
+        count, first = self._run("orphans", {}).fetchall()[0]
+        if count:
+            log.warning(
+                "%s: %d allocations of cards nobody owned carry no cost, first allocation_id %s",
+                day,
+                count,
+                first,
+            )
+        return DayStates(
+            day=day,
+            revision=revision,
+            changed=changed,
+            rows=rows,
+            quantities={state: 0 for state in STATES} | {str(s): int(q) for s, q, _ in totals},
+            unpriced=sum(int(u or 0) for _, _, u in totals),
+            orphans=int(count),
+            refused=refused,
+        )
+
+    def work_out(self, day: date, known_at: datetime) -> tuple[str, ...]:
+        """Fill the temp table ``states_line`` for a day without keeping anything; what was refused, with reasons.
+
+        Raises LedgerError as ``make`` does.
+        """
+        rules = self._rules
+        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
+        p: dict[str, Any] = {
+            "from_us": start,
+            "to_us": start + DAY_US,
+            "as_of": _naive(known_at),
+            "margin_us": rules.margin_us,
+            "window_us": rules.window_seconds * 1_000_000,
+            "bridge_us": rules.bridge_seconds * 1_000_000,
+            "quantile": rules.learned_quantile,
+            "minutes": rules.learned_minutes,
+            "above_watts": rules.above_watts,
+            "above_ratio": rules.above_limit_ratio,
+        }
+        self._tables_of_rules()
+        unknown = [row[0] for row in self._run("unknown_lives", {}).fetchall()]
+        if unknown:
+            raise LedgerError(
+                f"inventory: life {', '.join(map(repr, unknown))[:120]} is no word of states.toml [life]; "
+                "correct the inventory or add the word"
+            )
+        self._minutes(p)
+        for name in ("capacity", "allocations", "faults", "isolations", "subject_models", "free_power"):
+            self._run(name, p)
+        self._configured_idle_power()
+        for name in ("card_runs", "runs"):
+            self._run(name, p)
+        refused = (*self._owners(p, known_at), *self._prices(p, known_at))
+        self._run("loose_nodes", {})
+        for name in ("cells", "held"):
+            self._run(name, p)
+        if self._one("count_loose_nodes", {}):
+            self._run("loose", p)
+        for name in ("shares", "verdicts", "lines"):
+            self._run(name, p)
+        self._check(day)
+        return refused
+
+    # ------------------------------------------------------------------------------- parts
+    def _check(self, day: date) -> None:
+        wrong = self._run("check_shares", {}).fetchall()
+        if wrong:
+            raise LedgerError(
+                f"BUG: {day}: shares of card {wrong[0][0]} from {wrong[0][1]} add up to {wrong[0][3]}"
+            )
+        lost = int(self._one("check_capacity", {}))
+        if lost:
+            raise LedgerError(f"BUG: {day}: {lost} card-microseconds of capacity are not in the segments")
+
+    def _tables_of_rules(self) -> None:
+        self._table(
+            "states_life", {"life": list(self._rules.life), "treatment": list(self._rules.life.values())}
+        )
+        rows = [("card", a) for a in self._rules.faulty_actions]
+        rows += [("slice", a) for a in self._rules.faulty_actions]
+        rows += [("node", a) for a in self._rules.node_actions]
+        rows += [("port", a) for a in self._rules.port_actions]
+        self._table("states_incident_rule", {"family": [r[0] for r in rows], "action": [r[1] for r in rows]})
+
+    def _minutes(self, p: Mapping[str, Any]) -> None:
+        """states_minute: what each minute of telemetry proves, of cards and, where they are measured, slices."""
+        parts = [
+            self._minute_select(view, key, p)
+            for view, key in (("card_minute", "card_key"), ("slice_minute", "slice_key"))
+        ]
+        body = " UNION ALL ".join(part for part in parts if part) or self._sql["no_minutes"]
+        self._connection.execute(fill(self._sql["keep_minutes"], body=body))
+
+    def _minute_select(self, view: str, key: str, p: Mapping[str, Any]) -> str | None:
+        columns = {row[0] for row in self._run("columns", {"view": view}).fetchall()}
+        if not {key, "minute", "covered_seconds"} <= columns:
+            return None
+        active = ["false"]
+        judged = ["false"]
+        for signal in self._rules.signals:
+            name = f"{signal.key}_{'max' if signal.kind == 'level' else 'increase'}"
+            if name not in columns:
+                continue
+            per = "" if signal.kind == "level" else " / greatest(covered_seconds, 1)"
+            active.append(f'coalesce("{name}"{per} >= {signal.at_least!r}, false)')
+            if signal.judges:
+                judged.append(f'"{name}" IS NOT NULL')
+
+        def or_null(name: str) -> str:
+            return f'"{name}"' if name in columns else "NULL::FLOAT"
+
+        return fill(
+            self._sql["minutes"],
+            subject=key,
+            view=view,
+            active=" OR ".join(active),
+            judged=" OR ".join(judged),
+            covered=repr(self._rules.minute_known_seconds),
+            watts=or_null("power_watts"),
+            watts_max=or_null("power_watts_max"),
+            limit_watts=or_null("power_limit_watts"),
+            from_us=str(p["from_us"] - p["margin_us"]),
+            to_us=str(p["to_us"] + p["margin_us"]),
+        )
+
+    def _configured_idle_power(self) -> None:
+        """Add idle power from the rules for models of which no card was free long enough to learn it."""
+        if not self._rules.idle_watts:
+            return
+        for (model,) in self._run("unlearned_models", {}).fetchall():
+            fits = [glob for glob in self._rules.idle_watts if fnmatchcase(model, glob)]
+            if fits:
+                watts = self._rules.idle_watts[max(fits, key=lambda glob: (len(glob), glob))]
+                self._run("set_idle_power", {"model": model, "watts": watts})
+
+    def _owners(self, p: Mapping[str, Any], known_at: datetime) -> list[str]:
+        """states_owner: workload -> department, business, scenario over spans that cover the day."""
+        refused: list[str] = []
+        rules: list[mapping.Rule] = []
+        for row in self._run("mapping_rules", {}).fetchall():
+            rule = mapping.Rule(*row)
+            try:
+                mapping.checked(rule)
+            except BadInput as e:
+                refused.append(str(e))
+                log.warning("%s; it is left out", e)
+            else:
+                rules.append(rule)
+        mapper = mapping.Mapper(rules, known_at_us=_us(known_at))
+        columns: dict[str, list[Any]] = {
+            name: []
+            for name in ("workload_key", "from_us", "to_us", "department", "business", "scenario", "rule_id")
+        }
+        memo: dict[tuple[Any, ...], list[mapping.Span]] = {}
+        for key, workload_id, cluster, namespace, user, partition, labels, scenario in self._run(
+            "workloads", {}
+        ).fetchall():
+            subject = mapping.Subject(
+                workload_id, cluster or "", namespace, user, partition, _labels(labels), scenario
+            )
+            alike = (subject.source, cluster, namespace, user, partition, labels, scenario)
+            spans = memo.get(alike) if not mapper.by_id else None
+            if spans is None:
+                spans = memo[alike] = mapper.spans(subject, p["from_us"], p["to_us"])
+            for span in spans:
+                owner = span.owner
+                for name, value in zip(
+                    columns,
+                    (
+                        key,
+                        span.from_us,
+                        span.to_us,
+                        owner.department,
+                        owner.business,
+                        owner.scenario,
+                        owner.rule_id,
+                    ),
+                    strict=True,
+                ):
+                    columns[name].append(value)
+        self._table("states_owner", columns)
+        return refused
+
+    def _prices(self, p: Mapping[str, Any], known_at: datetime) -> list[str]:
+        """states_price: (model, pool) -> price over spans that cover the day."""
+        refused: list[str] = []
+        prices: list[Price] = []
+        for row in self._run("prices", {}).fetchall():
+            try:
+                prices.append(Price(*row))
+            except LedgerError as e:
+                refused.append(f"price {row[0]}: {e}")
+                log.warning("price %s: %s; it is left out", row[0], e)
+        book = PriceBook(prices, known_at_us=_us(known_at))
+        columns: dict[str, list[Any]] = {
+            name: [] for name in ("model", "pool", "from_us", "to_us", "price_id", "price_micro", "currency")
+        }
+        for model, pool in self._run("priced_models", {}).fetchall():
+            for span in book.spans(model, pool, p["from_us"], p["to_us"]):
+                price = span.price
+                values = (price.price_id, price.price_micro, price.currency) if price else (None, None, None)
+                for name, value in zip(
+                    columns, (model, pool, span.from_us, span.to_us, *values), strict=True
+                ):
+                    columns[name].append(value)
+        self._table("states_price", columns)
+        return refused
+
+    # ------------------------------------------------------------------------------- DuckDB
+    def _table(self, name: str, columns: Mapping[str, list[Any]]) -> None:
+        """A temp table from Python columns; *_us and price_micro are BIGINT, *_key INTEGER, the rest text."""
+        import pyarrow as pa
+
+        def kind(column: str) -> Any:
+            if column.endswith("_key"):
+                return pa.int32()
+            return pa.int64() if column.endswith(("_us", "_id", "_micro")) else pa.string()
+
+        table = pa.table({c: pa.array(values, type=kind(c)) for c, values in columns.items()})
+        self._connection.register("states_given", table)
+        try:
+            self._connection.execute(fill(self._sql["given"], table=name))
+        finally:
+            self._connection.unregister("states_given")
+
+    def _run(self, name: str, parameters: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+        sql = self._sql[name]
+        wanted = set(_PARAMETER.findall(sql))
+        return self._connection.execute(sql, {k: v for k, v in parameters.items() if k in wanted})
+
+    def _one(self, name: str, parameters: Mapping[str, Any]) -> Any:
+        return self._run(name, parameters).fetchall()[0][0]
+
+
+def _naive(instant: datetime) -> datetime:
+    if instant.tzinfo is None:
+        raise ValueError(f"BUG: {instant} has no zone")
+    return instant.astimezone(UTC).replace(tzinfo=None)
+
+
+def _us(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _labels(text: str | None) -> dict[str, str]:
+    """Labels from JSON; anything that is not an object of texts and numbers is no label."""
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return {str(k): str(v) for k, v in found.items() if v is not None} if isinstance(found, dict) else {}
