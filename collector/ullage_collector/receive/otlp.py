@@ -37,7 +37,7 @@ from ullage_collector.receive.push import Pressure
 from ullage_collector.receive.reply import SCHEMA_VERSION
 from ullage_collector.receive.streams import digest
 from ullage_contract import catalogue, wire
-from ullage_contract.catalogue import Metric, Type
+from ullage_contract.catalogue import Kind, Metric, Type
 from ullage_contract.clock import Clock
 from ullage_contract.errors import BadInput, DiskFull, StoreError
 from ullage_contract.identity import check_id
@@ -371,17 +371,24 @@ def _row(
         family = Family.SLICE
     subject = key[1] if family is Family.NODE else attributes.get("hw.id") or resource.get("hw.id")
     time = point.time_unix_nano / 1e9
-    value = _value(metric, point, attributes)
-    if subject is None or value is None or not 0 < time < 1e11:
+    number = _number(point)
+    if subject is None or number is None or not 0 < time < 1e11:
         return False
     try:
         check_id("subject", subject)
     except BadInput:
         return False
     rows = converted.nodes.setdefault(key, _NodeRows())
-    if resource.get("ullage.origin") == "simulated":
+    if attributes.get("ullage.origin", resource.get("ullage.origin")) == Origin.SIMULATED.value:
         rows.origin = Origin.SIMULATED
-    rows.values[family, subject, round(time, 6)][metric.key] = value
+    values = rows.values[family, subject, round(time, 6)]
+    if metric.kind is Kind.STATE:
+        if not _state(metric, number, attributes, values):
+            return False
+    elif metric.type is Type.INTEGER:
+        values[metric.key] = int(number)
+    else:
+        values[metric.key] = float(number)
     if family in (Family.CARD, Family.SLICE):
         facts = rows.facts[family, subject]
         for name, source in (("vendor", "hw.vendor"), ("model", "hw.model"), ("serial", "hw.serial_number")):
@@ -392,23 +399,32 @@ def _row(
     return True
 
 
-def _value(metric: Metric, point: Any, attributes: Mapping[str, str]) -> Value | None:
+def _number(point: Any) -> int | float | None:
+    """The point's value; None when it has none that a column could hold."""
     kind = point.WhichOneof("value")
     if kind is None:
         return None
-    number = point.as_int if kind == "as_int" else point.as_double
+    number: int | float = point.as_int if kind == "as_int" else point.as_double
+    return number if -(2.0**63) <= number < 2.0**64 else None
+
+
+def _state(
+    metric: Metric, number: int | float, attributes: Mapping[str, str], values: dict[str, Value]
+) -> bool:
+    """A state is a point a word (or bit) that is 1 while it holds and 0 else; False for a word not ours."""
+    word = attributes.get("hw.state") or attributes.get("ullage.state") or ""
+    if metric.key == "health":
+        word = _STATUS_WORDS.get(word, word)
+    if word not in metric.words:
+        return False
     if metric.type is Type.TEXT:
-        # A state is one point a word; the word whose point is 1 holds.
-        word = attributes.get("hw.state") or attributes.get("ullage.state")
-        if metric.key == "health" and word is not None:
-            word = _STATUS_WORDS.get(word)
-        return word if number and word in metric.words else None
-    if number != number or number in (float("inf"), float("-inf")):
-        return None
-    if metric.type is Type.INTEGER:
-        whole = int(number)
-        return whole if -(2**63) <= whole < 2**64 else None
-    return float(number)
+        if number:
+            values[metric.key] = word
+        return True
+    before = values.get(metric.key, 0)
+    bit = 1 << metric.words.index(word) if number else 0
+    values[metric.key] = (before if isinstance(before, int) else 0) | bit
+    return True
 
 
 def _answer(converted: Converted, media: str) -> Response:
