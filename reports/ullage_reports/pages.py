@@ -1,0 +1,367 @@
+"""A report as pages: what stands where, in one language. HTML and PDF lay out this, CSV writes its tables.
+
+Nothing is computed here that is a figure of its own; a section that has nothing to say is said in a line or left
+out, never an empty page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ullage_reports import figures, tables, trust_tables
+from ullage_reports.format import DASH
+from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
+from ullage_reports.plain import plain
+from ullage_reports.table import Figure, Lines, Notice, Section, Table, TileView
+from ullage_reports.wording import Wording, tone, wording
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Everything a template prints. facts: (label, value) pairs under the title. marks: short warnings of every page.
+
+    file_tables: all tables, for CSV, the first being page one's figures.
+    """
+
+    lang: str
+    title: str
+    subtitle: str
+    status: str
+    status_text: str
+    facts: tuple[tuple[str, str], ...]
+    marks: tuple[str, ...]
+    notices: tuple[Notice, ...]
+    sentences: tuple[str, ...]
+    tiles: tuple[TileView, ...]
+    bar: Figure
+    states: Table
+    sections: tuple[Section, ...]
+    file_tables: tuple[Table, ...]
+    running: str
+    footer: str
+
+
+def pages(report: Report, lang: str) -> Pages:
+    """Lay the report out. Raises ConfigError for a language there is no catalogue of."""
+    w = wording(report, lang)
+    t = w.t
+    status_text = t(f"status.{report.status}")
+    marks = _marks(w)
+    sections = _sections(w)
+    states = tables.states(w)
+    title = t(f"title.{report.period.kind}", label=report.period.label)
+    return Pages(
+        lang={"zh": "zh-CN", "en": "en"}[lang],
+        title=title,
+        subtitle=w.f.span(report.period.first, report.period.last),
+        status=str(report.status),
+        status_text=status_text,
+        facts=(
+            (t("fact.zone"), report.period.zone),
+            (t("fact.currency"), report.currency),
+            (t("fact.cards"), w.f.number(report.cards)),
+            (t("fact.compared"), report.previous.label if report.previous else t("word.nothing_before")),
+            (t("fact.made"), w.f.instant(report.generated_at)),
+        ),
+        marks=marks,
+        notices=_notices(w),
+        sentences=tuple(_sentence(w, sentence) for sentence in report.page_one.sentences)
+        if report.total.hours
+        else (t("sentence.no_data"),),
+        tiles=tuple(_tile(w, tile) for tile in report.page_one.tiles),
+        bar=figures.where_it_went(w),
+        states=states,
+        sections=sections,
+        file_tables=(_tile_table(w), states, *_section_tables(sections), tables.days(w)),
+        running=" · ".join((title, w.f.span(report.period.first, report.period.last))),
+        footer=" · ".join((report.period.zone, report.currency, status_text, *marks)),
+    )
+
+
+# ------------------------------------------------------------------------------------------ page one
+def _sentence(w: Wording, sentence: Sentence) -> str:
+    """One sentence of page one; a difference chooses its word, and only parts that are not 0 are named."""
+    values = {key: _value(w, key, value) for key, value in sentence.values.items()}
+    key = sentence.key
+    difference = sentence.values.get("difference")
+    if isinstance(difference, Decimal):
+        values["difference"] = w.f.money_short(abs(difference))
+        ratio = sentence.values.get("ratio")
+        if isinstance(ratio, Decimal):
+            values["ratio"] = w.f.percent(abs(ratio))
+        key += "_up" if difference > 0 else "_down" if difference < 0 else "_same"
+    if sentence.key in ("waste", "no_waste"):
+        parts = sorted(
+            (
+                (value, name.removesuffix("_ratio"))
+                for name, value in sentence.values.items()
+                if name != "ratio" and name.endswith("_ratio") and isinstance(value, Decimal) and value
+            ),
+            reverse=True,
+        )
+        named = [
+            w.t("sentence.part", ratio=w.f.percent(value), state=w.state_inside(name))
+            for value, name in parts
+        ]
+        values["parts"] = w.t("word.comma").join(named)
+    return w.t(f"sentence.{key}", **values)
+
+
+def _value(w: Wording, key: str, value: Decimal | int | str | None) -> str:
+    if isinstance(value, Decimal):
+        return w.f.percent(value) if key.endswith("ratio") else w.f.money_short(value)
+    if isinstance(value, int):
+        return w.f.number(value)
+    if key == "department" and value:
+        for row in w.report.departments:
+            if value in (row.department_id, row.name):
+                return w.department(row)
+    return plain(value)
+
+
+def _tile(w: Wording, tile: Tile) -> TileView:
+    change, colour = "", ""
+    if tile.change is not None:
+        if tile.unit is Unit.RATIO:
+            change = w.t("tile.points", points=w.f.points(tile.change.difference))
+        elif tile.change.ratio is not None:
+            change = w.f.change(tile.change.ratio)
+        else:
+            change = w.t("word.new") if tile.change.difference else DASH
+        colour = tone(tile.change.difference, tile.better)
+    return TileView(
+        key=tile.key,
+        label=w.t(f"tile.{tile.key}"),
+        value=_tile_value(w, tile),
+        change=change,
+        tone=colour,
+        note=w.t(f"tile_note.{tile.key}"),
+        spark=figures.spark(w, tile.key),
+    )
+
+
+def _tile_value(w: Wording, tile: Tile) -> str:
+    if tile.value is None:
+        return w.t("word.not_known")
+    if tile.unit is Unit.MONEY:
+        return w.f.money_short(tile.value)
+    if tile.unit is Unit.RATIO:
+        return w.f.percent(tile.value)
+    return w.f.number(tile.value)
+
+
+def _tile_table(w: Wording) -> Table:
+    """The tiles as a file: exact values, not the short ones of the page."""
+    t = w.t
+    column = tables.Column
+    return Table(
+        key="page_one",
+        caption=t("table.page_one", window=w.window),
+        columns=(
+            column("key", "key", figures=False),
+            column("label", t("column.name"), figures=False),
+            column("unit", "unit", figures=False),
+            column("value", t("column.value")),
+            column("previous", t("word.before")),
+            column("difference", t("column.difference_before")),
+            column("change", t("column.change")),
+        ),
+        rows=tuple(
+            (
+                w.text_cell(tile.key),
+                w.text_cell(t(f"tile.{tile.key}")),
+                w.text_cell(w.report.currency if tile.unit is Unit.MONEY else tile.unit.value),
+                w.money_cell(tile.value),
+                w.money_cell(tile.change.previous if tile.change else None),
+                w.money_cell(tile.change.difference if tile.change else None),
+                w.change_cell(tile.change),
+            )
+            for tile in w.report.page_one.tiles
+        ),
+        empty=t("empty.no_data"),
+    )
+
+
+def _marks(w: Wording) -> tuple[str, ...]:
+    """Words every page carries when figures are not measured or not priced for good."""
+    origins = {row.origin for row in w.report.trust.origins if row.hours or row.cards}
+    marks = [w.t(f"mark.{origin}") for origin in ("simulated", "imported") if origin in origins]
+    if w.report.trust.assumed_prices:
+        marks.append(w.t("mark.assumed"))
+    return tuple(marks)
+
+
+def _notices(w: Wording) -> tuple[Notice, ...]:
+    trust, t = w.report.trust, w.t
+    found = []
+    if not trust.adds_up:
+        found.append(Notice(t("notice.sum_check"), grave=True))
+    if trust.missing_days:
+        days = ", ".join(w.f.day(day) for day in trust.missing_days[:7])
+        more = "" if len(trust.missing_days) <= 7 else " …"
+        found.append(
+            Notice(
+                t("notice.missing_days", count=w.f.number(len(trust.missing_days)), days=days + more), True
+            )
+        )
+    if trust.unpriced_hours:
+        models = ", ".join(dict.fromkeys(plain(row.model) for row in trust.unpriced[:5]))
+        found.append(
+            Notice(t("notice.unpriced", hours=w.f.number(trust.unpriced_hours), models=models), grave=True)
+        )
+    if trust.foreign:
+        listed = ", ".join(plain(row.currency) for row in trust.foreign)
+        found.append(Notice(t("notice.foreign", currencies=listed), grave=True))
+    for origin in ("simulated", "imported"):
+        hours = sum((row.hours for row in trust.origins if row.origin == origin), Decimal(0))
+        if hours and w.report.total.hours:
+            part = w.f.percent_plain(hours / w.report.total.hours)
+            found.append(Notice(t(f"notice.{origin}", ratio=part)))
+    if trust.assumed_prices:
+        cost = sum((row.cost for row in trust.assumed_prices), Decimal(0))
+        found.append(Notice(t("notice.assumed", cost=w.f.money_short(cost))))
+    if w.report.status is Status.PROVISIONAL:
+        found.append(Notice(t("notice.provisional")))
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------------ sections
+def _sections(w: Wording) -> tuple[Section, ...]:
+    report = w.report
+    found = [
+        _section(
+            w,
+            "departments",
+            _movers(w),
+            figures.departments(w),
+            figures.department_states(w),
+            tables.departments(w),
+            new_page=True,
+        ),
+        _section(
+            w,
+            "scenarios",
+            w.t("lead.scenarios"),
+            figures.group_states(w, "scenarios", report.scenarios),
+            tables.groups(w, "scenarios", report.scenarios),
+            tables.groups(w, "businesses", report.businesses) if _named(report.businesses) else None,
+        ),
+        _section(
+            w,
+            "models",
+            w.t("lead.models"),
+            figures.model_states(w, report.models),
+            tables.models(w),
+            tables.groups(w, "vendors", report.vendors) if len(report.vendors) > 1 else None,
+            tables.groups(w, "pools", report.pools) if len(report.pools) > 1 else None,
+            tables.groups(w, "clusters", report.clusters) if len(report.clusters) > 1 else None,
+        ),
+        _section(
+            w,
+            "idle",
+            w.t("lead.idle"),
+            figures.capacity(w),
+            figures.trend(w),
+            figures.week_hours(w),
+            tables.holders(w),
+        ),
+        _section(w, "incidents", w.t("lead.incidents"), tables.incidents(w)),
+    ]
+    if report.findings:
+        found.append(_section(w, "recommendations", w.t("lead.recommendations"), tables.findings(w)))
+    found.append(_trust(w))
+    return tuple(found)
+
+
+def _section(
+    w: Wording, key: str, lead: str, *blocks: Figure | Table | Lines | None, new_page: bool = False
+) -> Section:
+    kept = tuple(block for block in blocks if block is not None)
+    return Section(key=key, title=w.t(f"section.{key}"), lead=lead, blocks=kept, new_page=new_page)
+
+
+def _movers(w: Wording) -> str:
+    """Who went up and down most in money against the period before; nothing to say gives the general lead."""
+    rows = [r for r in w.report.departments if r.depth == 0 and r.change is not None]
+
+    def by_difference(row: DepartmentRow) -> Decimal:
+        return row.change.difference if row.change is not None else Decimal(0)
+
+    up = sorted((r for r in rows if by_difference(r) > 0), key=by_difference, reverse=True)[:3]
+    down = sorted((r for r in rows if by_difference(r) < 0), key=by_difference)[:3]
+    said = [w.t("lead.departments")]
+    for key, movers in (("lead.up", up), ("lead.down", down)):
+        if movers:
+            listed = w.t("word.comma").join(
+                w.t(
+                    "lead.mover",
+                    name=w.department(row),
+                    money=w.f.signed(w.f.money_short(by_difference(row)), by_difference(row)),
+                )
+                for row in movers
+            )
+            said.append(w.t(key, listed=listed))
+    return w.t("word.sentence_gap").join(said)
+
+
+def _named(groups: tuple[object, ...]) -> bool:
+    """Whether a grouping says anything: some row has a key of its own."""
+    return any(getattr(row, "key", "") not in ("", "platform") for row in groups)
+
+
+def _trust(w: Wording) -> Section:
+    trust, t, report = w.report.trust, w.t, w.report
+    facts = [
+        t("trust.adds_up" if trust.adds_up else "trust.does_not_add_up"),
+        t("trust.coverage", ratio=w.f.percent(trust.coverage_ratio)),
+        t("trust.attributed", ratio=w.f.percent(trust.attributed_ratio)),
+        t("trust.unpriced", hours=w.hours(trust.unpriced_hours)),
+    ]
+    if trust.missing_days:
+        days = ", ".join(w.f.day(day) for day in trust.missing_days)
+        facts.append(t("trust.missing_days", count=w.f.number(len(trust.missing_days)), days=days))
+    optional: list[Table] = [
+        table
+        for table in (
+            trust_tables.unpriced(w),
+            trust_tables.foreign(w),
+            trust_tables.unmapped(w),
+            trust_tables.assumed(w),
+            trust_tables.unlisted(w),
+        )
+        if table.rows
+    ]
+    clear = [table.empty for table in (trust_tables.unpriced(w), trust_tables.unmapped(w)) if not table.rows]
+    method = tuple(
+        t(f"method.{line.key}", **{key: plain(value) for key, value in line.values.items()})
+        for line in trust.method
+    )
+    digests = [
+        t("trust.data_digest", digest=plain(trust.data_digest)),
+        t(
+            "trust.dimensions",
+            revision=w.f.number(trust.dimensions_revision),
+            digest=plain(trust.dimensions_digest) or t("word.not_published"),
+        ),
+        t("trust.file_note", stem=plain(report.stem)),
+    ]
+    return Section(
+        key="trust",
+        title=t("section.trust"),
+        lead=t("lead.trust"),
+        blocks=(
+            Lines(tuple([*facts, *clear])),
+            trust_tables.checks(w),
+            *optional,
+            trust_tables.origins(w),
+            trust_tables.sources(w),
+            Lines(tuple(digests)),
+            *((Lines(method, ordered=True, heading=t("section.method")),) if method else ()),
+        ),
+        new_page=True,
+    )
+
+
+def _section_tables(sections: tuple[Section, ...]) -> tuple[Table, ...]:
+    return tuple(block for section in sections for block in section.blocks if isinstance(block, Table))

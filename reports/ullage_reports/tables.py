@@ -1,0 +1,443 @@
+"""The tables of money and hours: states, departments, scenarios, makers, models, holders, incidents, days.
+
+Each function takes the wording of a report and gives one Table; every figure comes from the model as it stands.
+Tables of what the figures stand on are in trust_tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from ullage_reports.model import Amounts, Change, GroupRow, ModelRow
+from ullage_reports.table import Cell, Column, Table
+from ullage_reports.wording import PLATFORM_KEY, Wording
+
+HOLDERS_PRINTED: Final = 10
+"""Holders on a page; the file has all. our choice: because ten can be talked to in a week."""
+ROWS_PRINTED: Final = 60
+"""Rows of other tables on a page; the file has all."""
+
+
+def states(w: Wording) -> Table:
+    """Page one: where each unit of money went, in the order of the bar."""
+    report = w.report
+    total = report.total
+    rows = []
+    for amount in report.page_one.states:
+        share = amount.cost / total.cost if total.cost else None
+        change = report.page_one.state_changes.get(amount.state)
+        better = {"used": "up", "unknown": "down"}.get(amount.state, "down")
+        rows.append(
+            (
+                w.name_cell(
+                    w.state(amount.state), swatch=amount.state, sub=w.t(f"state_means.{amount.state}")
+                ),
+                w.money_cell(amount.cost),
+                w.change_cell(change, better=better),
+                Cell(
+                    w.f.percent(share),
+                    "" if share is None else format(share.quantize(Decimal("0.0001")), "f"),
+                    True,
+                ),
+                w.hours_cell(amount.hours),
+            )
+        )
+    t = w.t
+    return Table(
+        key="states",
+        caption=t("table.states", currency=report.currency, window=w.window),
+        columns=(
+            Column("state", t("column.state"), figures=False, weight=4.2),
+            Column("cost", t("column.cost", currency=report.currency), weight=1.7),
+            Column("change", t("column.change"), weight=1.1),
+            Column("share", t("column.share_of_cost"), weight=1.1),
+            Column("hours", t("column.hours"), weight=1.4),
+        ),
+        rows=tuple(rows),
+        total=(
+            w.name_cell(t("word.total")),
+            w.money_cell(total.cost),
+            w.change_cell(report.change),
+            Cell(w.f.percent(Decimal(1) if total.cost else None), "1" if total.cost else "", True),
+            w.hours_cell(total.hours),
+        ),
+        empty=t("empty.no_data"),
+    )
+
+
+def departments(w: Wording) -> Table:
+    """The tree in reading order; what is booked on an inner department itself is a row of its own below it."""
+    rows: list[tuple[Cell, ...]] = []
+    for row in w.report.departments:
+        name = w.department(row)
+        owner = w.t("word.owner", name=_plain(w, row.owner)) if row.owner else ""
+        rows.append(
+            (
+                w.text_cell(row.department_id),
+                w.name_cell(name, indent=row.depth, sub=owner),
+                w.text_cell(row.cost_center),
+                *_amount_cells(w, row.amounts, row.share, row.change),
+            )
+        )
+        if not row.leaf and (row.own.cost or row.own.hours):
+            rows.append(
+                (
+                    w.text_cell(row.department_id),
+                    w.name_cell(w.t("name.own", name=name), indent=row.depth + 1, tone="muted"),
+                    w.text_cell(row.cost_center),
+                    *_amount_cells(w, row.own, None, None),
+                )
+            )
+    return Table(
+        key="departments",
+        caption=w.t("table.departments", currency=w.report.currency, window=w.window),
+        columns=(
+            Column("department_id", w.t("column.department_id"), figures=False, shown=False),
+            Column("department", w.t("column.department"), figures=False, weight=3.0),
+            Column("cost_center", w.t("column.cost_center"), figures=False, shown=False),
+            *_amount_columns(w),
+        ),
+        rows=tuple(rows),
+        total=(
+            Cell("", ""),
+            w.name_cell(w.t("word.total")),
+            Cell("", ""),
+            *_amount_cells(w, w.report.total, _whole(w), w.report.change),
+        ),
+        printed=2 * ROWS_PRINTED,
+        more=_more(w, len(rows), 2 * ROWS_PRINTED),
+        note=w.t("note.departments"),
+        empty=w.t("empty.no_data"),
+    )
+
+
+def groups(w: Wording, key: str, groups: Sequence[GroupRow]) -> Table:
+    """Scenarios, businesses, makers, pools or clusters. key: ``scenarios``, ``businesses``, ``vendors``, …"""
+    return Table(
+        key=key,
+        caption=w.t(f"table.{key}", currency=w.report.currency, window=w.window),
+        columns=(
+            Column("key", w.t(f"column.{key}"), figures=False, weight=3.0),
+            *_amount_columns(w),
+        ),
+        rows=tuple(
+            (
+                w.name_cell(w.group(key, row.key), tone="muted" if row.key in ("", PLATFORM_KEY) else ""),
+                *_amount_cells(w, row.amounts, row.share, row.change),
+            )
+            for row in groups
+        ),
+        total=(
+            w.name_cell(w.t("word.total")),
+            *_amount_cells(w, w.report.total, _whole(w), w.report.change),
+        ),
+        printed=ROWS_PRINTED,
+        more=_more(w, len(groups), ROWS_PRINTED),
+        empty=w.t("empty.no_data"),
+    )
+
+
+def models(w: Wording) -> Table:
+    """Card models with list price and what a used card-hour really cost."""
+    t, currency = w.t, w.report.currency
+    return Table(
+        key="models",
+        caption=t("table.models", currency=currency, window=w.window),
+        columns=(
+            Column("model", t("column.model"), figures=False, weight=2.6),
+            Column("vendor", t("column.vendors"), figures=False, shown=False),
+            Column("cards", t("column.cards"), weight=0.8),
+            Column("price_low", t("column.price", currency=currency), weight=1.5),
+            Column("price_high", t("column.price_high"), shown=False),
+            Column("assumed", t("column.assumed"), figures=False, shown=False),
+            Column("cost", t("column.cost", currency=currency), weight=1.7),
+            Column("hours", t("column.hours"), weight=1.3),
+            Column("used_ratio", t("column.used_ratio"), weight=0.9),
+            Column("effective_price", t("column.effective_price", currency=currency), weight=1.6),
+            Column("share", t("column.share_of_cost"), shown=False),
+        ),
+        rows=tuple(_model_row(w, row) for row in w.report.models),
+        total=(
+            w.name_cell(t("word.total")),
+            Cell("", ""),
+            w.count_cell(w.report.cards),
+            Cell("", "", True),
+            Cell("", "", True),
+            Cell("", ""),
+            w.money_cell(w.report.total.cost),
+            w.hours_cell(w.report.total.hours),
+            w.ratio_cell(w.report.total.used_ratio),
+            Cell("", "", True),
+            w.ratio_cell(_whole(w)),
+        ),
+        printed=ROWS_PRINTED,
+        more=_more(w, len(w.report.models), ROWS_PRINTED),
+        note=t("note.models"),
+        empty=t("empty.no_data"),
+    )
+
+
+def holders(w: Wording) -> Table:
+    """Who held cards and did nothing, by money: department and workload, never a person's name."""
+    t, currency = w.t, w.report.currency
+    return Table(
+        key="idle",
+        caption=t("table.idle", currency=currency, window=w.window),
+        columns=(
+            Column("department", t("column.department"), figures=False, weight=1.8),
+            Column("workload", t("column.workload"), figures=False, weight=2.3),
+            Column("scenario", t("column.scenarios"), figures=False, shown=False),
+            Column("node", t("column.node"), figures=False, shown=False),
+            Column("card", t("column.card"), figures=False, shown=False),
+            Column("model", t("column.model"), figures=False, shown=False),
+            Column("cards", t("column.cards"), weight=0.7),
+            Column("idle_cost", t("column.idle_cost", currency=currency), weight=1.5),
+            Column("idle_hours", t("column.idle_hours"), weight=1.2),
+            Column("held_hours", t("column.held_hours"), weight=1.2),
+            Column("since", t("column.since"), figures=False, weight=1.7),
+            Column("running", t("column.running"), figures=False, shown=False),
+        ),
+        rows=tuple(
+            (
+                w.name_cell(w.department_name(row.department, row.department_id)),
+                Cell(
+                    text=_plain(w, row.workload_id),
+                    value=_plain(w, row.workload_id),
+                    sub=" · ".join(
+                        text
+                        for text in (
+                            w.group("scenarios", row.scenario or "") if row.scenario else "",
+                            f"{_plain(w, row.model)} @ {_plain(w, row.node_id)}",
+                        )
+                        if text
+                    ),
+                ),
+                w.name_cell(w.group("scenarios", row.scenario or "")),
+                w.text_cell(row.node_id),
+                w.text_cell(row.card_id),
+                w.text_cell(row.model),
+                w.count_cell(row.cards),
+                w.money_cell(row.idle_cost),
+                w.hours_cell(row.idle_hours),
+                w.hours_cell(row.held_hours),
+                Cell(
+                    w.f.instant(row.since), w.f.instant(row.since), sub=t("word.still") if row.running else ""
+                ),
+                Cell(_yes(w, row.running), _yes(w, row.running)),
+            )
+            for row in w.report.holders
+        ),
+        printed=HOLDERS_PRINTED,
+        more=_more(w, len(w.report.holders), HOLDERS_PRINTED),
+        empty=t("empty.holders"),
+    )
+
+
+def incidents(w: Wording) -> Table:
+    """Faults that cost card-hours or were open, dearest first as the model has them."""
+    t, currency = w.t, w.report.currency
+    return Table(
+        key="incidents",
+        caption=t("table.incidents", currency=currency, window=w.window),
+        columns=(
+            Column("incident_id", t("column.incident"), figures=False, shown=False),
+            Column("cause", t("column.cause"), figures=False, weight=2.6),
+            Column("subject", t("column.where"), figures=False, weight=2.2),
+            Column("severity", t("column.severity"), figures=False, shown=False),
+            Column("code", t("column.code"), figures=False, shown=False),
+            Column("cost", t("column.lost_cost", currency=currency), weight=1.5),
+            Column("hours", t("column.lost_hours"), weight=1.2),
+            Column("onset", t("column.onset"), figures=False, weight=1.6),
+            Column("closed_at", t("column.closed"), figures=False, weight=1.6),
+            Column("confirmed", t("column.confirmed"), figures=False, shown=False),
+            Column("action", t("column.action"), figures=False, weight=1.3),
+        ),
+        rows=tuple(
+            (
+                w.text_cell(row.incident_id),
+                Cell(
+                    text=t.known("cause", _plain(w, row.cause)),
+                    value=_plain(w, row.cause),
+                    sub=" · ".join(
+                        [t.known("severity", _plain(w, row.severity))]
+                        + ([_plain(w, row.code)] if row.code else [])
+                        + ([] if row.confirmed else [t("word.not_confirmed")])
+                    ),
+                ),
+                Cell(
+                    text=_plain(w, row.subject) or "–",
+                    value=_plain(w, row.subject),
+                    sub=_plain(w, row.node_id) if row.node_id and row.node_id != row.subject else "",
+                ),
+                w.text_cell(row.severity),
+                w.text_cell(row.code),
+                w.money_cell(row.cost),
+                w.hours_cell(row.hours),
+                Cell(w.f.instant(row.onset), w.f.instant(row.onset)),
+                Cell(
+                    w.f.instant(row.closed_at) if row.closed_at else t("word.open"),
+                    w.f.instant(row.closed_at) if row.closed_at else "",
+                    tone="" if row.closed_at else "bad",
+                ),
+                Cell(_yes(w, row.confirmed), _yes(w, row.confirmed)),
+                Cell(t.known("action", _plain(w, row.action)), _plain(w, row.action)),
+            )
+            for row in w.report.incidents
+        ),
+        printed=ROWS_PRINTED,
+        more=_more(w, len(w.report.incidents), ROWS_PRINTED),
+        empty=t("empty.incidents"),
+    )
+
+
+def findings(w: Wording) -> Table:
+    """What the detectors propose: a finding that says what to do comes first, as a recommendation."""
+    t = w.t
+    ranked = sorted(w.report.findings, key=lambda row: not row.action)
+    return Table(
+        key="recommendations",
+        caption=t("table.recommendations", window=w.window),
+        columns=(
+            Column("finding_id", t("column.finding"), figures=False, shown=False),
+            Column("kind", t("column.kind"), figures=False, weight=2.0),
+            Column("subject", t("column.where"), figures=False, weight=2.4),
+            Column("action", t("column.suggested"), figures=False, weight=2.6),
+            Column("owner", t("column.owner"), figures=False, weight=1.4),
+            Column("confidence", t("column.confidence"), weight=0.9),
+            Column("since", t("column.since"), figures=False, weight=1.6),
+            Column("until", t("column.until"), figures=False, shown=False),
+        ),
+        rows=tuple(
+            (
+                w.text_cell(row.finding_id),
+                Cell(t.known("finding", _plain(w, row.kind)), _plain(w, row.kind)),
+                w.text_cell(row.subject),
+                Cell(t.known("action", _plain(w, row.action)) or "–", _plain(w, row.action)),
+                w.text_cell(row.owner),
+                w.ratio_cell(row.confidence, places=0),
+                Cell(
+                    w.f.instant(row.since), w.f.instant(row.since), sub="" if row.until else t("word.still")
+                ),
+                Cell(w.f.instant(row.until), w.f.instant(row.until) if row.until else ""),
+            )
+            for row in ranked
+        ),
+        printed=ROWS_PRINTED,
+        more=_more(w, len(ranked), ROWS_PRINTED),
+        empty=t("empty.recommendations"),
+    )
+
+
+def days(w: Wording) -> Table:
+    """Each local day, or hour of a daily report; a gap says so and shows no figure."""
+    t, currency = w.t, w.report.currency
+    nothing = Cell("–", "", True, tone="muted")
+    rows = []
+    for point in w.report.trend:
+        gap = () if point.published else (t("word.not_published"),)
+        cells = (
+            tuple(w.money_cell(s.cost) for s in point.amounts.states)
+            if point.published
+            else (nothing,) * len(w.states)
+        )
+        known = point.published
+        rows.append(
+            (
+                Cell(point.label, point.label, sub="".join(gap)),
+                w.money_cell(point.amounts.cost) if known else nothing,
+                w.hours_cell(point.amounts.hours) if known else nothing,
+                w.ratio_cell(point.amounts.used_ratio) if known else nothing,
+                *cells,
+            )
+        )
+    return Table(
+        key="trend",
+        caption=t("table.trend", currency=currency, window=w.window),
+        columns=(
+            Column("start", t("column.day"), figures=False, weight=1.6),
+            Column("cost", t("column.cost", currency=currency)),
+            Column("hours", t("column.hours")),
+            Column("used_ratio", t("column.used_ratio")),
+            *(Column(f"{name}_cost", w.state(name)) for name in w.states),
+        ),
+        rows=tuple(rows),
+        empty=t("empty.no_data"),
+    )
+
+
+def _model_row(w: Wording, row: ModelRow) -> tuple[Cell, ...]:
+    if row.price_low is None or row.price_high is None:
+        price = Cell(w.t("word.no_price"), "", True, tone="bad")
+    elif row.price_low == row.price_high:
+        price = w.money_cell(row.price_low)
+    else:
+        span = f"{w.f.number(row.price_low)}–{w.f.number(row.price_high)}"
+        price = Cell(span, w.money_cell(row.price_low).value, True)
+    if row.assumed:
+        price = Cell(price.text, price.value, True, sub=w.t("word.assumed"))
+    return (
+        w.name_cell(_plain(w, row.model), sub=w.group("vendors", row.vendor)),
+        w.name_cell(w.group("vendors", row.vendor)),
+        w.count_cell(row.cards),
+        price,
+        w.money_cell(row.price_high),
+        Cell(_yes(w, row.assumed), _yes(w, row.assumed)),
+        w.money_cell(row.amounts.cost),
+        w.hours_cell(row.amounts.hours),
+        w.ratio_cell(row.amounts.used_ratio),
+        w.money_cell(row.effective_price),
+        w.ratio_cell(row.share),
+    )
+
+
+def _amount_columns(w: Wording) -> tuple[Column, ...]:
+    t, currency = w.t, w.report.currency
+    return (
+        Column("cost", t("column.cost", currency=currency), weight=1.7),
+        Column("change", t("column.change"), weight=1.0),
+        Column("hours", t("column.hours"), weight=1.3),
+        Column("used_ratio", t("column.used_ratio"), weight=0.9),
+        Column("allocated_idle_cost", t("column.idle_cost", currency=currency), weight=1.5),
+        Column("share", t("column.share_of_cost"), weight=0.9),
+        *(
+            Column(f"{name}_{unit}", w.t(f"column.state_{unit}", state=w.state(name)), shown=False)
+            for unit in ("cost", "hours")
+            for name in w.states
+            if (name, unit) != ("allocated_idle", "cost")
+        ),
+        Column("unpriced_hours", t("column.unpriced_hours"), shown=False),
+    )
+
+
+def _amount_cells(
+    w: Wording, amounts: Amounts, share: Decimal | None, change: Change | None
+) -> tuple[Cell, ...]:
+    return (
+        w.money_cell(amounts.cost),
+        w.change_cell(change),
+        w.hours_cell(amounts.hours),
+        w.ratio_cell(amounts.used_ratio),
+        w.money_cell(amounts.state_cost("allocated_idle")),
+        w.ratio_cell(share),
+        *(w.money_cell(amounts.state_cost(name)) for name in w.states if name != "allocated_idle"),
+        *(w.hours_cell(amounts.state_hours(name)) for name in w.states),
+        w.hours_cell(amounts.unpriced_hours),
+    )
+
+
+def _whole(w: Wording) -> Decimal | None:
+    return Decimal(1) if w.report.total.cost else None
+
+
+def _more(w: Wording, count: int, printed: int) -> str:
+    return w.t("note.more", shown=str(printed), count=w.f.number(count))
+
+
+def _plain(w: Wording, value: object) -> str:
+    return w.text_cell(value).value
+
+
+def _yes(w: Wording, value: bool) -> str:
+    return w.t("word.yes") if value else w.t("word.no")

@@ -1,0 +1,134 @@
+"""One report in one language: its texts, its number format, and names made printable. What tables and figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from ullage_collector.ledger import STATES
+from ullage_reports.format import DASH, Format, plain_number
+from ullage_reports.model import Change, DepartmentRow, Kind, Report
+from ullage_reports.period import zone_info
+from ullage_reports.plain import names_alike, plain
+from ullage_reports.table import Cell
+from ullage_reports.texts import Texts
+
+PLATFORM_KEY: Final = "platform"
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """report, and how to say it. Make it with ``wording(report, lang)``."""
+
+    report: Report
+    t: Texts
+    f: Format
+    window: str
+    _alike: frozenset[str] = field(default=frozenset())
+
+    # ---------------------------------------------------------------------------------- names
+    def department(self, row: DepartmentRow) -> str:
+        """A department's printed name; its id beside it when another one prints alike."""
+        if row.kind is Kind.PLATFORM:
+            return self.t("name.platform")
+        if row.kind is Kind.UNMAPPED:
+            return self.t("name.unmapped")
+        shown = plain(row.name) or plain(row.department_id)
+        return f"{shown} ({plain(row.department_id)})" if row.name in self._alike else shown
+
+    def department_name(self, name: str, department_id: str) -> str:
+        """The same for rows that carry only name and id."""
+        for row in self.report.departments:
+            if row.department_id == department_id:
+                return self.department(row)
+        return plain(name) or plain(department_id) or DASH
+
+    def group(self, prefix: str, key: str) -> str:
+        """A scenario's, business's, pool's or maker's printed name."""
+        if not key:
+            return self.t("name.none_given")
+        if key == PLATFORM_KEY:
+            return self.t("name.platform")
+        return self.t.known(prefix, plain(key))
+
+    def state(self, name: str) -> str:
+        """The plain word for a state."""
+        return self.t(f"state.{name}")
+
+    def state_inside(self, name: str) -> str:
+        """The word within a sentence: English without its capital."""
+        word = self.state(name)
+        return word[:1].lower() + word[1:]
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return STATES
+
+    def hours(self, value: Decimal) -> str:
+        """Card-hours with their word: ``1,234.50 card-hours``."""
+        return self.t("word.card_hours", hours=self.f.number(value))
+
+    # ---------------------------------------------------------------------------------- cells
+    def name_cell(
+        self, text: str, *, indent: int = 0, swatch: str = "", sub: str = "", tone: str = ""
+    ) -> Cell:
+        return Cell(text=text or DASH, value=text, indent=indent, swatch=swatch, sub=sub, tone=tone)
+
+    def money_cell(self, value: Decimal | None) -> Cell:
+        return Cell(text=self.f.number(value), value=plain_number(value), number=True)
+
+    def hours_cell(self, value: Decimal | None) -> Cell:
+        return Cell(text=self.f.number(value), value=plain_number(value), number=True)
+
+    def count_cell(self, value: int | None) -> Cell:
+        return Cell(text=self.f.number(value), value=plain_number(value), number=True)
+
+    def ratio_cell(self, value: Decimal | None, *, places: int = 1) -> Cell:
+        """Printed as per cent; in a file the ratio itself, as the JSON has it."""
+        return Cell(text=self.f.percent(value, places), value=plain_number(value), number=True)
+
+    def change_cell(self, change: Change | None, *, better: str = "") -> Cell:
+        """A change of money against the period before, as per cent; a start from nothing is said in words."""
+        if change is None:
+            return Cell(text=DASH, value="", number=True, tone="muted")
+        if change.ratio is None:
+            word = self.t("word.new") if change.difference else DASH
+            return Cell(text=word, value="", number=True, tone="muted")
+        return Cell(
+            text=self.f.change(change.ratio),
+            value=plain_number(change.ratio),
+            number=True,
+            tone=tone(change.difference, better),
+        )
+
+    def text_cell(self, value: object) -> Cell:
+        shown = plain(value)
+        return Cell(text=shown or DASH, value=shown)
+
+
+def tone(difference: Decimal, better: str) -> str:
+    """``good`` or ``bad`` where one direction is better; "" otherwise and for no change."""
+    if not difference or not better:
+        return ""
+    return "good" if (difference > 0) == (better == "up") else "bad"
+
+
+def wording(report: Report, lang: str) -> Wording:
+    """Raises ConfigError for a language there is no catalogue of."""
+    texts = Texts(lang)
+    form = Format(lang=lang, zone=zone_info(report.period.zone), currency=report.currency)
+    names = [row.name for row in report.departments if row.kind is Kind.DEPARTMENT]
+    return Wording(
+        report=report,
+        t=texts,
+        f=form,
+        window=f"{form.span(report.period.first, report.period.last)} {report.period.zone}",
+        _alike=frozenset(alike(names)),
+    )
+
+
+def alike(names: Sequence[str]) -> list[str]:
+    """Names that print like another one in the list."""
+    return names_alike(list(names))
