@@ -246,7 +246,7 @@ class Pusher:
             self.trouble = word
         if told is not None:
             # A tenth more by chance, so that those who were told the same do not come at once.
-            pause = told * self._chance.uniform(1.0, 1.1)
+            pause = max(told, FIRST_PAUSE_SECONDS) * self._chance.uniform(1.0, 1.1)
         else:
             exponent = min(self._in_a_row - 1, 16)
             pause = min(self._max_pause, FIRST_PAUSE_SECONDS * 2.0**exponent) * self._chance.uniform(0.5, 1.0)

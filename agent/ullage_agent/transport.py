@@ -139,7 +139,9 @@ class HttpTransport:
         if answer.length and len(read) < MAX_ANSWER_BYTES:  # fewer bytes than announced
             raise ConnectionError("the answer was cut off")
         response = Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, read)
-        if len(read) >= MAX_ANSWER_BYTES or answer.will_close:
+        whole = len(read) < MAX_ANSWER_BYTES
+        answer.close()  # http.client takes the next request only after this, read to its end or not
+        if not whole or answer.will_close:
             self.close()
         return response
 
