@@ -245,7 +245,7 @@ class FaultEngine:
     def _propose(
         self, connection: duckdb.DuckDBPyConnection, incident_id: int, subject: str, reason: str
     ) -> None:
-        proposal = self._isolation.propose(connection, subject, reason=reason, incident_id=incident_id)
+        proposal = self._isolation.propose(connection, subject, reason=reason)
         connection.execute(
             statements("incidents")["propose"], [json.dumps(proposal, ensure_ascii=False), incident_id]
         )

@@ -86,7 +86,7 @@ def test_a_dry_run_calls_nothing_and_says_what_else_it_takes(
 ) -> None:
     outcome = isolation.isolate("GPU-1", reason="xid 79", actor="ada")
     assert not outcome.executed
-    assert outcome.calls == (f"{scheduler.scontrol} update nodename=g1 state=drain 'reason=ullage:1 xid 79'",)
+    assert outcome.calls == (f"{scheduler.scontrol} update nodename=g1 state=drain 'reason=ullage:GPU-1 xid 79'",)
     assert outcome.also.cards == ("GPU-0", "GPU-2", "GPU-3")
     assert outcome.also.workloads == ("slurm/c/77",)
     assert scheduler.calls() == []
@@ -98,7 +98,7 @@ def test_isolate_then_release_leaves_the_node_as_it_was(
     isolation: Isolation, scheduler: Scheduler, store: duckdb.DuckDBPyConnection
 ) -> None:
     assert isolation.isolate("g1/1", reason="xid 79", actor="ada", execute_calls=True).executed
-    assert scheduler.reason_file.read_text() == "ullage:1 xid 79"
+    assert scheduler.reason_file.read_text() == "ullage:GPU-1 xid 79"
     with pytest.raises(BadInput, match="isolated already"):
         isolation.isolate("GPU-1", reason="again", actor="ada", execute_calls=True)
     assert isolation.release("GPU-1", reason="replaced", actor="bob", execute_calls=True).executed
@@ -143,7 +143,7 @@ def test_an_unknown_card_and_an_empty_reason_are_refused(isolation: Isolation) -
 
 def test_a_reason_is_one_argument_whatever_it_holds(isolation: Isolation, scheduler: Scheduler) -> None:
     isolation.isolate("GPU-1", reason="x; rm -rf $HOME `id`\nstate=resume", actor="ada", execute_calls=True)
-    assert scheduler.reason_file.read_text() == "ullage:1 x; rm -rf $HOME `id` state=resume"
+    assert scheduler.reason_file.read_text() == "ullage:GPU-1 x; rm -rf $HOME `id` state=resume"
     assert len(scheduler.calls()) == 1
 
 
@@ -155,8 +155,8 @@ def test_kubernetes_taints_under_our_own_key(store: duckdb.DuckDBPyConnection) -
         default_actuator="kubernetes-node",
     )
     outcome = isolation.isolate("GPU-1", reason="lost", actor="ada")
-    assert outcome.calls == ("kubectl --context prod taint nodes g1 ullage.dev/isolated=ullage-1:NoSchedule",)
-    assert outcome.undo == ("kubectl --context prod taint nodes g1 ullage.dev/isolated=ullage-1:NoSchedule-",)
+    assert outcome.calls == ("kubectl --context prod taint nodes g1 ullage.dev/isolated=GPU-1:NoSchedule",)
+    assert outcome.undo == ("kubectl --context prod taint nodes g1 ullage.dev/isolated=GPU-1:NoSchedule-",)
 
 
 def test_a_sites_command_gets_the_target_as_arguments(store: duckdb.DuckDBPyConnection) -> None:

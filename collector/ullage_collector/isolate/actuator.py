@@ -8,6 +8,7 @@ collector.toml and returns an Actuator.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import urllib.error
 import urllib.request
@@ -18,6 +19,8 @@ from typing import Any, Protocol
 
 from ullage_contract.errors import ActuatorError, ConfigError
 
+MARK = "ullage:"
+"""What we place begins with it, so that only that is taken back."""
 CALL_TIMEOUT_SECONDS = 20.0  # our choice: because slurmctld answers in milliseconds or is not well
 
 
@@ -26,7 +29,7 @@ class Target:
     """What to isolate or release.
 
     family: card or node. node_id: the scheduler's name of the node. minor, pci_address: of the card, None
-    when not known. marker: the text that makes what we place ours, e.g. ``ullage:17``.
+    when not known. marker: MARK and the subject: what makes the thing we place ours.
     """
 
     family: str
@@ -50,7 +53,7 @@ class CommandCall:
         return {"command": list(self.argv)}
 
     def __str__(self) -> str:
-        return " ".join(_quoted(part) for part in self.argv)
+        return " ".join(shlex.quote(part) for part in self.argv)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +179,3 @@ def _execute_http(call: HttpCall) -> str:
         raise ActuatorError(f"{call.method} {call.url} answered {e.code}") from e
     except (urllib.error.URLError, OSError) as e:
         raise ActuatorError(f"{call.method} {call.url} failed: {e}") from e
-
-
-def _quoted(part: str) -> str:
-    import shlex
-
-    return shlex.quote(part)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ullage_collector import audit
 from ullage_collector.audit import AuditRow, naive_utc
-from ullage_collector.isolate.actuator import Actuator, Plan, Run, Target, execute, run_program
+from ullage_collector.isolate.actuator import MARK, Actuator, Plan, Run, Target, execute, run_program
 from ullage_collector.sql import statements
 from ullage_contract.clock import Clock
 from ullage_contract.errors import ActuatorError, BadInput
@@ -123,9 +123,8 @@ class Isolation:
                 )
             incident = connection.execute(statements("incidents")["incident_of"], [where.subject]).fetchone()
             incident_id = int(incident[0]) if incident else None
-            (isolation_id,) = connection.execute(statements("isolation")["next_isolation"]).fetchone() or (1,)
             chosen = self._actuator(actuator, where.cluster_id)
-            target = where.target(reason, f"ullage:{isolation_id}")
+            target = where.target(reason)
             plan = chosen.plan_isolate(target)
             also = self._also(connection, where) if plan.whole_node else AlsoTaken((), ())
             outcome = _outcome("isolate", where, plan, also, incident_id=incident_id)
@@ -133,6 +132,7 @@ class Isolation:
                 self._audit(connection, outcome, plan, actor, reason, "dry run: nothing was called")
                 return outcome
             connection.execute("BEGIN")
+            (isolation_id,) = connection.execute(statements("isolation")["next_isolation"]).fetchone() or (0,)
             connection.execute(
                 statements("isolation")["insert_isolation"],
                 [
@@ -187,13 +187,12 @@ class Isolation:
             row = connection.execute(statements("isolation")["standing"], [where.subject]).fetchone()
             if row is None:
                 raise BadInput(f"{where.subject} is not isolated by Ullage: nothing to release")
-            isolation_id, actuator_name, incident_id, _, placed, _, _ = row
-            marker = str(json.loads(placed)["marker"])
+            isolation_id, actuator_name, incident_id = row[:3]
             chosen = self._actuator(actuator_name, where.cluster_id)
             others = connection.execute(
                 statements("isolation")["standing_of_node"], [actuator_name, where.subject, where.node_key]
             ).fetchall()
-            plan = chosen.plan_release(where.target(reason, marker))
+            plan = chosen.plan_release(where.target(reason))
             if plan.whole_node and others:
                 plan = Plan(
                     actuator=plan.actuator,
@@ -231,14 +230,12 @@ class Isolation:
                 incident_id=incident_id,
             )
 
-    def propose(
-        self, connection: duckdb.DuckDBPyConnection, subject: str, *, reason: str, incident_id: int
-    ) -> dict[str, Any]:
+    def propose(self, connection: duckdb.DuckDBPyConnection, subject: str, *, reason: str) -> dict[str, Any]:
         """The exact calls that would isolate a subject, for an incident's page. Plans only; never raises."""
         try:
             where = self._find(connection, subject)
             chosen = self._actuator(None, where.cluster_id)
-            plan = chosen.plan_isolate(where.target(reason[:MAX_REASON_CHARACTERS], f"ullage:{incident_id}"))
+            plan = chosen.plan_isolate(where.target(reason[:MAX_REASON_CHARACTERS]))
             also = self._also(connection, where) if plan.whole_node else AlsoTaken((), ())
             command = f"ullage-collector isolate {where.subject} --reason {json.dumps(reason)} --execute"
             return {**_outcome("isolate", where, plan, also).to_json(), "command": command}
@@ -327,7 +324,7 @@ class _Where:
     minor: int | None
     pci_address: str | None
 
-    def target(self, reason: str, marker: str) -> Target:
+    def target(self, reason: str) -> Target:
         return Target(
             family=self.family,
             subject=self.subject,
@@ -337,7 +334,7 @@ class _Where:
             minor=self.minor,
             pci_address=self.pci_address,
             reason=reason,
-            marker=marker,
+            marker=f"{MARK}{self.subject}",
         )
 
 

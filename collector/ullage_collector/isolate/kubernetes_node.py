@@ -5,6 +5,7 @@ Running pods stay. Our key and value make the taint ours; other taints and cordo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,8 @@ class KubernetesNode:
     name: str = "kubernetes-node"
 
     def plan_isolate(self, target: Target) -> Plan:
-        """Taint the node; the value is our marker, which Kubernetes wants without a colon."""
-        taint = f"{TAINT_KEY}={target.marker.replace(':', '-')}:NoSchedule"
+        """Taint the node; the value names what is isolated."""
+        taint = _taint(target)
         return Plan(
             actuator=self.name,
             calls=(self._call("taint", "nodes", target.node_id, taint),),
@@ -35,14 +36,19 @@ class KubernetesNode:
         )
 
     def plan_release(self, target: Target) -> Plan:
-        """Remove the taint with our key and this incident's value; kubectl fails when it is not there."""
-        taint = f"{TAINT_KEY}={target.marker.replace(':', '-')}:NoSchedule-"
-        call = self._call("taint", "nodes", target.node_id, taint)
+        """Remove the taint with our key and this subject's value; kubectl fails when it is not there."""
+        call = self._call("taint", "nodes", target.node_id, f"{_taint(target)}-")
         return Plan(actuator=self.name, calls=(call,), undo=(), whole_node=True)
 
     def _call(self, *arguments: str) -> CommandCall:
         context = ("--context", self.context) if self.context else ()
         return CommandCall((self.kubectl, *context, *arguments))
+
+
+def _taint(target: Target) -> str:
+    """key=value:effect. A taint's value is a label value: 63 letters, digits, - _ . with alphanumeric ends."""
+    value = re.sub(r"[^A-Za-z0-9._-]", "-", target.subject)[:63].strip("-_.")
+    return f"{TAINT_KEY}={value}:NoSchedule"
 
 
 def actuator(settings: Mapping[str, Any]) -> KubernetesNode:

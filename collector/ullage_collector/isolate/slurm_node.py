@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ullage_collector.isolate.actuator import CommandCall, Plan, Run, Target, run_program
+from ullage_collector.isolate.actuator import MARK, CommandCall, Plan, Run, Target, run_program
 from ullage_contract.errors import ActuatorError, ConfigError
 
 
@@ -39,7 +39,7 @@ class SlurmNode:
         )
 
     def plan_release(self, target: Target) -> Plan:
-        """Resume the node. Raises ActuatorError when its drain does not carry our marker."""
+        """Resume the node. Raises ActuatorError when its drain does not begin with our mark."""
         ran = self.run((self.sinfo, "--noheader", "-n", target.node_id, "-o", "%E"))
         if ran.status != 0:
             raise ActuatorError(f"{self.sinfo} ended with {ran.status}: {ran.error.strip()[:200]}")
@@ -47,7 +47,7 @@ class SlurmNode:
         reason = standing[0].strip() if standing else ""
         calls: tuple[CommandCall, ...] = ()
         notes: tuple[str, ...] = ()
-        if reason.split(" ", 1)[0] == target.marker:
+        if reason.startswith(MARK):
             calls = (CommandCall((self.scontrol, "update", f"nodename={target.node_id}", "state=resume")),)
         elif reason in ("", "none"):
             notes = (f"node {target.node_id} is not drained any more: nothing to undo in Slurm",)

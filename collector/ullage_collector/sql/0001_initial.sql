@@ -181,6 +181,8 @@ CREATE TABLE event (
     sequence    BIGINT
 );
 
+CREATE SEQUENCE incident_number START 1;
+
 CREATE TABLE incident (
     incident_id BIGINT PRIMARY KEY,
     family      VARCHAR NOT NULL,
@@ -200,6 +202,8 @@ CREATE TABLE incident (
     history     BOOLEAN NOT NULL,        -- from backlog or import: a record, never an action
     origin      VARCHAR NOT NULL
 );
+
+CREATE SEQUENCE isolation_number START 1;
 
 CREATE TABLE isolation (
     isolation_id BIGINT PRIMARY KEY,
@@ -229,6 +233,8 @@ CREATE TABLE finding (
     owner       VARCHAR,
     action      VARCHAR
 );
+
+CREATE SEQUENCE audit_number START 1;
 
 -- Append-only: nothing in the code updates or deletes it.
 CREATE TABLE audit (

@@ -15,8 +15,8 @@ ON CONFLICT (consumer) DO UPDATE SET
 SELECT incident_id, subject, cause, evidence FROM incident WHERE closed_at IS NULL;
 
 -- name: next_incident
--- The next number; one writer, so no two get the same.
-SELECT coalesce(max(incident_id), 0) + 1 FROM incident;
+-- The next number.
+SELECT nextval('incident_number');
 
 -- name: open_incident
 -- A fault's first evidence.

@@ -38,7 +38,7 @@ WHERE s.released_at IS NULL AND s.actuator = ?1 AND s.subject <> ?2 AND c.node_k
 
 -- name: next_isolation
 -- The next number.
-SELECT coalesce(max(isolation_id), 0) + 1 FROM isolation;
+SELECT nextval('isolation_number');
 
 -- name: insert_isolation
 -- What was placed, so that only that is removed later.
@@ -53,7 +53,7 @@ UPDATE isolation SET released_at = ?, released_by = ? WHERE isolation_id = ?;
 -- name: insert_audit
 -- Append-only: nothing updates or deletes this table.
 INSERT INTO audit (audit_id, time, actor, action, subject, reason, evidence, command, result, undo)
-SELECT coalesce(max(audit_id), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM audit;
+VALUES (nextval('audit_number'), ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: list_audit
 -- For the console and the API, newest first.

@@ -1,0 +1,62 @@
+-- What the console's pages and the API read.
+
+-- name: card
+-- One card with its newest facts.
+SELECT c.card_key, c.card_id, n.cluster_id, n.node_id, c.vendor, c.model, c.uuid, c.serial, c.board_id, c.pci_address,
+       c.card_index, c.minor, c.memory_total_bytes, c.first_seen, c.last_seen, c.origin, c.facts
+FROM card c JOIN node n USING (node_key) WHERE c.card_id = ?;
+
+-- name: card_allocations
+-- Who held a card, newest first, as believed now.
+SELECT w.workload_id, w.kind, w.name, w.user_name, w.namespace, a.share_nano, a.valid_from, a.valid_to, a.source
+FROM allocation a JOIN workload w USING (workload_key)
+WHERE a.card_key = ? AND a.known_to IS NULL ORDER BY a.valid_from DESC LIMIT 20;
+
+-- name: card_events
+-- What happened to a card, newest first.
+SELECT time, kind, severity, code, source, message FROM event WHERE subject = ? ORDER BY time DESC LIMIT 50;
+
+-- name: allocations
+-- Allocations that overlap [from, to), as believed now.
+SELECT w.workload_id, w.kind, w.name, w.user_name, w.namespace, w.cluster_id, n.node_id, c.card_id, s.slice_id,
+       a.share_nano, a.valid_from, a.valid_to, a.source
+FROM allocation a
+JOIN workload w USING (workload_key)
+LEFT JOIN card c ON c.card_key = a.card_key
+LEFT JOIN slice s ON s.slice_key = a.slice_key
+LEFT JOIN node n ON n.node_key = coalesce(a.node_key, c.node_key)
+WHERE a.known_to IS NULL AND a.valid_from < $to AND (a.valid_to IS NULL OR a.valid_to > $from)
+ORDER BY a.valid_from DESC, w.workload_id LIMIT $limit;
+
+-- name: nodes
+-- Every node with what its agent last said.
+SELECT cluster_id, node_id, machine_id, boot_id, first_seen, last_seen, clock_skew_seconds, clock_wrong, origin, facts
+FROM node ORDER BY cluster_id, node_id;
+
+-- name: findings
+-- Findings that are still so, then older ones.
+SELECT finding_id, kind, family, subject, since, until, evidence, confidence, owner, action
+FROM finding ORDER BY until IS NOT NULL, since DESC LIMIT ?;
+
+-- name: departments
+-- The organisation tree as believed now.
+SELECT department_id, name, parent_id, owner, cost_center, valid_from, valid_to FROM department
+WHERE known_to IS NULL ORDER BY department_id, valid_from;
+
+-- name: ledger
+-- Exact money of published days, newest revision of each, by day, department and state.
+WITH newest AS (SELECT day, max(revision) AS revision FROM segment WHERE day >= $from AND day < $to GROUP BY day)
+SELECT s.day, s.department_id, s.state, s.currency,
+       sum(s.share_nano::DECIMAL(38,0) * (s.to_us - s.from_us)::DECIMAL(38,0)) AS quantity,
+       sum(s.share_nano::DECIMAL(38,0) * (s.to_us - s.from_us)::DECIMAL(38,0) * s.price_micro::DECIMAL(38,0))
+           AS cost_atoms,
+       sum(CASE WHEN s.price_micro IS NULL
+                THEN s.share_nano::DECIMAL(38,0) * (s.to_us - s.from_us)::DECIMAL(38,0) ELSE 0 END) AS unpriced
+FROM segment s JOIN newest USING (day, revision)
+GROUP BY ALL ORDER BY ALL;
+
+-- name: idle_since
+-- Since when held cards have done nothing, looking back $back: the last minute each was busy.
+SELECT any_value(c.card_id) AS card_id, max(time) FILTER (greatest(utilization_ratio, sm_active_ratio, tensor_active_ratio,
+                                            memory_bandwidth_ratio) >= $active) AS last_busy, min(time) AS seen_from
+FROM card_sample s JOIN card c USING (card_key) WHERE time >= $back AND time <= $now GROUP BY s.card_key;

@@ -1,0 +1,103 @@
+-- What the fleet looks like now. Everything is bounded in time: an unbounded "latest row" scans every day.
+
+-- name: cards
+-- Every card that is owned now or was seen in the last week, with its newest figures of the last ten minutes.
+-- $now: UTC; $quiet: since when figures count.
+WITH recent AS (
+    SELECT card_key,
+           max(time)                                        AS last_time,
+           arg_max(utilization_ratio, time)                 AS utilization_ratio,
+           arg_max(memory_used_bytes, time)                 AS memory_used_bytes,
+           arg_max(memory_total_bytes, time)                AS memory_total_bytes,
+           arg_max(memory_ratio, time)                      AS memory_ratio,
+           arg_max(power_watts, time)                       AS power_watts,
+           arg_max(temperature_celsius, time)               AS temperature_celsius,
+           arg_max(health, time)                            AS health,
+           max(greatest(utilization_ratio, sm_active_ratio, tensor_active_ratio, memory_bandwidth_ratio))
+                                                            AS busiest_ratio
+    FROM card_sample
+    WHERE time >= $quiet AND time <= $now + INTERVAL 10 MINUTE
+    GROUP BY card_key
+),
+owned AS (
+    SELECT card_id, any_value(life ORDER BY valid_from DESC) AS life, any_value(pool ORDER BY valid_from DESC) AS pool,
+           any_value(model ORDER BY valid_from DESC) AS model,
+           any_value(vendor ORDER BY valid_from DESC) AS vendor,
+           any_value(cluster_id ORDER BY valid_from DESC) AS cluster_id,
+           any_value(node_id ORDER BY valid_from DESC) AS node_id
+    FROM inventory
+    WHERE known_to IS NULL AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now)
+    GROUP BY card_id
+),
+held AS (
+    SELECT card_key, sum(share_nano)::BIGINT AS share_nano, arg_max(workload_key, share_nano) AS workload_key
+    FROM allocation
+    WHERE known_to IS NULL AND card_key IS NOT NULL
+      AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now)
+    GROUP BY card_key
+),
+broken AS (
+    SELECT subject, max(severity) AS severity FROM incident
+    WHERE closed_at IS NULL AND confirmed AND action <> 'observe'
+    GROUP BY subject
+),
+apart AS (
+    SELECT DISTINCT subject FROM isolation WHERE released_at IS NULL
+)
+SELECT c.card_key, c.card_id, coalesce(o.cluster_id, n.cluster_id) AS cluster_id,
+       coalesce(o.node_id, n.node_id) AS node_id, coalesce(nullif(c.vendor, 'unknown'), o.vendor, 'unknown') AS vendor,
+       coalesce(c.model, o.model, 'unknown') AS model, c.card_index, o.pool, o.life,
+       r.last_time, r.utilization_ratio,
+       coalesce(r.memory_ratio, r.memory_used_bytes / nullif(coalesce(r.memory_total_bytes, c.memory_total_bytes), 0))
+           AS memory_ratio,
+       r.power_watts, r.temperature_celsius, r.health, r.busiest_ratio,
+       least(coalesce(h.share_nano, 0), 1000000000) AS held_nano, h.workload_key,
+       b.subject IS NOT NULL AS is_broken,
+       (a.subject IS NOT NULL OR an.subject IS NOT NULL) AS is_apart,
+       n.clock_wrong, c.origin
+FROM card c
+JOIN node n USING (node_key)
+LEFT JOIN recent r USING (card_key)
+LEFT JOIN owned o USING (card_id)
+LEFT JOIN held h USING (card_key)
+LEFT JOIN broken b ON b.subject = c.card_id
+LEFT JOIN apart a ON a.subject = c.card_id
+LEFT JOIN apart an ON an.subject = n.node_id
+WHERE o.life IS NOT NULL OR c.last_seen >= $now - INTERVAL 7 DAY
+ORDER BY cluster_id, node_id, c.card_index NULLS LAST, c.card_id;
+
+-- name: workloads
+-- The workloads that hold cards now.
+SELECT DISTINCT w.workload_key, w.workload_id, w.kind, w.cluster_id, w.name, w.user_name, w.namespace,
+       w.partition, w.labels, w.scenario
+FROM workload w JOIN allocation a USING (workload_key)
+WHERE a.known_to IS NULL AND a.valid_from <= $now AND (a.valid_to IS NULL OR a.valid_to > $now);
+
+-- name: rules
+-- The mapping rules believed now.
+SELECT rule_id, match, priority, department_id, business, scenario,
+       epoch_us(valid_from), epoch_us(valid_to), epoch_us(known_from), epoch_us(known_to)
+FROM mapping_rule WHERE known_to IS NULL;
+
+-- name: prices
+-- The prices believed now.
+SELECT price_id, model, currency, price_micro, pool, assumed,
+       epoch_us(valid_from), epoch_us(valid_to), epoch_us(known_from), epoch_us(known_to)
+FROM price WHERE known_to IS NULL;
+
+-- name: departments
+-- Department names as people write them.
+SELECT department_id, name FROM department
+WHERE known_to IS NULL AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now);
+
+-- name: incidents
+-- Open incidents that are no history, by severity.
+SELECT severity, count(*) FROM incident WHERE closed_at IS NULL AND NOT history GROUP BY severity;
+
+-- name: nodes
+-- Nodes by what their agent says: up within five minutes, silent, clock wrong, owned but never seen.
+SELECT CASE WHEN last_seen IS NULL THEN 'never_seen'
+            WHEN clock_wrong THEN 'clock_wrong'
+            WHEN last_seen >= $now - INTERVAL 5 MINUTE THEN 'up'
+            ELSE 'silent' END AS status, count(*)
+FROM node GROUP BY status;

@@ -1,0 +1,223 @@
+"""The console and the API over a real store: states, map planes, pages, refusals."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from ullage_collector.api import Views
+from ullage_collector.console.app import application
+from ullage_collector.fleet_now import STATES, FleetNow
+from ullage_collector.isolate import slurm_node
+from ullage_collector.isolate.isolation import Isolation
+from ullage_collector.receive.identity import Identity, Role
+from ullage_collector.store.store import Store
+from ullage_contract.clock import ManualClock
+
+NOW = 1_795_000_000.0
+EVIL = '研发一部 "];#panic()<script>\u202e'
+
+
+class World:
+    """A store with one node of four cards and a client for each role."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = ManualClock(wall=NOW)
+        self.store = Store.open(path / "store.duckdb", clock=self.clock)
+        self.now = datetime.fromtimestamp(NOW, UTC).replace(tzinfo=None)
+        self.isolation = Isolation(
+            self.store.cursor, {"slurm-node": slurm_node.actuator({"scontrol": "true"})}, self.clock
+        )
+        self.fleet = FleetNow(self.store.cursor, self.clock, keep_seconds=0)
+        self.released = 0
+        self._fill()
+
+    def _fill(self) -> None:
+        from ullage_collector.store.columns import Grain, kind
+        from ullage_contract.sample import Family
+
+        with self.store.write() as db:
+            db.execute(
+                "INSERT INTO node (node_key, cluster_id, node_id, last_seen, origin) VALUES (1, 'c1', 'g1', ?, 'real')",
+                [self.now],
+            )
+            for i in range(5):
+                db.execute(
+                    "INSERT INTO card (card_key, card_id, node_key, vendor, model, card_index, memory_total_bytes, "
+                    "last_seen, origin) VALUES (?, ?, 1, 'nvidia', 'H800', ?, 80000000000, ?, 'simulated')",
+                    [10 + i, f"GPU-{i}", i, self.now],
+                )
+            db.execute(
+                "INSERT INTO workload (workload_key, workload_id, kind, cluster_id, user_name, namespace, origin) "
+                "VALUES (1, 'slurm/c1/7', 'slurm_job', 'c1', 'ada', 'nlp', 'real')"
+            )
+            for number, card, share in ((1, 10, 10**9), (2, 11, 10**9), (3, 12, 5 * 10**8)):
+                db.execute(
+                    "INSERT INTO allocation (allocation_id, workload_key, card_key, node_key, share_nano, valid_from, "
+                    "known_from, source) VALUES (?, 1, ?, 1, ?, ?, ?, 'test')",
+                    [number, card, share, self.now - timedelta(hours=2), self.now - timedelta(hours=2)],
+                )
+            db.execute(
+                "INSERT INTO department (department_id, name, valid_from, known_from) VALUES ('rd', ?, ?, ?)",
+                [EVIL, self.now - timedelta(days=9), self.now - timedelta(days=9)],
+            )
+            db.execute(
+                "INSERT INTO mapping_rule (rule_id, match, priority, department_id, valid_from, known_from, source) "
+                "VALUES (1, 'slurm:nlp', 1, 'rd', ?, ?, 'test')",
+                [self.now - timedelta(days=9), self.now - timedelta(days=9)],
+            )
+            db.execute(
+                "INSERT INTO price (price_id, model, currency, price_micro, assumed, valid_from, known_from, source) "
+                "VALUES (1, 'H*', 'CNY', 20000000, false, ?, ?, 'test')",
+                [self.now - timedelta(days=9), self.now - timedelta(days=9)],
+            )
+            days = self.store.days
+            samples = kind(Family.CARD, Grain.SAMPLE)
+            day = (self.now - timedelta(minutes=30)).date()
+            days.ensure(db, samples, day, ["utilization_ratio", "memory_used_bytes", "power_watts"])
+            days.ensure(db, samples, self.now.date(), ["utilization_ratio", "memory_used_bytes", "power_watts"])
+            for minute in range(30):
+                at = self.now - timedelta(minutes=minute)
+                table = days.table(samples, at.date()).name
+                for key, busy in ((10, 0.9), (11, 0.0), (12, 0.5), (13, 0.0)):
+                    db.execute(
+                        f"INSERT INTO {table} (time, card_key, node_key, received_at, interval_seconds, monotonic, "
+                        "utilization_ratio, memory_used_bytes, power_watts) VALUES (?, ?, 1, ?, 60, 1, ?, 40000000000, 300)",
+                        [at, key, at, busy],
+                    )
+
+    def client(self, role: Role | None) -> TestClient:
+        views = Views(self.store.cursor, self.fleet, self.isolation, self.clock, self._on_release)
+        app = application(views, lambda token: None)
+        identity = None if role is None else Identity("ada", role, departments=("rd",))
+
+        async def known(scope: Any, receive: Any, send: Any) -> None:
+            scope.setdefault("state", {})["identity"] = identity
+            await app(scope, receive, send)
+
+        return TestClient(known, follow_redirects=False)
+
+    def _on_release(self) -> None:
+        self.released += 1
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_each_card_is_in_the_state_its_data_allow(world: World) -> None:
+    states = {card.card_id: card.state for card in world.fleet.cards()[1]}
+    assert states == {
+        "GPU-0": "used",
+        "GPU-1": "allocated_idle",
+        "GPU-2": "used",
+        "GPU-3": "unallocated_idle",
+        "GPU-4": "unknown",
+    }
+
+
+def test_the_shares_of_the_states_add_up_to_the_fleet(world: World) -> None:
+    snapshot = world.fleet.snapshot()
+    assert sum(snapshot.share_by_state.values()) == pytest.approx(5)
+    assert snapshot.share_by_state["fragmented"] == pytest.approx(0.5)
+    assert sum(count.cards for count in snapshot.cards) == 5
+    assert [(cost.department, cost.currency, cost.per_hour) for cost in snapshot.costs] == [("rd", "CNY", 50)]
+
+
+def test_the_maps_planes_say_what_the_cards_say(world: World) -> None:
+    client = world.client(Role.VIEWER)
+    topology = client.get("/api/v1/fleet").json()
+    body = client.get("/api/v1/fleet/state").content
+    magic, version, planes, _, cards, order, at = struct.unpack_from("<4sBBHIIQ", body)
+    assert (magic, version, planes, cards, order, at) == (b"FMAP", 1, 4, 5, topology["version"], int(NOW * 1000))
+    state, busy, memory, owner = (body[24 + i * 5 : 24 + (i + 1) * 5] for i in range(4))
+    assert [STATES[i] for i in state] == ["used", "allocated_idle", "used", "unallocated_idle", "unknown"]
+    assert list(busy) == [90, 0, 50, 0, 255]
+    assert list(memory) == [50, 50, 50, 50, 255]
+    assert list(owner) == [0, 0, 0, 255, 255]
+    assert topology["nodes"] == [["g1", 0, 5, 0]]
+
+
+@pytest.mark.parametrize("path", ["/fleet", "/fleet?view=table", "/card/GPU-1", "/idle", "/incidents", "/audit"])
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_every_page_renders_with_a_strict_policy(world: World, path: str, language: str) -> None:
+    answer = world.client(Role.VIEWER).get(path, headers={"accept-language": language})
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert "<script>" not in answer.text
+    assert "style=" not in answer.text
+    assert "\u202e" not in answer.text
+    assert "\u6a21\u62df\u6570\u636e" in answer.text or "simulated data" in answer.text or path in ("/incidents", "/audit")
+
+
+def test_the_idle_page_prices_the_idle_time(world: World) -> None:
+    text = world.client(Role.VIEWER).get("/idle", headers={"accept-language": "en"}).text
+    assert "at least" in text
+    assert "9.67 CNY" in text  # 29 minutes of one card at 20 an hour
+
+
+def test_a_gap_in_the_readings_shows_as_a_gap(world: World) -> None:
+    client = world.client(Role.VIEWER)
+    query = {"key": "utilization_ratio", "from": str(NOW - 3600), "to": str(NOW + 1), "step": "30"}
+    body = client.get("/api/v1/cards/GPU-0/series", params=query).json()
+    assert None in body["series"]["utilization_ratio"]
+    assert len(body["time"]) == len(body["series"]["utilization_ratio"])
+    assert client.get("/api/v1/cards/GPU-4/series", params=query).json()["time"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/v1/cards/nope", 404),
+        ("/api/v1/cards/GPU-0/series?key=card_key", 400),
+        ("/api/v1/cards/GPU-0/series?key=utilization_ratio;drop", 400),
+        ("/api/v1/cards/GPU-0/series?key=utilization_ratio&from=yesterday", 400),
+        ("/api/v1/cards/GPU-0/series?key=utilization_ratio&from=0&to=1000000&step=1", 400),
+        ("/api/v1/ledger?by=mood", 400),
+        ("/api/v1/nothing", 404),
+    ],
+)
+def test_a_wrong_question_gets_a_clear_error(world: World, path: str, status: int) -> None:
+    answer = world.client(Role.VIEWER).get(path)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"schema_version", "error", "message"}
+
+
+def test_nobody_reads_without_a_role_and_a_viewer_does_not_act(world: World) -> None:
+    assert world.client(None).get("/api/v1/cards").status_code == 401
+    assert world.client(None).get("/fleet").headers["location"] == "/login"
+    assert world.client(Role.NODE).get("/api/v1/cards").status_code == 403
+    assert world.client(Role.DEPARTMENT).get("/api/v1/cards").status_code == 403
+    assert world.client(Role.DEPARTMENT).get("/api/v1/ledger").status_code == 200
+    refused = world.client(Role.VIEWER).post("/api/v1/isolate", json={"subject": "GPU-0", "reason": "x"})
+    assert refused.status_code == 403
+    assert world.store.cursor().execute("SELECT count(*) FROM audit").fetchone() == (0,)
+
+
+def test_a_card_is_isolated_only_after_its_nodes_name_was_typed(world: World) -> None:
+    client = world.client(Role.OPERATOR)
+    wrong = client.post("/card/GPU-1", data={"act": "isolate", "reason": "hot", "node": "g2"})
+    assert wrong.status_code == 409
+    dry = client.post("/card/GPU-1", data={"act": "isolate-dry", "reason": "hot"})
+    assert "nodename=g1 state=drain" in dry.text
+    assert client.get("/api/v1/isolations").json()["isolations"] == []
+    assert client.post("/card/GPU-1", data={"act": "isolate", "reason": "hot", "node": "g1"}).status_code == 200
+    assert [row["subject"] for row in client.get("/api/v1/isolations").json()["isolations"]] == ["GPU-1"]
+    assert {card.card_id: card.state for card in world.fleet.cards()[1]}["GPU-1"] == "isolated"
+
+
+def test_every_route_of_the_api_answers(world: World) -> None:
+    client = world.client(Role.ADMIN)
+    for path in ("cards", "cards/GPU-1", "nodes", "allocations", "incidents", "findings", "departments", "ledger", "audit"):
+        answer = client.get(f"/api/v1/{path}")
+        assert answer.status_code == 200, path
+        assert answer.json()["schema_version"] == 1
