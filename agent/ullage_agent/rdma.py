@@ -20,6 +20,7 @@ from typing import Final
 from ullage_agent import pci
 from ullage_agent.backend import Reading
 from ullage_agent.ethtool import Ioctl, Socket
+from ullage_agent.kept_file import names_in
 from ullage_agent.rdma_port import Port, PortReading
 from ullage_agent.watch import Watch
 from ullage_contract.catalogue import Tier
@@ -151,10 +152,10 @@ class RdmaPorts:
 
     def _discover(self) -> None:
         """New ports are added; a port is never dropped, so that a lost one is told and not forgotten."""
-        for device in _entries(self._root):
+        for device in names_in(self._root):
             if device in self._known:
                 continue
-            for number in _entries(self._root / device / "ports"):
+            for number in names_in(self._root / device / "ports"):
                 if number.isdigit():
                     self._add(self._root / device / "ports" / number)
                     self._known.add(device)
@@ -302,10 +303,3 @@ def _open(watched: _Watched) -> bool:
         watched.port.close()
         watched.usable = False
     return watched.usable
-
-
-def _entries(directory: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in directory.iterdir())
-    except OSError:
-        return []

@@ -1,14 +1,12 @@
 """One RDMA port of sysfs: its files are opened once and read again and again.
 
-A kept descriptor costs 1 us a read, opening anew 6 us (measured on Python 3.11); the driver's own
-time comes on top: on mlx5 every file below counters/ is one firmware query.
+The driver's own time comes on top: on mlx5 every file below counters/ is one firmware query.
 Not here: which ports there are and what happened to them (rdma.py).
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Final
 
 from ullage_agent import rdma_counters
 from ullage_agent.ethtool import Ioctl, Statistics
+from ullage_agent.kept_file import KeptFile, names_in, text_of
 from ullage_contract.catalogue import Tier
 from ullage_contract.errors import BadInput
 from ullage_contract.identity import pci_address, port_id
@@ -39,7 +38,6 @@ PHYSICAL_STATES: Final = {
 _RATE: Final = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s*Gb/sec(?:\s*\(([0-9]+)X)?")
 _ABSENT: Final = frozenset({errno.EINVAL, errno.ENODATA, errno.EOPNOTSUPP})
 _GONE: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.ESTALE, errno.EBADF, errno.ENXIO})
-_READ_BYTES: Final = 256
 
 
 def state_word(text: str, words: Mapping[int, str]) -> str | None:
@@ -73,30 +71,6 @@ class PortReading:
         return state in ("active", "active_defer") and self.values.get("physical_state") in ("link_up", None)
 
 
-class _File:
-    """A small file that is read often: its descriptor is kept, or it is opened anew each time."""
-
-    __slots__ = ("_descriptor", "path")
-
-    def __init__(self, path: str, keep: bool) -> None:
-        self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if keep else -1
-
-    def read(self) -> bytes:
-        if self._descriptor >= 0:
-            return os.pread(self._descriptor, _READ_BYTES, 0)
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(descriptor, _READ_BYTES)
-        finally:
-            os.close(descriptor)
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
 class Port:
     """One port. ``open`` finds what it offers; ``read`` reads it. Never raises OSError after ``open``.
 
@@ -120,17 +94,17 @@ class Port:
         self._ioctl = ioctl
         self._lossless_priority = lossless_priority
         self._keep = keep
-        self._state: _File | None = None
-        self._physical: _File | None = None
-        self._rate: _File | None = None
-        self._counters: list[tuple[str, int, _File]] = []
+        self._state: KeptFile | None = None
+        self._physical: KeptFile | None = None
+        self._rate: KeptFile | None = None
+        self._counters: list[tuple[str, int, KeptFile]] = []
         self._extended: dict[str, tuple[int, str]] = {}
         self._ethernet: list[tuple[Statistics, tuple[rdma_counters.EthernetSum, ...]]] = []
 
     def open(self) -> None:
         """Find and open the files. Raises OSError when the port's state cannot be opened at all."""
         self.close()
-        self._state = _File(str(self.directory / "state"), self._keep)
+        self._state = KeptFile(str(self.directory / "state"), keep=self._keep).open()
         self.is_virtual = (self.device_directory / "device/physfn").exists()
         self._physical = self._optional("phys_state")
         self._rate = self._optional("rate")
@@ -241,12 +215,12 @@ class Port:
     def _open_counters(self) -> None:
         taken: set[str] = set()
         for folder, names in (("counters", rdma_counters.CLASSIC), ("hw_counters", rdma_counters.HARDWARE)):
-            for name in _names(self.directory / folder):
+            for name in names_in(self.directory / folder):
                 key, factor = names.get(name, ("", 1))
                 if not key or key in taken:
                     continue
                 try:
-                    file = _File(str(self.directory / folder / name), self._keep)
+                    file = KeptFile(str(self.directory / folder / name), keep=self._keep).open()
                 except OSError:
                     continue
                 if not _answers(file):
@@ -255,7 +229,7 @@ class Port:
                 self._counters.append((key, factor, file))
                 taken.add(key)
         self._extended = {}
-        for name in _names(self.directory / "counters_ext"):
+        for name in names_in(self.directory / "counters_ext"):
             key, factor = rdma_counters.EXTENDED.get(name, ("", 1))
             if key:
                 self._extended[key] = (factor, str(self.directory / "counters_ext" / name))
@@ -295,19 +269,11 @@ class Port:
                 total[key] = total.get(key, 0) + value
         values.update(total)
 
-    def _optional(self, name: str) -> _File | None:
+    def _optional(self, name: str) -> KeptFile | None:
         try:
-            return _File(str(self.directory / name), self._keep)
+            return KeptFile(str(self.directory / name), keep=self._keep).open()
         except OSError:
             return None
-
-
-def text_of(path: Path) -> str:
-    """The file's text without surrounding space; empty when it cannot be read."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def address_of(device: Path) -> str | None:
@@ -319,24 +285,17 @@ def address_of(device: Path) -> str | None:
 
 
 def _netdev(port: Path, device: Path, number: int) -> str | None:
-    for entry in sorted(_names(port / "gid_attrs/ndevs"), key=lambda name: (len(name), name)):
+    for entry in sorted(names_in(port / "gid_attrs/ndevs"), key=lambda name: (len(name), name)):
         if found := text_of(port / "gid_attrs/ndevs" / entry):
             return found
-    for name in sorted(_names(device / "device/net")):
+    for name in names_in(device / "device/net"):
         place = text_of(device / "device/net" / name / "dev_port")
         if not place.isdigit() or int(place) == number - 1:
             return name
     return None
 
 
-def _names(directory: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in directory.iterdir())
-    except OSError:
-        return []
-
-
-def _answers(file: _File) -> bool:
+def _answers(file: KeptFile) -> bool:
     """Whether there is a number behind it, or may be one later (an error that is not the driver's 'never')."""
     try:
         return rdma_counters.count(file.read()) is not None
