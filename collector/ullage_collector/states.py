@@ -18,7 +18,8 @@ import json
 import logging
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -82,22 +83,33 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class DayStates:
-    """What making a day gave.
+class Worked:
+    """A day worked out and checked, not kept yet.
 
-    revision: of the rows now kept. changed: the rows differ from what was kept before. quantities: state -> nano-share
-    microseconds. unpriced: quantity without a price. orphans: allocations of cards nobody owned.
-    refused_rules, refused_prices: rows that could never count, each with the reason.
+    lines: Arrow table with the columns of ``segment`` but day and revision. quantities: state -> nano-share microseconds,
+    all seven. unpriced: quantity without a price. minutes: minutes of telemetry the day stands on. orphans: allocations
+    of cards nobody owned. refused: rules and prices that could never count, each with its reason.
     """
+
+    day: date
+    known_at: datetime
+    lines: Any
+    quantities: Mapping[str, int]
+    unpriced: int
+    minutes: int
+    orphans: int
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DayStates:
+    """A day as kept. revision: of the rows now kept. changed: they differ from those before; a new revision."""
 
     day: date
     revision: int
     changed: bool
     rows: int
-    quantities: Mapping[str, int]
-    unpriced: int
-    orphans: int
-    refused: tuple[str, ...]
+    worked: Worked
 
 
 @cache
@@ -157,71 +169,37 @@ def load_rules(path: Path | None) -> Rules:
 
 
 class States:
-    """Makes days on one connection. Call inside the writer's transaction: a day is kept whole or not at all.
+    """Works days out on one connection; keeping them is a short write of its own.
 
-    connection: the one DuckDB writer (or any connection with the store's tables, in tests).
+    connection: a cursor of the store; days are worked out in temp tables on it, in one reading transaction of the
+    caller's if the fleet changes meanwhile. sources: minute view -> what to read in its place, e.g. ``read_parquet(...)``
+    of published days whose minutes the store has dropped; None reads the views.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        rules: Rules | None = None,
+        *,
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
         self._connection = connection
         self._rules = rules or default_rules()
+        self._sources = sources
         self._sql = statements("states")
 
-    def reconcile(self, now: datetime) -> None:
-        """Give every owned card a key and every seen card capacity; keep the findings of unlisted cards true.
-
-        now: aware UTC, the instant from which new rows are known.
-        """
-        at = {"now": _naive(now)}
-        for name in (
-            "listed_since",
-            "next_inventory",
-            "find_unlisted",
-            "close_unlisted",
-            "identify_nodes",
-            "identify_cards",
-        ):
-            self._run(name, at)
-
     def make(self, day: date, now: datetime, *, known_at: datetime | None = None) -> DayStates:
-        """Work the day out as believed at ``known_at`` (None: now), and keep it where it differs from what is kept.
+        """Reconcile, work the day out as believed at ``known_at`` (None: now) and keep it, all on this connection.
 
-        Raises LedgerError when shares do not add up or capacity is lost, and for life words the rules do not know;
-        then nothing has been kept.
+        For a connection that is alone or inside one write. Raises LedgerError as ``work_out`` and ``keep`` do.
         """
-        refused = self.work_out(day, known_at or now)
-        parameters: dict[str, Any] = {"day": day}
-        revision = int(self._one("newest_revision", parameters))
-        rows = int(self._one("count_lines", {}))
-        changed = bool(self._one("changed", parameters)) or revision == 0
-        if changed:
-            revision += 1
-            self._run("drop_day", parameters)
-            self._run("keep_day", {**parameters, "revision": revision})
-        totals = self._run("day_totals", {}).fetchall()
-        count, first = self._run("orphans", {}).fetchall()[0]
-        if count:
-            log.warning(
-                "%s: %d allocations of cards nobody owned carry no cost, first allocation_id %s",
-                day,
-                count,
-                first,
-            )
-        return DayStates(
-            day=day,
-            revision=revision,
-            changed=changed,
-            rows=rows,
-            quantities={state: 0 for state in STATES} | {str(s): int(q) for s, q, _ in totals},
-            unpriced=sum(int(u or 0) for _, _, u in totals),
-            orphans=int(count),
-            refused=refused,
-        )
+        reconcile(self._connection, now)
+        return keep(self._connection, self.work_out(day, known_at or now))
 
-    def work_out(self, day: date, known_at: datetime) -> tuple[str, ...]:
-        """Fill the temp table ``states_line`` for a day without keeping anything; what was refused, with reasons.
+    def work_out(self, day: date, known_at: datetime) -> Worked:
+        """The day's lines as believed at ``known_at``; changes nothing but temp tables.
 
-        Raises LedgerError as ``make`` does.
+        Raises LedgerError when shares do not add up or capacity is lost (BUG), and for life words the rules do not know.
         """
         rules = self._rules
         start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
@@ -251,15 +229,37 @@ class States:
         for name in ("card_runs", "runs"):
             self._run(name, p)
         refused = (*self._owners(p, known_at), *self._prices(p, known_at))
-        self._run("loose_nodes", {})
-        for name in ("cells", "held"):
+        for name in ("loose_nodes", "cells", "held"):
             self._run(name, p)
         if self._one("count_loose_nodes", {}):
             self._run("loose", p)
         for name in ("shares", "verdicts", "lines"):
             self._run(name, p)
         self._check(day)
-        return refused
+        return self._worked(day, known_at, p, refused)
+
+    def _worked(
+        self, day: date, known_at: datetime, p: Mapping[str, Any], refused: tuple[str, ...]
+    ) -> Worked:
+        totals = self._run("day_totals", {}).fetchall()
+        count, first = self._run("orphans", {}).fetchall()[0]
+        if count:
+            log.warning(
+                "%s: %d allocations of cards nobody owned carry no cost, first allocation_id %s",
+                day,
+                count,
+                first,
+            )
+        return Worked(
+            day=day,
+            known_at=known_at,
+            lines=self._connection.sql(self._sql["all_lines"].rstrip(";")).to_arrow_table(),
+            quantities={state: 0 for state in STATES} | {str(s): int(q) for s, q, _ in totals},
+            unpriced=sum(int(u or 0) for _, _, u in totals),
+            minutes=int(self._one("count_minutes", p)),
+            orphans=int(count),
+            refused=refused,
+        )
 
     # ------------------------------------------------------------------------------- parts
     def _check(self, day: date) -> None:
@@ -284,17 +284,25 @@ class States:
 
     def _minutes(self, p: Mapping[str, Any]) -> None:
         """states_minute: what each minute of telemetry proves, of cards and, where they are measured, slices."""
-        parts = [
-            self._minute_select(view, key, p)
-            for view, key in (("card_minute", "card_key"), ("slice_minute", "slice_key"))
-        ]
-        body = " UNION ALL ".join(part for part in parts if part) or self._sql["no_minutes"]
+        sources = self._sources
+        if sources is None:
+            sources = {row[0]: row[0] for row in self._run("views", {}).fetchall()}
+        span = {"from_us": str(p["from_us"] - p["margin_us"]), "to_us": str(p["to_us"] + p["margin_us"])}
+        parts = []
+        if "card_minute" in sources:
+            parts.append(self._minute_select(sources["card_minute"], "card_key", span))
+        if "slice_minute" in sources:
+            parts.append(self._minute_select(sources["slice_minute"], "slice_key", span))
+            measured = fill(self._sql["measured_slices"], source=sources["slice_minute"], **span)
+        else:
+            measured = self._sql["no_measured_slices"]
+        self._connection.execute(measured)
+        body = " UNION ALL ".join(parts) or self._sql["no_minutes"]
         self._connection.execute(fill(self._sql["keep_minutes"], body=body))
 
-    def _minute_select(self, view: str, key: str, p: Mapping[str, Any]) -> str | None:
-        columns = {row[0] for row in self._run("columns", {"view": view}).fetchall()}
-        if not {key, "minute", "covered_seconds"} <= columns:
-            return None
+    def _minute_select(self, source: str, key: str, span: Mapping[str, str]) -> str:
+        described = self._connection.execute(fill(self._sql["columns"], source=source)).fetchall()
+        columns = {row[0] for row in described}
         active = ["false"]
         judged = ["false"]
         for signal in self._rules.signals:
@@ -312,15 +320,14 @@ class States:
         return fill(
             self._sql["minutes"],
             subject=key,
-            view=view,
+            source=source,
             active=" OR ".join(active),
             judged=" OR ".join(judged),
             covered=repr(self._rules.minute_known_seconds),
             watts=or_null("power_watts"),
             watts_max=or_null("power_watts_max"),
             limit_watts=or_null("power_limit_watts"),
-            from_us=str(p["from_us"] - p["margin_us"]),
-            to_us=str(p["to_us"] + p["margin_us"]),
+            **span,
         )
 
     def _configured_idle_power(self) -> None:
@@ -417,19 +424,71 @@ class States:
             return pa.int64() if column.endswith(("_us", "_id", "_micro")) else pa.string()
 
         table = pa.table({c: pa.array(values, type=kind(c)) for c, values in columns.items()})
-        self._connection.register("states_given", table)
-        try:
+        with _given(self._connection, table):
             self._connection.execute(fill(self._sql["given"], table=name))
-        finally:
-            self._connection.unregister("states_given")
 
     def _run(self, name: str, parameters: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-        sql = self._sql[name]
-        wanted = set(_PARAMETER.findall(sql))
-        return self._connection.execute(sql, {k: v for k, v in parameters.items() if k in wanted})
+        return _run(self._connection, name, parameters)
 
     def _one(self, name: str, parameters: Mapping[str, Any]) -> Any:
         return self._run(name, parameters).fetchall()[0][0]
+
+
+def reconcile(connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
+    """Give every owned card a key and every seen card capacity; keep the findings of unlisted cards true.
+
+    connection: inside a write. now: aware UTC, the instant from which new rows are known.
+    """
+    for name in (
+        "listed_since",
+        "next_inventory",
+        "find_unlisted",
+        "close_unlisted",
+        "identify_nodes",
+        "identify_cards",
+    ):
+        _run(connection, name, {"now": _naive(now)})
+
+
+def keep(connection: duckdb.DuckDBPyConnection, worked: Worked) -> DayStates:
+    """Keep a day where it differs from what is kept, as the next revision. connection: inside a write; short.
+
+    Raises LedgerError when the kept day stood on telemetry that is no longer there: a day is never made unknown
+    because its minutes were dropped. Then nothing is changed.
+    """
+    p: dict[str, Any] = {"day": worked.day}
+    revision = int(_run(connection, "newest_revision", p).fetchall()[0][0])
+    with _given(connection, worked.lines):
+        changed = revision == 0 or bool(_run(connection, "changed", p).fetchall()[0][0])
+        if changed:
+            if worked.minutes == 0 and _run(connection, "known_before", p).fetchall()[0][0]:
+                raise LedgerError(
+                    f"{worked.day}: revision {revision} stands on telemetry the store no longer holds; "
+                    "make it again from the published telemetry day"
+                )
+            revision += 1
+            _run(connection, "drop_day", p)
+            _run(connection, "keep_day", {**p, "revision": revision})
+    return DayStates(worked.day, revision, changed, worked.lines.num_rows, worked)
+
+
+@contextmanager
+def _given(connection: duckdb.DuckDBPyConnection, table: Any) -> Iterator[None]:
+    """An Arrow table as ``states_given`` on a connection, for as long as the body runs."""
+    connection.register("states_given", table)
+    try:
+        yield
+    finally:
+        connection.unregister("states_given")
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any]
+) -> duckdb.DuckDBPyConnection:
+    """A named statement with those of the parameters that it names."""
+    sql = statements("states")[name]
+    wanted = set(_PARAMETER.findall(sql))
+    return connection.execute(sql, {k: v for k, v in parameters.items() if k in wanted})
 
 
 def _naive(instant: datetime) -> datetime:

@@ -15,9 +15,7 @@ TODAY = DAY.date()
 
 
 def make(world: World, day: date = TODAY, now: datetime = LATER) -> DayStates:
-    states = States(world.db)
-    states.reconcile(now)
-    return states.make(day, now)
+    return States(world.db).make(day, now)
 
 
 def hours(world: World) -> dict[tuple[str, str], float]:
@@ -384,7 +382,7 @@ def test_a_missing_price_is_an_unpriced_row_and_never_a_default() -> None:
     result = make(world)
     lines = world.lines()
     assert {r["price_micro"] for r in lines if r["card_key"] == world.cards["G1"]} == {None}
-    assert result.unpriced == 24 * 3_600_000_000 * NANO
+    assert result.worked.unpriced == 24 * 3_600_000_000 * NANO
 
 
 def test_an_unmapped_workload_is_shown_as_unmapped() -> None:
@@ -402,8 +400,8 @@ def test_a_wrong_mapping_rule_is_left_out_and_told() -> None:
     world.rule("slurm:*", "right")
     result = make(world)
     assert card_hours(world.lines()) == {("right", "unknown"): 24.0}
-    assert len(result.refused) == 1
-    assert "account=nlp" in result.refused[0]
+    assert len(result.worked.refused) == 1
+    assert "account=nlp" in result.worked.refused[0]
 
 
 def test_late_data_make_a_new_revision_and_no_data_none() -> None:
@@ -436,7 +434,7 @@ def test_an_allocation_of_a_card_nobody_owned_costs_nothing_and_is_told() -> Non
     world.card("G1", start=at(12))
     world.hold("G1", "slurm/dc1/nlp/1", 0, 6)
     result = make(world)
-    assert result.orphans == 1
+    assert result.worked.orphans == 1
     assert sum(card_hours(world.lines()).values()) == 12.0
 
 
@@ -445,3 +443,27 @@ def test_every_threshold_of_the_shipped_rules_is_read() -> None:
     assert (rules.window_seconds, rules.bridge_seconds) == (600, 600)
     assert rules.margin_us == (600 + 10 * 600) * 1_000_000
     assert {s.key for s in rules.signals if s.judges} == {"sm_active_ratio", "utilization_ratio"}
+
+
+def test_a_day_is_not_made_unknown_because_its_minutes_were_dropped() -> None:
+    world = mapped()
+    world.card("G1")
+    world.hold("G1", "slurm/dc1/nlp/1", 0, 24)
+    world.minutes("G1", 0, 24, 0.9)
+    make(world)
+    world.db.execute("DELETE FROM card_minute")
+    with pytest.raises(LedgerError, match="no longer holds"):
+        make(world)
+    assert card_hours(world.lines()) == {("nlp", "used"): 24.0}
+
+
+def test_a_slice_with_telemetry_of_its_own_is_judged_by_it() -> None:
+    world = mapped()
+    world.card("G1")
+    world.minutes("G1", 0, 24, 0.5)
+    world.db.execute(
+        "CREATE TABLE slice_minute AS SELECT minute, 7 AS slice_key, covered_seconds, 0.0 AS sm_active_ratio_max FROM card_minute"
+    )
+    world.hold("G1", "slurm/dc1/nlp/1", 0, 24, NANO // 2, slice_key=7)
+    world.hold("G1", "slurm/dc1/rec/2", 0, 24, NANO // 2, slice_key=8)
+    assert hours(world) == {("nlp", "allocated_idle"): 12.0, ("rec", "used"): 12.0}

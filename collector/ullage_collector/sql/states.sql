@@ -6,8 +6,7 @@
 -- Cards seen that no inventory lists: counted from when they were first seen, marked 'seen' until somebody lists them.
 INSERT INTO inventory (inventory_id, card_id, cluster_id, node_id, vendor, model, serial, board_id, pool, life,
                        valid_from, valid_to, known_from, known_to, source, purchase)
-SELECT (SELECT coalesce(max(inventory_id), 0) FROM inventory) + row_number() OVER (ORDER BY c.card_id),
-       c.card_id, n.cluster_id, n.node_id, c.vendor, coalesce(c.model, 'unknown'), c.serial, c.board_id, NULL,
+SELECT nextval('record_number'), c.card_id, n.cluster_id, n.node_id, c.vendor, coalesce(c.model, 'unknown'), c.serial, c.board_id, NULL,
        'in_service', c.first_seen, NULL, $now, NULL, 'seen', NULL
 FROM card c JOIN node n USING (node_key)
 WHERE c.first_seen IS NOT NULL
@@ -56,15 +55,27 @@ WHERE NOT EXISTS (SELECT 1 FROM card c WHERE c.card_id = i.card_id);
 CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM states_given;
 
 -- name: columns
--- Which metric columns a minute view has; none where there is no telemetry at all.
-SELECT column_name FROM duckdb_columns()
-WHERE table_name = $view AND schema_name = 'main' AND database_name = current_database();
+-- Which columns a source of minutes has.
+DESCRIBE SELECT * FROM {source};
+
+-- name: views
+-- Which minute views the store has; none where nothing was ever measured.
+SELECT DISTINCT table_name FROM duckdb_columns() WHERE schema_name = 'main' AND database_name = current_database()
+  AND table_name IN ('card_minute', 'slice_minute');
+
+-- name: measured_slices
+-- Slices with telemetry of their own: their holders are judged by it, not by the whole card's.
+CREATE OR REPLACE TEMP TABLE states_measured_slice AS
+SELECT DISTINCT slice_key FROM {source} WHERE minute >= make_timestamp({from_us}) AND minute < make_timestamp({to_us});
+
+-- name: no_measured_slices
+CREATE OR REPLACE TEMP TABLE states_measured_slice AS SELECT NULL::INTEGER AS slice_key WHERE false;
 
 -- name: minutes
 -- What each minute of telemetry proves; conditions come from states.toml.
 SELECT {subject} AS subject_key, epoch_us(minute) AS from_us, {active} AS active, {judged} AS judged,
        covered_seconds >= {covered} AS covered, {watts} AS watts, {watts_max} AS watts_max, {limit_watts} AS limit_watts
-FROM {view} WHERE minute >= make_timestamp({from_us}) AND minute < make_timestamp({to_us})
+FROM {source} WHERE minute >= make_timestamp({from_us}) AND minute < make_timestamp({to_us})
 
 -- name: no_minutes
 -- The same where nothing is measured.
@@ -106,8 +117,8 @@ SELECT DISTINCT node_key FROM states_allocation WHERE card_key IS NULL AND node_
 -- name: count_loose_nodes
 SELECT count(*) FROM states_loose_node;
 
--- name: count_lines
-SELECT count(*) FROM states_line;
+-- name: all_lines
+SELECT * FROM states_line;
 
 -- name: capacity
 -- Owned spans of the day, one at a time for each card. Where rows overlap, a listed one beats one merely seen,
@@ -148,7 +159,7 @@ WHERE known_to IS NULL AND life NOT IN (SELECT life FROM states_life) ORDER BY l
 -- subject_key: whose telemetry judges it: the slice where slices are measured, else the card.
 CREATE OR REPLACE TEMP TABLE states_allocation AS
 SELECT a.allocation_id, a.workload_key, a.card_key, a.node_key,
-       CASE WHEN a.slice_key IN (SELECT subject_key FROM states_minute) THEN a.slice_key ELSE a.card_key END AS subject_key,
+       CASE WHEN a.slice_key IN (SELECT slice_key FROM states_measured_slice) THEN a.slice_key ELSE a.card_key END AS subject_key,
        a.share_nano,
        greatest(epoch_us(a.valid_from), $from_us) AS from_us,
        least(coalesce(epoch_us(a.valid_to), $to_us), $to_us) AS to_us,
@@ -200,17 +211,17 @@ WITH kept AS (
 SELECT * FROM hit WHERE from_us < to_us;
 
 -- name: free_power
--- Power of cards nobody holds, by model: what idle looks like here and today.
+-- Power of cards nobody holds, by model: what idle looks like here and today. One minute in ten is looked at.
 CREATE OR REPLACE TEMP TABLE states_idle_power AS
 SELECT k.model, CAST(quantile_cont(m.watts, $quantile) AS DOUBLE) AS watts
 FROM states_minute m
 JOIN states_capacity k ON k.card_key = m.subject_key AND k.from_us <= m.from_us AND m.from_us < k.to_us
-WHERE m.watts IS NOT NULL
+WHERE m.watts IS NOT NULL AND m.from_us // 60000000 % 10 = 0
   AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.card_key = m.subject_key
                   AND a.known_from <= $as_of AND (a.known_to IS NULL OR a.known_to > $as_of)
                   AND epoch_us(a.valid_from) < m.from_us + 60000000
                   AND (a.valid_to IS NULL OR epoch_us(a.valid_to) > m.from_us))
-GROUP BY k.model HAVING count(*) >= $minutes;
+GROUP BY k.model HAVING count(*) * 10 >= $minutes;
 
 -- name: card_runs
 -- Stretches of minutes in which a card (or slice) was all active or all inactive; a silent minute belongs to none.
@@ -224,6 +235,7 @@ WITH judged AS (
     FROM states_minute m
     LEFT JOIN states_subject_model s USING (subject_key)
     LEFT JOIN states_idle_power p ON p.model = s.model
+    WHERE subject_key IN (SELECT subject_key FROM states_allocation)
 ), island AS (
     SELECT subject_key, minute, active,
            minute - row_number() OVER (PARTITION BY subject_key, active ORDER BY minute) AS island
@@ -423,8 +435,16 @@ SELECT (SELECT coalesce(sum(to_us - from_us), 0) FROM states_capacity)
 
 -- name: changed
 -- Lines that are new or gone against the newest revision of the day.
-SELECT (SELECT count(*) FROM (SELECT * FROM states_line EXCEPT ALL SELECT * EXCLUDE (day, revision) FROM segment WHERE day = $day))
-     + (SELECT count(*) FROM (SELECT * EXCLUDE (day, revision) FROM segment WHERE day = $day EXCEPT ALL SELECT * FROM states_line));
+SELECT (SELECT count(*) FROM (SELECT * FROM states_given EXCEPT ALL SELECT * EXCLUDE (day, revision) FROM segment WHERE day = $day))
+     + (SELECT count(*) FROM (SELECT * EXCLUDE (day, revision) FROM segment WHERE day = $day EXCEPT ALL SELECT * FROM states_given));
+
+-- name: known_before
+-- Lines of the kept revision that stood on telemetry.
+SELECT count(*) FROM segment WHERE day = $day AND state IN ('used', 'allocated_idle');
+
+-- name: count_minutes
+-- Minutes of telemetry there are for the day.
+SELECT count(*) FROM states_minute WHERE from_us >= $from_us AND from_us < $to_us;
 
 -- name: newest_revision
 SELECT coalesce(max(revision), 0) FROM segment WHERE day = $day;
@@ -434,7 +454,7 @@ SELECT coalesce(max(revision), 0) FROM segment WHERE day = $day;
 DELETE FROM segment WHERE day = $day;
 
 -- name: keep_day
-INSERT INTO segment BY NAME SELECT $day::DATE AS day, $revision::INTEGER AS revision, * FROM states_line
+INSERT INTO segment BY NAME SELECT $day::DATE AS day, $revision::INTEGER AS revision, * FROM states_given
 ORDER BY card_key, from_us;
 
 -- name: orphans
