@@ -1,6 +1,6 @@
 """What the fleet looks like now, small enough to be handed about whole: /metrics and the console read it.
 
-Filled by the state engine once a round and replaced as one object; nobody changes one in place. Not here:
+Made by ``fleet_now.py`` and handed on as one object; nobody changes one in place. Not here:
 history (the store) and the collector's own health (``metrics.py``).
 """
 
@@ -71,16 +71,3 @@ class FleetSnapshot:
     allocations: Sequence[AllocationInfo] = ()
     incidents_open: Mapping[str, int] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
-
-
-class SnapshotBoard:
-    """Where the newest snapshot hangs. ``latest`` is None until the first one: unknown, not an empty fleet."""
-
-    __slots__ = ("latest",)
-
-    def __init__(self) -> None:
-        self.latest: FleetSnapshot | None = None
-
-    def post(self, snapshot: FleetSnapshot) -> None:
-        """Replace the snapshot; readers keep the one they hold."""
-        self.latest = snapshot

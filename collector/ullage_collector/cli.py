@@ -1,0 +1,158 @@
+"""``ullage-collector``: the commands of docs/interfaces.md. Each command's module is imported when it is used.
+
+Exit codes: 0 good, 1 failed, 2 usage or configuration, 3 partial. JSON stands alone on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import ullage_contract
+from ullage_collector import config as settings
+from ullage_contract.errors import ConfigError, UllageError
+
+_DOORS: Final = {
+    "import": ("ullage_collector.imports.cli", "bring history in; the same file twice adds nothing"),
+    "publish": ("ullage_collector.publish.cli", "rollups, states, ledger and telemetry days"),
+    "isolate": ("ullage_collector.isolate.cli", "keep new work off a card; a dry run unless --execute"),
+    "release": ("ullage_collector.isolate.cli", "give a card back; a dry run unless --execute"),
+    "backup": ("ullage_collector.store.backup", "a consistent copy while serving"),
+}
+"""Commands of other parts: each module has ``add_arguments(parser)`` and ``run(args, config) -> int``;
+``args.command`` says which command it is."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(arguments)
+    args = parser.parse_args(arguments)
+    try:
+        config = settings.load(args.config, data=args.data)
+    except ConfigError as e:
+        print(f"ullage-collector: {e}", file=sys.stderr)
+        return 2
+    _log_to_stderr(args.log_level or config.log_level)
+    try:
+        if args.command == "serve":
+            from ullage_collector.serve import run
+
+            return run(config)
+        if args.command == "token":
+            return _token(args, config)
+        module = importlib.import_module(_DOORS[args.command][0])
+        code: int = module.run(args, config)
+        return code
+    except ConfigError as e:
+        print(f"ullage-collector: {e}", file=sys.stderr)
+        return 2
+    except UllageError as e:
+        print(f"ullage-collector: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 1
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help=f"settings (default {settings.DEFAULT_PATH})",
+    )
+    common.add_argument(
+        "--data",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="DIR",
+        help=f"data (default {settings.DEFAULT_DATA})",
+    )
+    common.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default=argparse.SUPPRESS
+    )
+    parser = argparse.ArgumentParser(
+        prog="ullage-collector",
+        description="Receives what agents measure, keeps it, prices it and shows it.",
+        parents=[common],
+    )
+    parser.set_defaults(config=None, data=None, log_level=None)
+    parser.add_argument("--version", action="version", version=f"ullage {ullage_contract.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("serve", parents=[common], help="receiver, store, engine, console and API")
+    token = commands.add_parser("token", parents=[common], help="make a token, print it once, store its hash")
+    _token_arguments(token)
+    for name, (module, meaning) in _DOORS.items():
+        command = commands.add_parser(name, parents=[common], help=meaning)
+        if name in arguments:  # only the command that is used is imported
+            importlib.import_module(module).add_arguments(command)
+    return parser
+
+
+def _token_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NODE", help="the node it speaks for, or a person's or tool's name")
+    parser.add_argument(
+        "--role", choices=("node", "department", "viewer", "operator", "admin"), default="node"
+    )
+    parser.add_argument("--cluster", help="a node's cluster (default: any)")
+    parser.add_argument(
+        "--department",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="what a department's token may see; may be repeated",
+    )
+    parser.add_argument("--expires", type=_instant, metavar="TIME", help="e.g. 2027-01-31T00:00:00Z")
+
+
+def _instant(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time, e.g. 2027-01-31T00:00:00Z") from e
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _token(args: argparse.Namespace, config: settings.Config) -> int:
+    from ullage_collector.receive.identity import Role, add_token
+
+    role = Role(args.role)
+    if role is Role.DEPARTMENT and not args.department:
+        raise ConfigError("a department's token needs --department ID")
+    token = add_token(
+        config.tokens_path,
+        name=args.name,
+        role=role,
+        node=args.name if role is Role.NODE else None,
+        cluster=args.cluster,
+        departments=tuple(args.department),
+        expires=args.expires,
+        now=time.time(),
+    )
+    print(token)
+    print(f"its hash is in {config.tokens_path}; the token is shown only here", file=sys.stderr)
+    return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+
+
+class _Formatter(logging.Formatter):
+    """UTC with milliseconds."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: Any = None) -> str:
+        return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
