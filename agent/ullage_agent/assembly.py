@@ -1,0 +1,200 @@
+"""The agent put together from its settings: makers, sources, sampler. The one place that knows them all.
+
+Not here: the loop and the signals (daemon), what goes out (outputs), what each part does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from ullage_agent import makers, registry
+from ullage_agent.backend import Host
+from ullage_agent.config import Config
+from ullage_agent.kernel_log import KernelLog, patterns_of
+from ullage_agent.makers import Makers
+from ullage_agent.outputs import Outputs
+from ullage_agent.pump import EventPump
+from ullage_agent.rdma import RdmaPorts
+from ullage_agent.registry import Registry
+from ullage_agent.sampler import Sampler, Tick
+from ullage_agent.sink import Sink
+from ullage_agent.supervisor import Deadlines, Supervisor
+from ullage_agent.worker import InProcess
+from ullage_contract import __version__
+from ullage_contract.catalogue import Tier
+from ullage_contract.clock import Clock
+from ullage_contract.event import Event, Severity
+from ullage_contract.identity import boot_id, machine_id
+from ullage_contract.sample import Family, Origin, Value
+
+log = logging.getLogger(__name__)
+LOOK_AGAIN_SECONDS: Final = (
+    300.0  # our choice: because a driver that is loaded later should be used within minutes
+)
+
+
+class Agent:
+    """Everything that reads, made from ``config``. Give ``root`` another tree in tests.
+
+    sinks: where rows go. outputs: asked for the spool's figures when there are any.
+    environment: of the makers' children; None means our own.
+    kernel_log_state: where the kernel log's position is kept, None to keep none (``once``).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        *,
+        root: Path = Path("/"),
+        sinks: Sequence[Sink] = (),
+        outputs: Outputs | None = None,
+        known: Registry | None = None,
+        environment: Mapping[str, str] | None = None,
+        kernel_log_state: Path | None = None,
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._environment = environment
+        self._outputs = outputs
+        self._registry = known or registry.load()
+        self.boot_id = boot_id(root)
+        self.machine_id = machine_id(root)
+        self._host = Host(node_id=config.node, sysfs=root / "sys", proc=root / "proc", dev=root / "dev")
+        self._looked_at = clock.monotonic()
+        self._card_at: dict[str, str | None] = {}
+        self.makers: Makers = makers.find(self._registry, config, self._host)
+        self._rdma: RdmaPorts | None = None
+        self._pump: EventPump | None = None
+        self._kernel_log_state = kernel_log_state
+        self.sampler = Sampler(
+            node_id=config.node,
+            clock=clock,
+            boot_id=self.boot_id,
+            sampling=config.sampling,
+            sinks=sinks,
+            node_values=self._node_values,
+            node_facts=self._node_facts,
+            nearest_ports=self._nearest_ports,
+        )
+        self._add_makers()
+        self._add_sources()
+
+    def tick(self, tier: Tier, *, patience_seconds: float | None = None) -> Tick:
+        """One tick of everything; now and then a look for hardware that came late."""
+        if self._clock.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
+            self.look_again()
+        tick = self.sampler.tick(tier, patience_seconds=patience_seconds)
+        self._card_at = self._places()
+        return tick
+
+    def look_again(self) -> None:
+        """Detect anew; makers whose hardware has appeared are used from now on."""
+        self._looked_at = self._clock.monotonic()
+        self.makers = makers.find(self._registry, self.config, self._host)
+        self._add_makers()
+
+    def say_started(self) -> None:
+        """The agent_started event, with its version."""
+        self.sampler.emit(
+            Event(
+                time=self._clock.wall(),
+                kind="agent_started",
+                severity=Severity.INFO,
+                family=Family.NODE,
+                subject=self.config.node,
+                source="agent",
+                message=f"ullage-agent {__version__} started",
+                attributes={"version": __version__},
+            )
+        )
+
+    def card_of(self, address: str, uuid: str | None) -> str | None:
+        """The card at a PCI address; None when none or several are there. From any thread."""
+        return uuid or self._card_at.get(address)
+
+    def close(self) -> None:
+        """End the children and the sources, then the sinks. Never raises."""
+        if self._pump is not None:
+            self._pump.close()
+        self.sampler.close()
+
+    def _add_makers(self) -> None:
+        names = set(self.sampler.names)
+        sampling = self.config.sampling
+        for maker in self.makers.used():
+            if maker.backend.name in names:
+                continue
+            supervisor = Supervisor(
+                maker.backend,
+                maker.host,
+                self._clock,
+                deadlines=Deadlines(
+                    call=sampling.call_deadline_seconds, start=sampling.start_deadline_seconds
+                ),
+                environment=self._environment,
+            )
+            self.sampler.add(supervisor, Origin.SIMULATED if maker.backend.simulated else Origin.REAL)
+            log.info(
+                "%s: used (%s)", maker.backend.name, "; ".join(maker.detection.found[:2]) or "configured"
+            )
+
+    def _add_sources(self) -> None:
+        wanted = self.config.sources
+        if wanted.rdma:
+            self._rdma = RdmaPorts(
+                self.config.node, sysfs=self._host.sysfs, proc=self._host.proc, clock=self._clock
+            )
+            self.sampler.add(InProcess(self._rdma))
+        if wanted.kernel_log:
+            self._pump = EventPump(self.sampler)
+            kernel_log = KernelLog(
+                patterns_of(self._registry.backends),
+                node_id=self.config.node,
+                clock=self._clock,
+                card_of=self.card_of,
+                path=self._host.dev / "kmsg",
+                state=self._kernel_log_state,
+                boot_id=self.boot_id,
+                wake=partial(self._pump.wake, KernelLog.name),
+            )
+            self.sampler.add(InProcess(kernel_log))
+
+    def _nearest_ports(self, address: str) -> Sequence[str]:
+        return self._rdma.nearest_ports(address)[0] if self._rdma is not None else ()
+
+    def _node_values(self) -> dict[str, Value]:
+        values: dict[str, Value] = {}
+        expected = self.makers.cards_expected()
+        if expected is not None:
+            values["cards_expected"] = expected
+        if self._outputs is not None:
+            values["spool_bytes"] = self._outputs.spool_bytes
+            values["spool_dropped_batches"] = self._outputs.spool_dropped_batches
+        return values
+
+    def _node_facts(self) -> dict[str, Value | list[str] | None]:
+        stuck = {supervisor.name: supervisor.stuck for supervisor in self.sampler.supervisors}
+        states = [
+            f"{maker.backend.name}={'stuck' if stuck.get(maker.backend.name) else 'used' if maker.used else 'decodes only'}"
+            for maker in self.makers.every
+            if maker.detection.present
+        ]
+        return {
+            "agent_version": __version__,
+            "machine_id": self.machine_id,
+            "backends": states + [f"{broken.name}=broken" for broken in self.makers.broken],
+        }
+
+    def _places(self) -> dict[str, str | None]:
+        """PCI address -> card_id; None where several chips share one."""
+        places: dict[str, str | None] = {}
+        for card in self.sampler.book.subjects(Family.CARD):
+            address = self.sampler.book.attributes(Family.CARD, card).get("pci_address")
+            if isinstance(address, str):
+                places[address] = None if address in places else card
+        return places
