@@ -327,19 +327,13 @@ class Collector:
                 journal.truncate_before(self._positions[lane])
 
     def _make_isolation(self, door: StoreDoor) -> Isolation:
-        from ullage_collector.isolate.actuator import load
-        from ullage_collector.isolate.isolation import Isolation
+        from ullage_collector.isolate.isolation import from_config
 
-        table = dict(self.config.part("isolation"))
-        default = str(table.pop("actuator", "slurm-node"))
-        clusters = table.pop("clusters", {})
-        actuators = load({name: value for name, value in table.items() if isinstance(value, dict)})
-        return Isolation(
-            door.cursor, actuators, self.clock, default_actuator=default, by_cluster=dict(clusters)
-        )
+        return from_config(self.config, door.cursor, self.clock)
 
     def _views(self, door: StoreDoor, journals: dict[str, Journal]) -> tuple[Sequence[BaseRoute], Any]:
         from ullage_collector import api
+        from ullage_collector.console import app as console
         from ullage_collector.fleet_now import FleetNow
 
         fleet = FleetNow(door.cursor, self.clock)
@@ -370,7 +364,7 @@ class Collector:
                 quarantined=writer.counts.quarantined if writer is not None else 0,
             )
 
-        return [*api.routes(views)], exposition
+        return [*api.routes(views), *console.routes(views)], exposition
 
 
 def notify(state: str) -> None:

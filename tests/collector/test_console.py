@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
+
+from ullage_collector import api
 from ullage_collector.api import Views
-from ullage_collector.console.app import application
+from ullage_collector.console import app as console
 from ullage_collector.fleet_now import STATES, FleetNow
 from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
@@ -80,7 +83,9 @@ class World:
             samples = kind(Family.CARD, Grain.SAMPLE)
             day = (self.now - timedelta(minutes=30)).date()
             days.ensure(db, samples, day, ["utilization_ratio", "memory_used_bytes", "power_watts"])
-            days.ensure(db, samples, self.now.date(), ["utilization_ratio", "memory_used_bytes", "power_watts"])
+            days.ensure(
+                db, samples, self.now.date(), ["utilization_ratio", "memory_used_bytes", "power_watts"]
+            )
             for minute in range(30):
                 at = self.now - timedelta(minutes=minute)
                 table = days.table(samples, at.date()).name
@@ -93,7 +98,7 @@ class World:
 
     def client(self, role: Role | None) -> TestClient:
         views = Views(self.store.cursor, self.fleet, self.isolation, self.clock, self._on_release)
-        app = application(views, lambda token: None)
+        app = Starlette(routes=[*api.routes(views), *console.routes(views)])
         identity = None if role is None else Identity("ada", role, departments=("rd",))
 
         async def known(scope: Any, receive: Any, send: Any) -> None:
@@ -137,7 +142,14 @@ def test_the_maps_planes_say_what_the_cards_say(world: World) -> None:
     topology = client.get("/api/v1/fleet").json()
     body = client.get("/api/v1/fleet/state").content
     magic, version, planes, _, cards, order, at = struct.unpack_from("<4sBBHIIQ", body)
-    assert (magic, version, planes, cards, order, at) == (b"FMAP", 1, 4, 5, topology["version"], int(NOW * 1000))
+    assert (magic, version, planes, cards, order, at) == (
+        b"FMAP",
+        1,
+        4,
+        5,
+        topology["version"],
+        int(NOW * 1000),
+    )
     state, busy, memory, owner = (body[24 + i * 5 : 24 + (i + 1) * 5] for i in range(4))
     assert [STATES[i] for i in state] == ["used", "allocated_idle", "used", "unallocated_idle", "unknown"]
     assert list(busy) == [90, 0, 50, 0, 255]
@@ -146,7 +158,9 @@ def test_the_maps_planes_say_what_the_cards_say(world: World) -> None:
     assert topology["nodes"] == [["g1", 0, 5, 0]]
 
 
-@pytest.mark.parametrize("path", ["/fleet", "/fleet?view=table", "/card/GPU-1", "/idle", "/incidents", "/audit"])
+@pytest.mark.parametrize(
+    "path", ["/fleet", "/fleet?view=table", "/card/GPU-1", "/idle", "/incidents", "/audit"]
+)
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_every_page_renders_with_a_strict_policy(world: World, path: str, language: str) -> None:
     answer = world.client(Role.VIEWER).get(path, headers={"accept-language": language})
@@ -156,7 +170,11 @@ def test_every_page_renders_with_a_strict_policy(world: World, path: str, langua
     assert "<script>" not in answer.text
     assert "style=" not in answer.text
     assert "\u202e" not in answer.text
-    assert "\u6a21\u62df\u6570\u636e" in answer.text or "simulated data" in answer.text or path in ("/incidents", "/audit")
+    assert (
+        "\u6a21\u62df\u6570\u636e" in answer.text
+        or "simulated data" in answer.text
+        or path in ("/incidents", "/audit")
+    )
 
 
 def test_the_idle_page_prices_the_idle_time(world: World) -> None:
@@ -210,14 +228,26 @@ def test_a_card_is_isolated_only_after_its_nodes_name_was_typed(world: World) ->
     dry = client.post("/card/GPU-1", data={"act": "isolate-dry", "reason": "hot"})
     assert "nodename=g1 state=drain" in dry.text
     assert client.get("/api/v1/isolations").json()["isolations"] == []
-    assert client.post("/card/GPU-1", data={"act": "isolate", "reason": "hot", "node": "g1"}).status_code == 200
+    assert (
+        client.post("/card/GPU-1", data={"act": "isolate", "reason": "hot", "node": "g1"}).status_code == 200
+    )
     assert [row["subject"] for row in client.get("/api/v1/isolations").json()["isolations"]] == ["GPU-1"]
     assert {card.card_id: card.state for card in world.fleet.cards()[1]}["GPU-1"] == "isolated"
 
 
 def test_every_route_of_the_api_answers(world: World) -> None:
     client = world.client(Role.ADMIN)
-    for path in ("cards", "cards/GPU-1", "nodes", "allocations", "incidents", "findings", "departments", "ledger", "audit"):
+    for path in (
+        "cards",
+        "cards/GPU-1",
+        "nodes",
+        "allocations",
+        "incidents",
+        "findings",
+        "departments",
+        "ledger",
+        "audit",
+    ):
         answer = client.get(f"/api/v1/{path}")
         assert answer.status_code == 200, path
         assert answer.json()["schema_version"] == 1

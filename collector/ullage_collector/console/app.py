@@ -1,4 +1,4 @@
-"""The console and the API as one ASGI application, behind the listener that knows who is asking.
+"""The console's pages, behind the listener that knows who is asking.
 
 Strict CSP: scripts and styles come from here alone, nothing inline. Forms are plain HTML; that they come
 from our own pages is checked by the listener (Origin and Sec-Fetch-Site, receive/identity.py).
@@ -18,8 +18,6 @@ from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -30,7 +28,7 @@ from ullage_collector.api import Refused, Views, need
 from ullage_collector.console.words import LANGUAGES, wanted, words
 from ullage_collector.fleet_now import ACTIVE_RATIO, STATES
 from ullage_collector.ledger import UNMAPPED
-from ullage_collector.receive.identity import COOKIE, SESSION_SECONDS, Identity, Role
+from ullage_collector.receive.identity import Identity, Role
 from ullage_contract.errors import ActuatorError, AssetMissing, BadInput
 from ullage_contract.plain import plain
 
@@ -51,28 +49,19 @@ CHARTS: Final = (
     ("chart_temperature", "temperature_celsius,memory_temperature_celsius", "1", ""),
 )
 
-OpenSession = Callable[[str], "tuple[str, Identity] | None"]
 Page = Callable[["Console", Request, Identity], Response]
 
 
-def application(views: Views, open_session: OpenSession, more: list[BaseRoute] | None = None) -> Starlette:
-    """The ASGI application: pages, API and ``more`` routes.
-
-    open_session: a token's cookie value and identity, None for a token that is nobody's.
-    """
-    console = Console(views, open_session)
-    return Starlette(
-        routes=[*api.routes(views), *(more or []), *console.routes()],
-        exception_handlers={404: console.missing, Exception: console.failed},
-    )
+def routes(views: Views) -> list[BaseRoute]:
+    """The pages' routes; the last one answers every path that nobody else did."""
+    return Console(views).routes()
 
 
 class Console:
     """The pages."""
 
-    def __init__(self, views: Views, open_session: OpenSession) -> None:
+    def __init__(self, views: Views) -> None:
         self._views = views
-        self._open_session = open_session
         self._templates = Environment(
             loader=PackageLoader("ullage_collector.console"),
             autoescape=True,
@@ -100,10 +89,10 @@ class Console:
             Route("/card/{card:path}", self._page(_card)),
             Route("/card/{card:path}", self._page(_act, role=Role.OPERATOR, form=True), methods=["POST"]),
             Route("/login", self._login_page),
-            Route("/login", self._login, methods=["POST"]),
             Route("/language", self._language),
             Route("/static/{name}", self._static),
             Route("/static/vendor/{name}", self._vendor),
+            Route("/{rest:path}", self._missing),
         ]
 
     def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
@@ -164,39 +153,16 @@ class Console:
         message = {403: text["forbidden"], 404: text["not_found"]}.get(refused.status, str(refused))
         return self.render(request, "message.html", status=refused.status, message=message)
 
-    async def missing(self, request: Request, error: Exception) -> Response:
-        """No such page or route."""
+    async def _missing(self, request: Request) -> Response:
         if request.url.path.startswith(("/api/", "/v1/")):
             return api.refusal(404, "not_found", f"no route {request.url.path[:80]}")
-        if isinstance(error, HTTPException) and error.status_code != 404:
-            return Response(status_code=error.status_code)
         return self.render(request, "message.html", status=404, message=self.words(request)["not_found"])
-
-    async def failed(self, request: Request, error: Exception) -> Response:
-        """Something of ours broke; the log has it."""
-        return api.refusal(500, "failed", "the collector failed on this request; its log says why")
 
     async def _home(self, request: Request) -> Response:
         return RedirectResponse("/fleet", status_code=307)
 
     async def _login_page(self, request: Request) -> Response:
-        return self.render(request, "login.html", wrong=False)
-
-    async def _login(self, request: Request) -> Response:
-        form = await request.form()
-        opened = self._open_session(str(form.get("token", "")).strip())
-        if opened is None:
-            return self.render(request, "login.html", status=401, wrong=True)
-        answer = RedirectResponse("/fleet", status_code=303)
-        answer.set_cookie(
-            COOKIE,
-            opened[0],
-            max_age=SESSION_SECONDS,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-        )
-        return answer
+        return self.render(request, "login.html", wrong="failed" in request.query_params)
 
     async def _language(self, request: Request) -> Response:
         to = request.query_params.get("to", "")

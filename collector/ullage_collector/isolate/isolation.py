@@ -15,13 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 from ullage_collector import audit
 from ullage_collector.audit import AuditRow, naive_utc
-from ullage_collector.isolate.actuator import MARK, Actuator, Plan, Run, Target, execute, run_program
+from ullage_collector.isolate.actuator import (
+    MARK,
+    Actuator,
+    Plan,
+    Run,
+    Target,
+    execute,
+    load,
+    run_program,
+)
 from ullage_collector.sql import statements
 from ullage_contract.clock import Clock
-from ullage_contract.errors import ActuatorError, BadInput
+from ullage_contract.errors import ActuatorError, BadInput, ConfigError
 
 if TYPE_CHECKING:
     import duckdb
+
+    from ullage_collector.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -311,6 +322,22 @@ class Isolation:
                 undo=[call.to_json() for call in plan.undo],
             ),
         )
+
+
+def from_config(config: Config, connect: Callable[[], duckdb.DuckDBPyConnection], clock: Clock) -> Isolation:
+    """From collector.toml: [isolation] actuator, [isolation.clusters] cluster = actuator, [isolation.<actuator>].
+
+    Raises ConfigError for a table of an actuator that is not installed.
+    """
+    table = dict(config.part("isolation"))
+    default = str(table.pop("actuator", "slurm-node"))
+    clusters = {str(cluster): str(name) for cluster, name in dict(table.pop("clusters", {})).items()}
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            raise ConfigError(
+                f"[isolation] {key}: no such key; known are actuator, clusters and a table an actuator"
+            )
+    return Isolation(connect, load(table), clock, default_actuator=default, by_cluster=clusters)
 
 
 @dataclass(frozen=True, slots=True)
