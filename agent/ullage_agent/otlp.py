@@ -2,7 +2,7 @@
 
 Built from the protocol's own messages (opentelemetry-proto) and sent over our own connection: the SDK and its
 exporter are made for instruments that a program sets one by one; they would cost this agent 9 MiB and
-nine times the processor time (docs/decisions/0004-exposition-by-hand.md). Imported only when configured.
+three times the processor time (docs/decisions/0002-exposition-by-hand.md). Imported only when configured.
 
 Names and attributes are the semantic convention's where it has them (catalogue.SEMCONV_SCHEMA_URL). What is
 unsupported, failed or stale has no point. A batch that cannot be sent is not kept: the next one says

@@ -1,7 +1,7 @@
 """What is known now as Prometheus text: /metrics of the agent. Names come from the catalogue.
 
-Written by hand because a scrape of 64 cards through prometheus_client costs 30 ms and this 2
-(docs/decisions/0004-exposition-by-hand.md); promtool and prometheus_client's own parsers judge it in the tests.
+Written by hand because prometheus_client takes ten times as long for a picture that is copied whole
+(docs/decisions/0002-exposition-by-hand.md); promtool and prometheus_client's own parsers judge it in the tests.
 What is unsupported, failed or stale is an absent series, never 0 or NaN. Not here: the server (http_door.py).
 """
 
