@@ -23,6 +23,7 @@ class PciDevice:
     """One function on the bus, ids in lower-case hex without 0x; ``class_code`` has six digits (030200).
 
     virtual: an SR-IOV virtual function whose physical function is on this machine too.
+    passed_through: bound to vfio-pci: it belongs to a virtual machine, our driver never answers for it.
     """
 
     address: str
@@ -30,6 +31,7 @@ class PciDevice:
     device: str
     class_code: str
     virtual: bool = False
+    passed_through: bool = False
 
 
 def pci_devices(sysfs: Path) -> tuple[PciDevice, ...]:
@@ -50,6 +52,7 @@ def pci_devices(sysfs: Path) -> tuple[PciDevice, ...]:
                     device=_hex(place / "device"),
                     class_code=_hex(place / "class"),
                     virtual=(place / "physfn").exists(),
+                    passed_through=_driver(place) == "vfio-pci",
                 )
             )
         except (OSError, UnicodeDecodeError):
@@ -100,7 +103,7 @@ def by_ids(host: Host, backend: Backend, devices: Sequence[PciDevice]) -> Detect
         for pattern in globs:
             tried.append(f"{shown}/{pattern}")
             found.extend(f"{shown}/{hit}" for hit in _glob(root, pattern))
-    physical = [d for d in cards if not d.virtual]
+    physical = [d for d in cards if not d.virtual and not d.passed_through]
     return Detection(
         present=bool(found),
         found=_capped(found),
@@ -138,6 +141,13 @@ def _capped(found: list[str]) -> tuple[str, ...]:
     if len(found) <= MAX_LISTED:
         return tuple(found)
     return (*found[:MAX_LISTED], f"and {len(found) - MAX_LISTED} more")
+
+
+def _driver(place: Path) -> str | None:
+    try:
+        return (place / "driver").readlink().name
+    except OSError:
+        return None
 
 
 def _hex(path: Path) -> str:
