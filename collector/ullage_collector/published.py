@@ -1,0 +1,424 @@
+"""Published days: the one door between the collector and its reports. Immutable folders, newest revision wins.
+
+    facts/day=2026-11-20/rev=1/{segments,coverage}.parquet  manifest.json
+    dimensions/rev=7/{card,node,workload,department,price,incident,finding}.parquet  manifest.json
+
+A revision is written beside its place, synced and renamed, so a reader sees all of it or nothing; the manifest
+names every file with its size and SHA-256. The write side runs in the collector; the read side opens
+folders alone and never the live store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ullage_collector.sql import fill, statements
+from ullage_contract.errors import StoreError
+
+if TYPE_CHECKING:
+    import duckdb
+
+MANIFEST_VERSION: Final = 1
+PROVISIONAL: Final = "provisional"
+SEALED: Final = "sealed"
+DIMENSIONS: Final = ("card", "node", "workload", "department", "price", "incident", "finding")
+_REVISION: Final = re.compile(r"^rev=(\d{1,9})$")
+_DAY: Final = re.compile(r"^day=(\d{4}-\d{2}-\d{2})$")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """One file of a revision. sha256: hex."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One published revision. day None: dimensions. digest: SHA-256 of manifest.json, hex.
+
+    status: provisional or sealed. facts: what the publisher said besides (states_revision, rows, sums, origins, ...).
+    """
+
+    folder: Path
+    what: str
+    day: date | None
+    revision: int
+    status: str
+    published_at: datetime
+    digest: str
+    files: tuple[PublishedFile, ...]
+    facts: Mapping[str, Any]
+
+    def path(self, name: str) -> Path:
+        """Where a file of this revision lies. Raises StoreError when the manifest does not name it."""
+        if all(file.name != name for file in self.files):
+            raise StoreError(f"{self.folder}: its manifest names no {name}; publish it again")
+        return self.folder / name
+
+    def verify(self) -> None:
+        """Read every file and compare. Raises StoreError naming the first that is missing, short or changed."""
+        for file in self.files:
+            path = self.folder / file.name
+            try:
+                same = path.stat().st_size == file.size_bytes and _sha256(path) == file.sha256
+            except OSError as e:
+                raise StoreError(f"{path}: cannot be read ({e}); publish the day again") from e
+            if not same:
+                raise StoreError(f"{path}: is not what its manifest says; publish the day again")
+
+
+# ------------------------------------------------------------------------------- writing
+def publish_facts_day(
+    connection: duckdb.DuckDBPyConnection,
+    root: Path,
+    day: date,
+    *,
+    status: str,
+    now: datetime,
+    minutes: str = "card_minute",
+) -> Manifest:
+    """Publish a day's segments and coverage; the newest revision as it stands when nothing changed.
+
+    connection: a cursor of the store with table ``segment`` filled for the day (states.keep).
+    root: DIR/published. status: provisional or sealed. minutes: the view, or a ``read_parquet(...)``.
+    Raises StoreError when the disk refuses, or when no segments were made for the day.
+    """
+    sql = statements("published")
+    revision, rows, origins = connection.execute(sql["day_facts"], {"day": day}).fetchall()[0]
+    if not rows:
+        revision, origins = 0, []
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        text = day.isoformat()
+        measured = minutes != "card_minute" or connection.execute(sql["has_minutes"]).fetchall()[0][0]
+        by_hour = fill(sql["minutes"], source=minutes, day=text) if measured else sql["no_minutes"]
+        _copy(connection, fill(sql["segments"], day=text), folder / "segments.parquet")
+        _copy(connection, fill(sql["coverage"], day=text, minutes=by_hour), folder / "coverage.parquet")
+        sums = connection.execute(sql["day_sums"], {"day": day}).fetchall()
+        return {
+            "states_revision": revision,
+            "rows": rows,
+            "origins": list(origins or []),
+            "sums": [{"state": s, "currency": c, "quantity": q, "atoms": a} for s, c, q, a in sums],
+        }
+
+    return write_revision(
+        root / "facts" / f"day={day.isoformat()}", what="facts", day=day, status=status, now=now, write=write
+    )
+
+
+def publish_dimensions(connection: duckdb.DuckDBPyConnection, root: Path, *, now: datetime) -> Manifest:
+    """Publish names, prices, incidents and findings as they stand now; nothing new when none of them changed."""
+    sql = statements("published")
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        for name in DIMENSIONS:
+            _copy(connection, sql[f"dimension_{name}"], folder / f"{name}.parquet")
+        return {}
+
+    return write_revision(
+        root / "dimensions", what="dimensions", day=None, status=SEALED, now=now, write=write
+    )
+
+
+def record(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+    """Note a revision in the store's table ``published``. connection: inside a write."""
+    connection.execute(
+        statements("published")["record"],
+        {
+            "what": manifest.what,
+            "day": manifest.day,
+            "revision": manifest.revision,
+            "status": manifest.status,
+            "digest": manifest.digest,
+            "at": manifest.published_at.astimezone(UTC).replace(tzinfo=None),
+        },
+    )
+
+
+def write_revision(
+    parent: Path,
+    *,
+    what: str,
+    day: date | None,
+    status: str,
+    now: datetime,
+    write: Callable[[Path], Mapping[str, Any]],
+) -> Manifest:
+    """Make the next revision below ``parent``: ``write`` fills a folder and returns facts for the manifest.
+
+    The newest revision is returned, and nothing kept, when its files and status are the same byte for byte;
+    a sealed day stays sealed. Whoever asks: one publisher at a time writes below one parent.
+    Raises StoreError when the disk refuses; nothing half-made stays in a reader's way.
+    """
+    if status not in (PROVISIONAL, SEALED):
+        raise ValueError(f"BUG: status {status!r}")
+    before = newest(parent)
+    if before is not None and before.status == SEALED:
+        status = SEALED
+    revision = max((number for number, _ in _revisions(parent)), default=0) + 1
+    making = parent / f".making-{os.getpid()}-rev={revision}"
+    try:
+        if making.exists():
+            shutil.rmtree(making)
+        making.mkdir(parents=True)
+        facts = write(making)
+        files = tuple(
+            PublishedFile(path.name, path.stat().st_size, _sha256(path)) for path in sorted(making.iterdir())
+        )
+        if before is not None and before.files == files and before.status == status:
+            shutil.rmtree(making)
+            return before
+        text = json.dumps(
+            {
+                "schema_version": MANIFEST_VERSION,
+                "what": what,
+                "day": day.isoformat() if day else None,
+                "revision": revision,
+                "status": status,
+                "published_at": now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+                "files": {f.name: {"bytes": f.size_bytes, "sha256": f.sha256} for f in files},
+                "facts": facts,
+            },
+            indent=1,
+            ensure_ascii=False,
+        )
+        (making / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        for path in making.iterdir():
+            _sync(path)
+        _sync(making)
+        place = parent / f"rev={revision}"
+        making.rename(place)
+        _sync(parent)
+    except OSError as e:
+        shutil.rmtree(making, ignore_errors=True)
+        raise StoreError(
+            f"{parent}: cannot publish revision {revision}: {e}; free space or mend the folder"
+        ) from e
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    found = _manifest(place)
+    assert found is not None, "BUG: a manifest just written cannot be read"
+    return found
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    import duckdb
+
+    quoted = str(path).replace("'", "''")
+    try:
+        connection.execute(fill(statements("published")["copy"], query=query, file=quoted))
+    except duckdb.IOException as e:
+        raise StoreError(f"{path}: cannot be written: {str(e)[:200]}") from e
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ------------------------------------------------------------------------------- reading
+def newest(parent: Path) -> Manifest | None:
+    """The newest whole revision below a folder; None where there is none. A folder without a manifest is passed over."""
+    for _, folder in sorted(_revisions(parent), reverse=True):
+        found = _manifest(folder)
+        if found is not None:
+            return found
+    return None
+
+
+def _revisions(parent: Path) -> list[tuple[int, Path]]:
+    try:
+        entries = list(parent.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as e:
+        raise StoreError(f"{parent}: cannot be read: {e}; give the report's user read rights") from e
+    return [(int(match[1]), path) for path in entries if (match := _REVISION.match(path.name))]
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    try:
+        text = (folder / "manifest.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as e:
+        raise StoreError(f"{folder / 'manifest.json'}: cannot be read: {e}") from e
+    try:
+        data = json.loads(text)
+        if data["schema_version"] > MANIFEST_VERSION:
+            raise StoreError(f"{folder}: a newer Ullage published it; update the reports")
+        return Manifest(
+            folder=folder,
+            what=str(data["what"]),
+            day=date.fromisoformat(data["day"]) if data["day"] else None,
+            revision=int(data["revision"]),
+            status=str(data["status"]),
+            published_at=datetime.fromisoformat(data["published_at"]),
+            digest=hashlib.sha256(text).hexdigest(),
+            files=tuple(
+                PublishedFile(name, int(f["bytes"]), str(f["sha256"]))
+                for name, f in sorted(data["files"].items())
+            ),
+            facts=data.get("facts", {}),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise StoreError(f"{folder / 'manifest.json'}: is no manifest ({e!r}); publish it again") from e
+
+
+class Published:
+    """DIR/published, for reading. Nothing is kept open between calls; days published meanwhile are seen by the next."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def days(self) -> list[date]:
+        """Every UTC day with facts, in order."""
+        try:
+            names = [path.name for path in (self.root / "facts").iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as e:
+            raise StoreError(f"{self.root}: cannot be read: {e}; give the report's user read rights") from e
+        return sorted(date.fromisoformat(match[1]) for name in names if (match := _DAY.match(name)))
+
+    def facts(self, day: date) -> Manifest | None:
+        """A day's newest revision, None where it is not published."""
+        return newest(self.root / "facts" / f"day={day.isoformat()}")
+
+    def dimensions(self) -> Manifest | None:
+        """The newest names and prices, None where none are published."""
+        return newest(self.root / "dimensions")
+
+    @contextmanager
+    def open(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        verify: bool = True,
+        memory_bytes: int = 2 << 30,
+        threads: int = 2,
+    ) -> Iterator[Facts]:
+        """The facts of [start, end) as in-memory views, for as long as the body runs.
+
+        start, end: aware. verify: check every file against its manifest first.
+        Raises StoreError for a folder that cannot be read or is not what its manifest says.
+        """
+        import duckdb
+
+        first, last = _us(start), _us(end)
+        wanted = _utc_days(first, last)
+        manifests = [(day, self.facts(day)) for day in wanted]
+        used = tuple(m for _, m in manifests if m is not None)
+        dimensions = self.dimensions()
+        if verify:
+            for manifest in (*used, *((dimensions,) if dimensions else ())):
+                manifest.verify()
+        sql = statements("published")
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "threads": threads,
+                "memory_limit": f"{memory_bytes}B",
+                "autoload_known_extensions": False,
+                "autoinstall_known_extensions": False,
+            },
+        )
+        try:
+            if used:
+                connection.execute(_view("raw_segment", [m.path("segments.parquet") for m in used]))
+                connection.execute(_view("coverage", [m.path("coverage.parquet") for m in used]))
+            else:
+                connection.execute(sql["empty"])
+            if dimensions:
+                for name in DIMENSIONS:
+                    connection.execute(_view(name, [dimensions.path(f"{name}.parquet")]))
+            else:
+                connection.execute(sql["empty_dimensions"])
+            connection.execute(fill(sql["clipped"], from_us=str(first), to_us=str(last)))
+            yield Facts(
+                connection=connection,
+                days=used,
+                missing=tuple(day for day, m in manifests if m is None),
+                dimensions=dimensions,
+            )
+        except duckdb.Error as e:
+            raise StoreError(f"{self.root}: published files cannot be read: {str(e)[:300]}") from e
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """An open span of published time.
+
+    Views: ``segment`` (columns of segments.parquet cut to the span, with ``quantity`` in nano-share microseconds and
+    ``atoms``, NULL where unpriced), ``coverage``, and the dimensions by name. days: the revisions used. missing: UTC days
+    of the span that are not published.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    days: tuple[Manifest, ...]
+    missing: tuple[date, ...]
+    dimensions: Manifest | None
+
+    def rows(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """All rows of a query over the views."""
+        cursor = self.connection.execute(sql, parameters) if parameters else self.connection.execute(sql)
+        return cursor.fetchall()
+
+    @property
+    def sealed(self) -> bool:
+        """Every day of the span is published and will not change but by a new revision of a sealed day."""
+        return not self.missing and all(m.status == SEALED for m in self.days)
+
+    def digest(self) -> str:
+        """SHA-256 over the digests of everything read, in order: names the data a report stands on."""
+        hashes = [m.digest for m in self.days]
+        if self.dimensions:
+            hashes.append(self.dimensions.digest)
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _view(name: str, files: Sequence[Path]) -> str:
+    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+    return fill(statements("published")["source"], view=name, files=listed)
+
+
+def _us(instant: datetime) -> int:
+    if instant.tzinfo is None:
+        raise ValueError(f"BUG: {instant} has no zone")
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _utc_days(first_us: int, last_us: int) -> list[date]:
+    if last_us <= first_us:
+        return []
+    start = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=first_us)).date()
+    end = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=last_us - 1)).date()
+    return [start + timedelta(days=n) for n in range((end - start).days + 1)]

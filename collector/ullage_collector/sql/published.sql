@@ -1,0 +1,160 @@
+-- What reports stand on: a day's segments and coverage, and the names beside them, as sorted Parquet.
+
+-- name: segments
+-- One UTC day's lines with the identities spelt out and the cost worked out; docs/interfaces.md, Money.
+SELECT c.card_id || '@' || s.from_us || '#' || row_number() OVER (
+           PARTITION BY s.card_key, s.from_us ORDER BY s.allocation_id NULLS LAST, s.state) AS line_id,
+       c.card_id, i.node_id, i.cluster_id, i.vendor, i.model, coalesce(i.board_id, c.board_id) AS board_id, i.pool,
+       s.from_us, s.to_us, s.state, s.share_nano, w.workload_id, s.department_id, s.business, s.scenario,
+       s.currency, s.price_micro, s.price_id,
+       CASE WHEN s.price_micro IS NOT NULL
+            THEN ((s.to_us - s.from_us)::HUGEINT * s.share_nano * s.price_micro)::DECIMAL(38, 0) END AS cost_atoms,
+       c.origin, s.reason,
+       concat_ws(' ', 'inventory=' || s.inventory_id, 'allocation=' || s.allocation_id, 'rule=' || s.rule_id,
+                 'price=' || s.price_id, 'incident=' || s.incident_id, 'isolation=' || s.isolation_id) AS source_rows
+FROM segment s
+JOIN card c USING (card_key)
+JOIN inventory i USING (inventory_id)
+LEFT JOIN workload w USING (workload_key)
+WHERE s.day = DATE '{day}'
+ORDER BY c.card_id, s.from_us, line_id
+
+-- name: coverage
+-- For each card and hour: what is owned and held (nano-share microseconds), what of it has a known use, and how
+-- many seconds of telemetry there are (NULL: none of it is in the store).
+SELECT c.card_id, any_value(i.node_id) AS node_id, any_value(i.cluster_id) AS cluster_id,
+       s.from_us // 3600000000 * 3600000000 AS hour_us,
+       sum((s.to_us - s.from_us) * s.share_nano)::BIGINT AS owned_quantity,
+       sum((s.to_us - s.from_us) * s.share_nano) FILTER (s.state IN ('used', 'allocated_idle', 'unknown'))::BIGINT AS held_quantity,
+       sum((s.to_us - s.from_us) * s.share_nano) FILTER (s.state IN ('used', 'allocated_idle'))::BIGINT AS known_quantity,
+       any_value(m.seconds) AS telemetry_seconds
+FROM segment s
+JOIN card c USING (card_key)
+JOIN inventory i USING (inventory_id)
+LEFT JOIN ({minutes}) m ON m.card_key = s.card_key AND m.hour_us = s.from_us // 3600000000 * 3600000000
+WHERE s.day = DATE '{day}'
+GROUP BY c.card_id, s.from_us // 3600000000
+ORDER BY c.card_id, hour_us
+
+-- name: minutes
+-- Seconds of telemetry by card and hour of the day.
+SELECT card_key, epoch_us(minute) // 3600000000 * 3600000000 AS hour_us, sum(covered_seconds)::DOUBLE AS seconds
+FROM {source} WHERE minute >= DATE '{day}' AND minute < DATE '{day}' + 1 GROUP BY ALL
+
+-- name: no_minutes
+SELECT NULL::INTEGER AS card_key, NULL::BIGINT AS hour_us, NULL::DOUBLE AS seconds WHERE false
+
+-- name: has_minutes
+SELECT count(*) FROM duckdb_columns() WHERE schema_name = 'main' AND database_name = current_database()
+  AND table_name = 'card_minute' AND column_name = 'covered_seconds';
+
+-- name: copy
+COPY ({query}) TO '{file}' (FORMAT parquet, COMPRESSION zstd);
+
+-- name: day_facts
+-- For the manifest: which revision of the states, how many lines, where they are from.
+SELECT max(revision), count(*), list(DISTINCT c.origin ORDER BY c.origin) FROM segment s JOIN card c USING (card_key)
+WHERE s.day = $day;
+
+-- name: day_sums
+-- Quantity and atoms by state and currency: a reader can check the file against its manifest.
+SELECT state, coalesce(currency, ''), sum((to_us - from_us)::HUGEINT * share_nano)::VARCHAR,
+       coalesce(sum((to_us - from_us)::HUGEINT * share_nano * price_micro), 0)::VARCHAR
+FROM segment WHERE day = $day GROUP BY ALL ORDER BY ALL;
+
+-- name: record
+INSERT INTO published (what, day, revision, status, digest, published_at) VALUES ($what, $day, $revision, $status, $digest, $at);
+
+-- name: dimension_card
+SELECT c.card_id, n.node_id, n.cluster_id, c.vendor, coalesce(i.model, c.model) AS model, c.serial, c.board_id,
+       c.memory_total_bytes, c.first_seen, c.last_seen, c.origin, i.pool, i.life,
+       i.source IS NOT NULL AND i.source <> 'seen' AS listed
+FROM card c JOIN node n USING (node_key)
+LEFT JOIN (SELECT * FROM inventory WHERE known_to IS NULL
+           QUALIFY row_number() OVER (PARTITION BY card_id ORDER BY source = 'seen', valid_from DESC, inventory_id DESC) = 1) i
+  ON i.card_id = c.card_id
+ORDER BY c.card_id
+
+-- name: dimension_node
+SELECT node_id, cluster_id, machine_id, first_seen, last_seen, clock_wrong, origin FROM node ORDER BY cluster_id, node_id
+
+-- name: dimension_workload
+SELECT workload_id, kind, cluster_id, name, user_name, namespace, partition, labels::VARCHAR AS labels, scenario, origin
+FROM workload ORDER BY workload_id
+
+-- name: dimension_department
+SELECT department_id, name, parent_id, owner, cost_center, valid_from, valid_to, known_from, known_to
+FROM department ORDER BY department_id, valid_from, known_from
+
+-- name: dimension_price
+SELECT price_id, model, pool, currency, price_micro, assumed, valid_from, valid_to, known_from, known_to, source
+FROM price ORDER BY price_id
+
+-- name: dimension_incident
+SELECT i.incident_id, i.family, i.subject, n.node_id, i.cause, i.severity, coalesce(i.vendor, c.vendor) AS vendor, i.code,
+       i.onset, i.opened_at, i.closed_at, i.confirmed, i.action, i.evidence::VARCHAR AS evidence, i.history, i.origin
+FROM incident i
+LEFT JOIN card c ON i.family = 'card' AND c.card_id = i.subject
+LEFT JOIN port p ON i.family = 'port' AND p.port_id = i.subject
+LEFT JOIN node n ON n.node_key = coalesce(c.node_key, p.node_key)
+                 OR (i.family = 'node' AND n.node_id = i.subject)
+QUALIFY row_number() OVER (PARTITION BY i.incident_id ORDER BY n.node_key) = 1
+ORDER BY i.incident_id
+
+-- name: dimension_finding
+SELECT finding_id, kind, family, subject, since, until, evidence::VARCHAR AS evidence, confidence, owner, action
+FROM finding ORDER BY finding_id
+
+-- name: empty
+-- The same columns and types where nothing is published: a query never fails for want of a day.
+CREATE VIEW raw_segment AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id,
+    NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS board_id,
+    NULL::VARCHAR AS pool, NULL::BIGINT AS from_us, NULL::BIGINT AS to_us, NULL::VARCHAR AS state,
+    NULL::BIGINT AS share_nano, NULL::VARCHAR AS workload_id, NULL::VARCHAR AS department_id, NULL::VARCHAR AS business,
+    NULL::VARCHAR AS scenario, NULL::VARCHAR AS currency, NULL::BIGINT AS price_micro, NULL::BIGINT AS price_id,
+    NULL::DECIMAL(38, 0) AS cost_atoms, NULL::VARCHAR AS origin, NULL::VARCHAR AS reason, NULL::VARCHAR AS source_rows
+    WHERE false;
+CREATE VIEW coverage AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,
+    NULL::BIGINT AS hour_us, NULL::BIGINT AS owned_quantity, NULL::BIGINT AS held_quantity, NULL::BIGINT AS known_quantity,
+    NULL::DOUBLE AS telemetry_seconds WHERE false;
+
+-- name: empty_dimensions
+CREATE VIEW card AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,
+    NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS serial, NULL::VARCHAR AS board_id,
+    NULL::UBIGINT AS memory_total_bytes, NULL::TIMESTAMP AS first_seen, NULL::TIMESTAMP AS last_seen,
+    NULL::VARCHAR AS origin, NULL::VARCHAR AS pool, NULL::VARCHAR AS life, NULL::BOOLEAN AS listed WHERE false;
+CREATE VIEW node AS SELECT NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS machine_id,
+    NULL::TIMESTAMP AS first_seen, NULL::TIMESTAMP AS last_seen, NULL::BOOLEAN AS clock_wrong, NULL::VARCHAR AS origin
+    WHERE false;
+CREATE VIEW workload AS SELECT NULL::VARCHAR AS workload_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS cluster_id,
+    NULL::VARCHAR AS name, NULL::VARCHAR AS user_name, NULL::VARCHAR AS namespace, NULL::VARCHAR AS partition,
+    NULL::VARCHAR AS labels, NULL::VARCHAR AS scenario, NULL::VARCHAR AS origin WHERE false;
+CREATE VIEW department AS SELECT NULL::VARCHAR AS department_id, NULL::VARCHAR AS name, NULL::VARCHAR AS parent_id,
+    NULL::VARCHAR AS owner, NULL::VARCHAR AS cost_center, NULL::TIMESTAMP AS valid_from, NULL::TIMESTAMP AS valid_to,
+    NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to WHERE false;
+CREATE VIEW price AS SELECT NULL::BIGINT AS price_id, NULL::VARCHAR AS model, NULL::VARCHAR AS pool,
+    NULL::VARCHAR AS currency, NULL::BIGINT AS price_micro, NULL::BOOLEAN AS assumed, NULL::TIMESTAMP AS valid_from,
+    NULL::TIMESTAMP AS valid_to, NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source
+    WHERE false;
+CREATE VIEW incident AS SELECT NULL::BIGINT AS incident_id, NULL::VARCHAR AS family, NULL::VARCHAR AS subject,
+    NULL::VARCHAR AS node_id, NULL::VARCHAR AS cause, NULL::VARCHAR AS severity, NULL::VARCHAR AS vendor,
+    NULL::VARCHAR AS code, NULL::TIMESTAMP AS onset, NULL::TIMESTAMP AS opened_at, NULL::TIMESTAMP AS closed_at,
+    NULL::BOOLEAN AS confirmed, NULL::VARCHAR AS action, NULL::VARCHAR AS evidence, NULL::BOOLEAN AS history,
+    NULL::VARCHAR AS origin WHERE false;
+CREATE VIEW finding AS SELECT NULL::BIGINT AS finding_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS family,
+    NULL::VARCHAR AS subject, NULL::TIMESTAMP AS since, NULL::TIMESTAMP AS until, NULL::VARCHAR AS evidence,
+    NULL::DOUBLE AS confidence, NULL::VARCHAR AS owner, NULL::VARCHAR AS action WHERE false;
+
+-- name: source
+CREATE VIEW {view} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false);
+
+-- name: clipped
+-- Lines within [from_us, to_us), cut at both ends: a local midnight need not fall on a UTC hour. Cost is linear
+-- in time, so a cut line costs exactly its part.
+CREATE VIEW segment AS
+SELECT * EXCLUDE (from_us, to_us, cost_atoms),
+       greatest(from_us, {from_us}) AS from_us, least(to_us, {to_us}) AS to_us,
+       (least(to_us, {to_us}) - greatest(from_us, {from_us})) * share_nano AS quantity,
+       CASE WHEN price_micro IS NOT NULL
+            THEN ((least(to_us, {to_us}) - greatest(from_us, {from_us}))::HUGEINT * share_nano * price_micro) END AS atoms
+FROM raw_segment WHERE from_us < {to_us} AND to_us > {from_us};

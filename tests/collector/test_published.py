@@ -1,0 +1,183 @@
+"""Published days: whole or not at all, newest revision wins, nothing read but folders."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from tests.collector.fleet_world import DAY, LATER, NANO, World, us
+
+from ullage_collector import published
+from ullage_collector.ledger import ATOMS_PER_UNIT
+from ullage_collector.published import Manifest, Published
+from ullage_collector.states import States
+from ullage_contract.errors import StoreError
+
+TODAY = DAY.date()
+NEXT = DAY + timedelta(days=1)
+
+
+def small() -> World:
+    world = World()
+    world.card("G1", "H800")
+    world.card("G2", "A100", origin="simulated")
+    world.price("H800", 20_000_000)
+    world.rule("slurm:nlp", "nlp")
+    world.hold("G1", "slurm/dc1/nlp/1", 0, 12, NANO // 4)
+    return world
+
+
+def publish(world: World, root: Path, status: str = "provisional", day: date = TODAY) -> Manifest:
+    States(world.db).make(day, LATER)
+    published.publish_dimensions(world.db, root, now=LATER)
+    return published.publish_facts_day(world.db, root, day, status=status, now=LATER)
+
+
+def test_a_published_day_reads_back_as_the_segments_it_was_made_of(tmp_path: Path) -> None:
+    world = small()
+    manifest = publish(world, tmp_path)
+    assert (manifest.revision, manifest.status, manifest.day) == (1, "provisional", TODAY)
+    assert manifest.facts["origins"] == ["real", "simulated"]
+    with Published(tmp_path).open(DAY, NEXT) as facts:
+        assert facts.missing == ()
+        assert not facts.sealed
+        rows = facts.rows(
+            "SELECT department_id, state, sum(quantity), sum(atoms), any_value(source_rows) FROM segment "
+            "WHERE card_id = 'G1' GROUP BY ALL ORDER BY ALL"
+        )
+        assert [(d, s, q, a) for d, s, q, a, _ in rows] == [
+            ("nlp", "unknown", 3 * 3_600_000_000 * NANO, 60 * ATOMS_PER_UNIT),
+            ("platform", "fragmented", 9 * 3_600_000_000 * NANO, 180 * ATOMS_PER_UNIT),
+            ("platform", "unallocated_idle", 12 * 3_600_000_000 * NANO, 240 * ATOMS_PER_UNIT),
+        ]
+        assert rows[0][4].split(" ")[1].startswith("allocation=")
+        assert facts.rows("SELECT count(DISTINCT line_id) = count(*) FROM segment") == [(True,)]
+        assert facts.rows("SELECT atoms IS NULL, count(*) FROM segment WHERE card_id = 'G2' GROUP BY 1") == [
+            (True, 24)
+        ]
+        assert facts.rows(
+            "SELECT owned_quantity, held_quantity, known_quantity FROM coverage WHERE card_id = 'G1' LIMIT 1"
+        ) == [(3_600_000_000 * NANO, 900_000_000 * NANO, None)]
+
+
+def test_columns_are_those_the_interface_promises(tmp_path: Path) -> None:
+    manifest = publish(small(), tmp_path)
+    pages = Path(__file__).parents[2] / "docs" / "interfaces.md"
+    listed = re.search(r"`(line_id,[^`]+)`", pages.read_text(encoding="utf-8"))
+    assert listed is not None
+    promised = [name.strip() for name in listed[1].replace("\n", " ").split(",")]
+    described = duckdb.sql(
+        f"DESCRIBE SELECT * FROM read_parquet('{manifest.path('segments.parquet')}', hive_partitioning = false)"
+    ).fetchall()
+    assert [row[0] for row in described] == promised
+    assert dict((row[0], row[1]) for row in described)["cost_atoms"] == "DECIMAL(38,0)"
+
+
+def test_a_span_is_cut_to_the_microsecond_and_the_cost_with_it(tmp_path: Path) -> None:
+    publish(small(), tmp_path)
+    start = DAY + timedelta(hours=5, minutes=30)  # a midnight of a half-hour zone
+    with Published(tmp_path).open(start, start + timedelta(minutes=45)) as facts:
+        assert facts.rows(
+            "SELECT min(from_us), max(to_us), sum(atoms) FROM segment WHERE card_id = 'G1'"
+        ) == [(us(5.5), us(6.25), 15 * ATOMS_PER_UNIT)]
+
+
+def test_publishing_twice_adds_nothing_and_late_data_a_revision(tmp_path: Path) -> None:
+    world = small()
+    first = publish(world, tmp_path)
+    assert publish(world, tmp_path) == first
+    world.minutes("G1", 0, 24, 0.9)
+    second = publish(world, tmp_path)
+    assert second.revision == 2
+    assert Published(tmp_path).facts(TODAY) == second
+    assert first.folder.exists()
+
+
+def test_sealing_is_a_revision_and_stays(tmp_path: Path) -> None:
+    world = small()
+    publish(world, tmp_path)
+    sealed = publish(world, tmp_path, "sealed")
+    assert (sealed.revision, sealed.status) == (2, "sealed")
+    assert publish(world, tmp_path, "provisional") == sealed
+    with Published(tmp_path).open(DAY, NEXT) as facts:
+        assert facts.sealed
+
+
+def test_days_that_are_not_there_are_named_and_empty_views_still_answer(tmp_path: Path) -> None:
+    with Published(tmp_path / "nowhere").open(DAY, NEXT + timedelta(hours=1)) as facts:
+        assert facts.missing == (date(2026, 10, 7), date(2026, 10, 8))
+        assert facts.rows(
+            "SELECT count(*), sum(atoms) FROM segment JOIN department USING (department_id)"
+        ) == [(0, None)]
+    assert Published(tmp_path / "nowhere").days() == []
+
+
+def test_a_half_made_revision_is_passed_over(tmp_path: Path) -> None:
+    first = publish(small(), tmp_path)
+    torn = first.folder.parent / "rev=2"
+    torn.mkdir()
+    (torn / "segments.parquet").write_bytes(b"PAR1")
+    assert Published(tmp_path).facts(TODAY) == first
+    world = small()
+    world.price("A100", 1)
+    assert publish(world, tmp_path).revision == 3  # never into a folder that is there
+
+
+@pytest.mark.parametrize("harm", ["cut", "change", "remove"])
+def test_a_file_that_is_not_what_its_manifest_says_is_refused(tmp_path: Path, harm: str) -> None:
+    manifest = publish(small(), tmp_path)
+    file = manifest.path("segments.parquet")
+    body = file.read_bytes()
+    if harm == "cut":
+        file.write_bytes(body[:-9])
+    elif harm == "change":
+        file.write_bytes(body[:200] + bytes([body[200] ^ 1]) + body[201:])
+    else:
+        file.unlink()
+    with pytest.raises(StoreError, match=r"segments\.parquet"), Published(tmp_path).open(DAY, NEXT):
+        pass
+
+
+def test_a_manifest_of_a_newer_version_is_refused_not_guessed(tmp_path: Path) -> None:
+    manifest = publish(small(), tmp_path)
+    path = manifest.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    with pytest.raises(StoreError, match="newer"):
+        Published(tmp_path).facts(TODAY)
+
+
+def test_when_writing_fails_nothing_is_left_in_a_readers_way(tmp_path: Path) -> None:
+    def full(folder: Path) -> dict[str, object]:
+        (folder / "segments.parquet").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    parent = tmp_path / "facts" / "day=2026-10-07"
+    with pytest.raises(StoreError, match="No space left"):
+        published.write_revision(parent, what="facts", day=TODAY, status="sealed", now=LATER, write=full)
+    assert list(parent.iterdir()) == []
+
+
+def test_names_with_quotes_and_folders_with_quotes_do_no_harm(tmp_path: Path) -> None:
+    root = tmp_path / "o'brien"
+    world = small()
+    world.department("x'; DROP TABLE segment; --", "\u202ename'")
+    publish(world, root)
+    with Published(root).open(DAY, NEXT) as facts:
+        assert facts.rows("SELECT department_id FROM department") == [("x'; DROP TABLE segment; --",)]
+
+
+def test_a_revision_is_noted_in_the_store_and_dimensions_change_only_when_they_do(tmp_path: Path) -> None:
+    world = small()
+    manifest = publish(world, tmp_path)
+    published.record(world.db, manifest)
+    assert world.db.execute("SELECT what, day, revision, digest FROM published").fetchall() == [
+        ("facts", TODAY, 1, manifest.digest)
+    ]
+    later = datetime(2026, 12, 1, tzinfo=UTC)
+    assert published.publish_dimensions(world.db, tmp_path, now=later).revision == 1
+    world.department("rd", "Research")
+    assert published.publish_dimensions(world.db, tmp_path, now=later).revision == 2
