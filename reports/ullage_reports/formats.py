@@ -21,7 +21,7 @@ FORMATS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "html": "ullage_reports.html:render",
         "pdf": "ullage_reports.pdf:render",
-        "csv": "ullage_reports.csv:render",
+        "csv": "ullage_reports.csv_files:render",
         "json": "ullage_reports.json_form:render",
     }
 )
