@@ -157,8 +157,8 @@ class Push:
             self._health.gaps += max(0, record.sequence - state.through - 1) if state.through else 0
             state.remember(record.sequence, body_digest)
             self._health.accepted(record.lane, len(record.body), rows, record.received_at_us / 1e6)
-            respond(self._counted(self._answer(state, record, duplicate=False)))
             self._watch(record, machine_id)
+            respond(self._counted(self._answer(state, record, duplicate=False)))
 
         committer.submit(record, done)
 
