@@ -14,6 +14,7 @@ from typing import Final
 from ullage_agent import makers, registry
 from ullage_agent.backend import Host
 from ullage_agent.config import Config
+from ullage_agent.host import HostSource
 from ullage_agent.kernel_log import KernelLog, patterns_of
 from ullage_agent.makers import Makers
 from ullage_agent.outputs import Outputs
@@ -58,6 +59,7 @@ class Agent:
         kernel_log_state: Path | None = None,
     ) -> None:
         self.config = config
+        self._root = root
         self._clock = clock
         self._environment = environment
         self._outputs = outputs
@@ -145,6 +147,18 @@ class Agent:
 
     def _add_sources(self) -> None:
         wanted = self.config.sources
+        if wanted.host:
+            self.sampler.add(
+                InProcess(
+                    HostSource(
+                        self.config.node,
+                        sysfs=self._host.sysfs,
+                        proc=self._host.proc,
+                        root=self._root,
+                        clock=self._clock,
+                    )
+                )
+            )
         if wanted.rdma:
             self._rdma = RdmaPorts(
                 self.config.node, sysfs=self._host.sysfs, proc=self._host.proc, clock=self._clock
