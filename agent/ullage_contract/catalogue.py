@@ -71,8 +71,9 @@ class Metric:
     saturates: bool = False
 
     def prometheus(self, family: Family) -> str:
-        """The series name without the ``_total`` that counters get."""
-        return f"ullage_{family.value}_{self.key}"
+        """The series name without the ``_total`` that counters get, and that nothing else may end in."""
+        key = self.key if self.kind is Kind.COUNTER else self.key.removesuffix("_total")
+        return f"ullage_{family.value}_{key}"
 
 
 THROTTLE_REASONS: Final = (
@@ -222,7 +223,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     # ---- power and energy
     _gauge(_CARD, "power_watts", "W", "power drawn now, averaged as the card does (1 s on most)", otel="hw.power", attributes=_GPU),
     _gauge(_CARD, "power_instant_watts", "W", "power drawn at this instant"),
-    _gauge(_CARD, "power_limit_watts", "W", "power limit in force", otel="hw.power.limit", attributes=_GPU, **_SLOW),
+    _gauge(_CARD, "power_limit_watts", "W", "power limit in force", **_SLOW),
     _gauge(_CARD, "memory_power_watts", "W", "power drawn by the device memory"),
     _gauge(_CARD, "board_power_watts", "W", "power of the whole board when several cards share it; count once a board_id"),
     _counter(_CARD, "energy_joules", "J", "energy since the driver was loaded", type=Type.FLOAT, otel="hw.energy", attributes=_GPU),
@@ -236,7 +237,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge(_CARD, "temperature_margin_celsius", "Cel", "degrees left to the slowdown limit (T.Limit)"),
     _gauge(_CARD, "temperature_limit_celsius", "Cel", "core temperature at which the card slows down", otel="hw.temperature.limit", attributes=_GPU, **_SLOW),
     _gauge(_CARD, "fan_ratio", "1", "fan speed over its maximum", otel="hw.fan.speed_ratio", attributes={"hw.type": "fan"}, **_SLOW),
-    _gauge(_CARD, "fan_rpm", "{rpm}", "fan speed, revolutions per minute", otel="hw.fan.speed", attributes={"hw.type": "fan"}, **_SLOW),
+    _gauge(_CARD, "fan_rpm", "rpm", "fan speed, revolutions per minute", otel="hw.fan.speed", attributes={"hw.type": "fan"}, **_SLOW),
     # ---- clocks and throttling
     _gauge(_CARD, "clock_core_hertz", "Hz", "graphics or core clock"),
     _gauge(_CARD, "clock_core_max_hertz", "Hz", "highest core clock", **_SLOW),
@@ -371,7 +372,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     # ---- node
     _gauge(_NODE, "cpu_busy_ratio", "1", "share of processor time not idle and not waiting", otel="system.cpu.utilization"),
     _gauge(_NODE, "cpu_iowait_ratio", "1", "share of processor time waiting for storage"),
-    _gauge(_NODE, "load1", "1", "1 minute load average", otel="system.linux.cpu.load_1m"),
+    _gauge(_NODE, "load1", "1", "1 minute load average"),
     _gauge(_NODE, "memory_total_bytes", "By", "host memory", otel="system.memory.limit"),
     _gauge(_NODE, "memory_available_bytes", "By", "host memory available without swapping", otel="system.linux.memory.available"),
     _gauge(_NODE, "swap_used_bytes", "By", "swap in use"),

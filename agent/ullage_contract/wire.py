@@ -127,17 +127,26 @@ class Answer:
 def encode(batch: Batch) -> bytes:
     """The body of one push: gzip level 6 without a time stamp, keys in a fixed order.
 
+    What it gives, ``decode`` takes: the document is checked by the same code. NaN, infinity and numbers
+    beyond 64 bits are no readings and become missing; half a surrogate in a text becomes ``?``.
     Raises WireError when the batch breaks the contract (a bug on this side), UnknownMetric for a key
     outside the catalogue.
     """
-    text = json.dumps(_to_json(batch), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return gzip.compress(text.encode("utf-8"), compresslevel=6, mtime=0)
+    document = _to_json(batch)
+    batch_from_json(document)
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    body = gzip.compress(text.encode("utf-8", "replace"), compresslevel=6, mtime=0)
+    if len(body) > MAX_BODY_BYTES:
+        raise WireError(
+            f"the body has {len(body)} bytes, at most {MAX_BODY_BYTES} are read", code="too_large"
+        )
+    return body
 
 
 def decode(body: bytes) -> ColumnarBatch:
     """The batch in a body made by ``encode``, checked. Raises WireError; never anything else."""
     try:
-        document = json.loads(gunzip(body))
+        document = json.loads(gunzip(body), parse_constant=_no_constant)
     except (ValueError, RecursionError, UnicodeDecodeError) as e:
         raise WireError(f"the body is not JSON: {str(e)[:120]}") from e
     return batch_from_json(document)
@@ -158,6 +167,8 @@ def gunzip(body: bytes) -> bytes:
         raise WireError(f"the body unpacks to more than {MAX_JSON_BYTES} bytes", code="too_large")
     if not inflater.eof:
         raise WireError("the body's gzip stream is cut off")
+    if inflater.unused_data:
+        raise WireError("the body goes on after its gzip stream")
     return text
 
 
@@ -269,16 +280,20 @@ def _columns(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _clean(metric: catalogue.Metric, value: Value | None) -> Value | None:
-    """The value in its column's type. NaN and infinity are no readings: they become missing."""
+    """The value in its column's type. NaN, infinity and what 64 bits cannot hold are no readings: missing."""
     if value is None:
         return None
     if metric.type is catalogue.Type.TEXT:
         return str(value)[:200]
     if isinstance(value, str):
         raise WireError(f"BUG: {metric.key} is a number, not {value!r}")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
-    return int(value) if metric.type is catalogue.Type.INTEGER else round(float(value), 6)
+    if metric.type is catalogue.Type.INTEGER or isinstance(value, int):
+        value = int(value)
+        if not -(2**63) <= value < 2**64:
+            return None
+    return value if metric.type is catalogue.Type.INTEGER else round(float(value), 6)
 
 
 def _facts_json(facts: Facts) -> dict[str, Any]:
@@ -288,7 +303,9 @@ def _facts_json(facts: Facts) -> dict[str, Any]:
         "family": facts.family.value,
         "subject": facts.subject,
         "time": round(facts.time, 6),
-        "attributes": dict(sorted(facts.attributes.items())),
+        "attributes": {
+            k: list(v) if isinstance(v, tuple) else v for k, v in sorted(facts.attributes.items())
+        },
     }
 
 
@@ -327,7 +344,9 @@ def _family(family: Family, content: Mapping[str, Any], unknown: set[str]) -> Fa
     failed: list[tuple[int, str, str]] = []
     for i, entry in enumerate(_array(content.get("failed", []), f"{place}.failed")):
         match entry:
-            case [int(row), str(key), str(reason)] if 0 <= row < rows and reason in REASONS:
+            case [int(row), str(key), str(reason)] if (
+                row is not True and 0 <= row < rows and reason in REASONS
+            ):
                 if key in known:
                     failed.append((row, key, reason))
                 else:
@@ -390,7 +409,7 @@ def _facts(value: Any, index: int) -> Facts:
     entry = _object(value, place)
     attributes = _object(entry.get("attributes"), f"{place}.attributes")
     for name, item in attributes.items():
-        plain = item is None or (isinstance(item, str | int | float) and not isinstance(item, bool))
+        plain = item is None or isinstance(item, str) or _is_number(item)
         listed = isinstance(item, list) and len(item) <= 1000 and all(isinstance(x, str) for x in item)
         if not (plain or listed) or (isinstance(item, str) and len(item) > 2000):
             raise WireError(f"{place}.attributes.{str(name)[:40]} is neither text, number nor list of text")
@@ -414,7 +433,7 @@ def _event(value: Any, index: int) -> Event:
         raise WireError(f"{place}.severity is none of {', '.join(Severity)}") from e
     attributes = _object(entry.get("attributes", {}), f"{place}.attributes")
     for name, item in attributes.items():
-        if isinstance(item, bool) or not isinstance(item, str | int | float) or len(str(item)) > 500:
+        if not (isinstance(item, str) or _is_number(item)) or (isinstance(item, str) and len(item) > 500):
             raise WireError(f"{place}.attributes.{str(name)[:40]} is neither short text nor number")
     return Event(
         time=_time(entry, place),
@@ -428,6 +447,17 @@ def _event(value: Any, index: int) -> Event:
         message=_text(entry, "message", empty=True)[:500],
         attributes=dict(attributes),
     )
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number that fits 64 bits; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -(2.0**63) <= value < 2.0**64
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
 
 
 def _family_of(entry: Mapping[str, Any], place: str) -> Family:
