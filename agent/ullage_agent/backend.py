@@ -130,9 +130,10 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, tier: Tier, call: Call) -> Iterator[Reading]:
-        """One reading a card and slice, yielded as soon as it is there.
+    def read(self, tier: Tier, call: Call) -> Iterator[Reading | Facts]:
+        """One reading a card, slice and process, yielded as soon as it is there.
 
+        Facts come along where they are new since ``facts``: a process that started, a slice that was made.
         FAST reads the fast metrics; SLOW reads both tiers. Metrics known as unsupported are not asked
         for again. A card that is lost yields a reading with health "lost" and nothing invented.
         """

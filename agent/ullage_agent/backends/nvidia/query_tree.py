@@ -190,12 +190,12 @@ _HEAD: Final = frozenset(
 
 def _elements(text: str) -> Iterator[ElementTree.Element]:
     """Every element when it ends, so that what stands before a damage is read. Raises ParseError at it."""
-    parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(events=("end",))
+    parser: Any = ElementTree.XMLPullParser(events=("end",))
     parser.feed(text)
     with contextlib.suppress(ElementTree.ParseError):  # read_events raises what feed met
         parser.close()
-    for event in parser.read_events():
-        yield event[1]
+    for _, element in parser.read_events():
+        yield element
 
 
 def _from_xml(element: ElementTree.Element) -> Node:
