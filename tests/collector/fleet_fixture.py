@@ -33,7 +33,9 @@ def card_sample(
     epoch: str | None = "boot-1",
     failed: Mapping[str, str] | None = None,
 ) -> Sample:
-    return Sample(Family.CARD, card, time, time - NOON + 1000, interval, values or {}, failed or {}, epoch)
+    return Sample(
+        Family.CARD, card, time, max(0.0, time - NOON + 1000), interval, values or {}, failed or {}, epoch
+    )
 
 
 class Fleet:
@@ -110,7 +112,10 @@ class Fleet:
         at: float | None = None,
         **more: Any,
     ) -> Batch:
+        """Journal a batch as if it came at ``at``: by default now, or when its newest row was read."""
         batch = self.batch(samples, **more)
+        if at is None and not skew:
+            at = max(self.clock.wall(), *(sample.time for sample in samples), 0.0)
         self.journal(batch, encode(batch), skew=skew, at=at)
         return batch
 

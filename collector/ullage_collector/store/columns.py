@@ -174,16 +174,16 @@ def _of_metric(of: TableKind, key: str, metric: Metric) -> list[Column]:
         what = "the last word" if metric.type is Type.TEXT else "bits seen at any time"
         return [Column(key, raw_type(metric), f"{metric.meaning}: {what}")]
     number = "DOUBLE" if metric.type is Type.INTEGER else "FLOAT"  # bytes stay exact, ratios need no more
-    columns = [
-        Column(key, number, f"{metric.unit}: mean over the covered time"),
-        Column(f"{key}_max", number, f"{metric.unit}: highest"),
-    ]
+    columns = [Column(key, number, f"{metric.unit}: mean over the covered time")]
+    if f"{key}_max" not in catalogue.keys(of.family):  # pcie_width_max is a metric of its own
+        columns.append(Column(f"{key}_max", number, f"{metric.unit}: highest"))
     if key in LOW_MATTERS:
         columns.append(Column(f"{key}_min", number, f"{metric.unit}: lowest"))
     return columns
 
 
-def rolled_names(family: Family, key: str) -> list[str]:
-    """The minute and hour columns a raw metric becomes."""
+@cache
+def rolled(family: Family, key: str) -> tuple[Column, ...]:
+    """The minute and hour columns a raw metric becomes: the mean or word first, then highest and lowest."""
     metric = catalogue.metric(family, key)
-    return [column.name for column in _of_metric(TableKind(family, Grain.MINUTE, ()), key, metric)]
+    return tuple(_of_metric(TableKind(family, Grain.MINUTE, ()), key, metric))

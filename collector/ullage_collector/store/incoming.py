@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import duckdb
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    import duckdb
 
 TIMESTAMP = pa.timestamp("us")
 
 
 def execute(connection: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table) -> None:
     """Run ``statement``, which reads FROM incoming, on ``rows``; nothing is run for no rows."""
-    if not rows.num_rows:
-        return
-    connection.register("incoming", rows)
-    try:
-        connection.execute(statement)
-    finally:
-        connection.unregister("incoming")
+    if rows.num_rows:
+        with _registered(connection, rows):
+            connection.execute(statement)
 
 
 def fetch(connection: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table) -> list[tuple[Any, ...]]:
     """What ``statement``, which reads FROM incoming, says about ``rows``; nothing for no rows."""
     if not rows.num_rows:
         return []
+    with _registered(connection, rows):
+        result: list[tuple[Any, ...]] = connection.execute(statement).fetchall()
+    return result
+
+
+def one(
+    connection: duckdb.DuckDBPyConnection, statement: str, parameters: Sequence[Any] = ()
+) -> tuple[Any, ...] | None:
+    """The first row, or None. All rows are fetched: DuckDB 2.0 refuses other work while a result is unfinished."""
+    rows: list[tuple[Any, ...]] = connection.execute(statement, list(parameters)).fetchall()
+    return rows[0] if rows else None
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
     connection.register("incoming", rows)
     try:
-        result: list[tuple[Any, ...]] = connection.execute(statement).fetchall()
-        return result
-    finally:
-        connection.unregister("incoming")
+        yield
+    except duckdb.Error:
+        # The transaction is aborted and refuses everything: the next register replaces the name.
+        with suppress(duckdb.Error):
+            connection.unregister("incoming")
+        raise
+    connection.unregister("incoming")
 
 
 def table(types: Mapping[str, pa.DataType], rows: Iterable[Sequence[Any]]) -> pa.Table:

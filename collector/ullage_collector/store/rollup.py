@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 
 from ullage_collector.sql import fill, statements
-from ullage_collector.store.columns import ROLLED, SUBJECT, Grain, TableKind, kind, metric_columns
+from ullage_collector.store import incoming
+from ullage_collector.store.columns import ROLLED, SUBJECT, Grain, TableKind, kind, rolled
 from ullage_collector.store.days import DAY_US, HOUR_US, MINUTE_US, utc_day
 from ullage_collector.store.increase import increase_sql
 from ullage_contract import catalogue
@@ -47,7 +48,7 @@ DIRTY_AT_A_TIME: Final = (
 
 def through_us(cursor: duckdb.DuckDBPyConnection, grain: Grain = Grain.MINUTE) -> int:
     """Up to where minutes (or hours) are rolled up, microseconds since the epoch; 0: nothing yet."""
-    row = cursor.execute(statements("rollup")["through"], [grain.value]).fetchone()
+    row = incoming.one(cursor, statements("rollup")["through"], [grain.value])
     return int(row[0]) if row else 0
 
 
@@ -130,7 +131,7 @@ class Rollup:
         found: list[int] = []
         for family in ROLLED:
             source = self._store.days.source(kind(family, Grain.SAMPLE), from_us or None, None, ())
-            row = cursor.execute(fill(statements("rollup")["next_time"], source=source), [from_us]).fetchone()
+            row = incoming.one(cursor, fill(statements("rollup")["next_time"], source=source), [from_us])
             if row and row[0] is not None:
                 found.append(row[0])
         return min(found, default=None)
@@ -247,9 +248,8 @@ class Rollup:
     ) -> Fill:
         names = self._store.days.columns(of, from_us, to_us)
         counts = ", ".join(f'count("{name}")' for name in names) or "0"
-        row = cursor.execute(
-            fill(statements("rollup")["filled"], counts=counts, source=source, time=of.time), [from_us, to_us]
-        ).fetchone()
+        statement = fill(statements("rollup")["filled"], counts=counts, source=source, time=of.time)
+        row = incoming.one(cursor, statement, [from_us, to_us])
         assert row is not None
         return Fill(row[0], {name: n for name, n in zip(names, row[1:], strict=False) if n})
 
@@ -275,7 +275,6 @@ def _minute_columns(family: Family, filled: Fill) -> tuple[str, str, list[str]]:
     values: list[str] = []
     aggregates: list[str] = []
     names: list[str] = []
-    types = metric_columns(kind(family, Grain.MINUTE))
     for key, count in filled.counts.items():
         metric = catalogue.metric(family, key)
         if metric.kind is Kind.COUNTER:
@@ -295,8 +294,8 @@ def _minute_columns(family: Family, filled: Fill) -> tuple[str, str, list[str]]:
             names.append(key)
             continue
         weight = "stood" if count == filled.rows else f'stood) FILTER ("{key}" IS NOT NULL'
-        aggregates += _level(key, types[key].type, "stood", weight, family)
-        names += [name for name in (key, f"{key}_max", f"{key}_min") if name in types]
+        aggregates += _level(family, key, "stood", weight)
+        names += [column.name for column in rolled(family, key)]
     return _listed(values), _listed(aggregates), names
 
 
@@ -304,7 +303,6 @@ def _hour_columns(family: Family, filled: Fill) -> tuple[str, list[str]]:
     """What the SELECT of ``hours`` lists, and the columns it makes."""
     aggregates: list[str] = []
     names: list[str] = []
-    types = metric_columns(kind(family, Grain.HOUR))
     for name, count in filled.counts.items():
         if name.endswith("_increase") and name.removesuffix("_increase") in catalogue.keys(family):
             aggregates.append(f'sum("{name}") AS "{name}"')
@@ -320,8 +318,8 @@ def _hour_columns(family: Family, filled: Fill) -> tuple[str, list[str]]:
         weight = (
             "covered_seconds" if count == filled.rows else f'covered_seconds) FILTER ("{name}" IS NOT NULL'
         )
-        aggregates += _level(name, types[name].type, "covered_seconds", weight, family, of_minutes=True)
-        names += [n for n in (name, f"{name}_max", f"{name}_min") if n in types]
+        aggregates += _level(family, name, "covered_seconds", weight, of_minutes=True)
+        names += [column.name for column in rolled(family, name)]
     return _listed(aggregates), names
 
 
@@ -331,18 +329,17 @@ def _state(key: str, type_: Type, order: str) -> str:
     return f'bit_or("{key}") AS "{key}"'
 
 
-def _level(
-    key: str, type_: str, stood: str, weight: str, family: Family, of_minutes: bool = False
-) -> list[str]:
+def _level(family: Family, key: str, stood: str, weight: str, of_minutes: bool = False) -> list[str]:
     """Mean, highest and perhaps lowest of a gauge. Rows at one instant stand for no time: their plain mean."""
-    top, low = (f"{key}_max", f"{key}_min") if of_minutes else (key, key)
+    mean, *extremes = rolled(family, key)
     found = [
         f'CAST(coalesce(sum(CAST("{key}" AS DOUBLE) * {stood}) / nullif(sum({weight}), 0), avg("{key}")) '
-        f'AS {type_}) AS "{key}"',
-        f'CAST(max("{top}") AS {type_}) AS "{key}_max"',
+        f'AS {mean.type}) AS "{key}"'
     ]
-    if f"{key}_min" in metric_columns(kind(family, Grain.MINUTE)):
-        found.append(f'CAST(min("{low}") AS {type_}) AS "{key}_min"')
+    for column in extremes:
+        function = column.name.removeprefix(f"{key}_")
+        of = column.name if of_minutes else key
+        found.append(f'CAST({function}("{of}") AS {column.type}) AS "{column.name}"')
     return found
 
 

@@ -172,11 +172,12 @@ class Writer:
         self.latest = latest or Latest()
         self.counts = Counts()
         self._conflicts: set[tuple[int, str, str]] = set()
+        self._told: set[str] = set()
         cursor = store.cursor()
         sql = statements("store")
         self._positions = {}
         for consumer in self._lanes:
-            row = cursor.execute(sql["position"], [consumer]).fetchone()
+            row = incoming.one(cursor, sql["position"], [consumer])
             self._positions[consumer] = Position(*row) if row else START
         self._streams = {
             stream: Stream(applied, gaps, newest)
@@ -237,7 +238,11 @@ class Writer:
     def _store_all(self, consumer: str, records: Sequence[tuple[Record, Position]]) -> None:
         """Store the records; when one of them makes it fail, find it by halving."""
         try:
-            self._apply(consumer, records)
+            try:
+                self._apply(consumer, records)
+            except duckdb.ConstraintException:
+                # Somebody else made an identity meanwhile; the roll back has read it from the file.
+                self._apply(consumer, records)
         except _POISON as e:
             if len(records) == 1:
                 record = records[0][0]
@@ -422,12 +427,14 @@ class Writer:
         if min(times) < oldest_accepted or max(times) > newest_accepted:
             kept = [i for i, t in enumerate(times) if oldest_accepted <= t <= newest_accepted]
             work.counts.rows_refused += len(times) - len(kept)
-            log.warning(
-                "node %s: %d rows of %s are too old or in the future and were not stored",
-                record.node,
-                len(times) - len(kept),
-                family.value,
-            )
+            if record.node not in self._told:
+                self._told.add(record.node)
+                log.warning(
+                    "node %s: %d rows of %s are too old or in the future and are not stored; told once, counted on",
+                    record.node,
+                    len(times) - len(kept),
+                    family.value,
+                )
             if not kept:
                 return None
             rows = _only(rows, kept)
