@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from ullage_collector.config import Listen
 from ullage_collector.front import build
 from ullage_collector.health import Health
@@ -115,7 +117,7 @@ class Front:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            uvloop.run(self._serve())  # as serve does
         except BaseException as e:
             self._failure = e
             self._ready.set()
@@ -158,6 +160,7 @@ class Front:
             doorkeeper=self.doorkeeper,
             health=self.health,
             clock=self.clock,
+            sweep_seconds=0.05,
         )
         try:
             await self.listener.listen()

@@ -131,8 +131,9 @@ class Connection(asyncio.Protocol):
                 self._refuse_now(_head_too_large())
 
     def eof_received(self) -> bool:
-        # A half-closed peer still gets the answer under way.
-        return self._phase is _Phase.ANSWERING and not self._transport.get_extra_info("sslcontext")
+        # A half-closed peer still gets the answer to its push; an app is told that the peer is gone.
+        answering = self._phase is _Phase.ANSWERING and self._is_push
+        return answering and not self._transport.get_extra_info("sslcontext")
 
     def pause_writing(self) -> None:
         if self._writable is None:
@@ -406,8 +407,10 @@ class Listener:
         doorkeeper: Doorkeeper,
         health: Health,
         clock: Clock,
+        sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self.settings = settings
+        self._sweep_seconds = sweep_seconds
         self.push = push
         self.app = app
         self.doorkeeper = doorkeeper
@@ -507,7 +510,7 @@ class Listener:
         """End what is overdue; look for changed tokens and certificates."""
         rounds = 0
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(self._sweep_seconds)
             now = self.clock.monotonic()
             for connection in [c for c in self._connections if c.deadline < now]:
                 connection.overdue()
