@@ -22,6 +22,8 @@ ROW: Final = 25.0
 BAR: Final = 15.0
 GAP: Final = 8.0
 LABEL_MAX: Final = 190.0
+HATCHED: Final = "hatched"
+"""A legend key's colour for what is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def hbar(
     drawing = Drawing(name, title, described, width, height)
     left = _label_column([bar.label for bar in bars], width) + GAP
     most = max((max(bar.value, bar.mark or 0.0) for bar in bars), default=0.0)
-    texts = max((text_width(bar.value_text, SIZE) for bar in bars), default=0.0)
+    texts = max((text_width(bar.value_text, SIZE, bold=True) for bar in bars), default=0.0)
     scale = _scale(width - left - texts - 2 * GAP, most)
     for index, bar in enumerate(bars):
         top = ROW * index + (ROW - BAR) / 2
@@ -146,8 +148,8 @@ def stacked_rows(
     drawing = Drawing(name, title, described, width, height)
     legend_keys(drawing, keys)
     left = _label_column([row.label for row in rows], width) + GAP
-    texts = max((text_width(row.total_text, SIZE) for row in rows), default=0.0)
-    room = width - left - texts - GAP
+    texts = max((text_width(row.total_text, SIZE, bold=True) for row in rows), default=0.0)
+    room = width - left - texts - 1.5 * GAP
     for index, row in enumerate(rows):
         top = keys_height + ROW * index + (ROW - BAR) / 2 - 1
         base = top + BAR - 3.2
@@ -166,16 +168,23 @@ def waterfall(name: str, title: str, described: str, steps: Sequence[Step], *, w
     Rows are horizontal, because Chinese and long labels stay readable; the order is the caller's.
     """
     drawing = Drawing(name, title, described, width, ROW * len(steps) + 6)
-    left = _label_column([step.label for step in steps], width) + GAP
+    left = _label_column([step.label for step in steps], width, bold=True) + GAP
     most = max((step.value for step in steps if step.kind == "level"), default=0.0)
-    texts = max((text_width(step.value_text, SIZE) for step in steps), default=0.0)
+    texts = max((text_width(step.value_text, SIZE, bold=True) for step in steps), default=0.0)
     scale = _scale(width - left - texts - 2 * GAP, most)
     right = 0.0
     for index, step in enumerate(steps):
         top = ROW * index + (ROW - BAR) / 2
         base = top + BAR - 3.2
         level = step.kind == "level"
-        drawing.text(left - GAP, base, fit(step.label, SIZE, left - GAP), size=SIZE, anchor="end", bold=level)
+        drawing.text(
+            left - GAP,
+            base,
+            fit(step.label, SIZE, left - GAP, bold=level),
+            size=SIZE,
+            anchor="end",
+            bold=level,
+        )
         start = 0.0 if level else max(right - step.value, 0.0)
         end = step.value if level else right
         hint = f"{step.label}: {step.value_text}"
@@ -244,7 +253,7 @@ def _stack(
         # a gap of one unit keeps neighbours apart in a grey print; a sliver keeps its whole width
         edge = 1.0 if wide > 3 else 0.0
         drawing.rect(x, y, wide - edge, height, part.colour, hint=part.hint or f"{part.label} {part.text}")
-        if text_width(part.text, size) + 6 <= wide:
+        if text_width(part.text, size, bold=True) + 4 <= wide:
             drawing.text(
                 x + (wide - edge) / 2,
                 y + height / 2 + size * 0.36,
@@ -276,12 +285,27 @@ def legend_lines(
 
 def legend_keys(drawing: Drawing, placed: Sequence[tuple[float, float, str, str]]) -> None:
     for x, base, colour, label in placed:
-        drawing.rect(x, base - 9, 10, 10, colour, radius=1.5)
+        if colour == HATCHED:
+            hatched(drawing, x, base - 9, 10, 10, "")
+        else:
+            drawing.rect(x, base - 9, 10, 10, colour, radius=1.5)
         drawing.text(x + 15, base, label, size=10.5, fill=MUTED)
 
 
-def _label_column(labels: Sequence[str], width: float) -> float:
-    widest = max((text_width(label, SIZE) for label in labels), default=0.0)
+def hatched(drawing: Drawing, x: float, y: float, width: float, height: float, hint: str) -> None:
+    """A pale box crossed by slanted lines: nothing is known here."""
+    drawing.rect(x, y, width, height, "#f4f6f8", hint=hint, stroke=RULE)
+    gap = min(7.0, width / 2.5)
+    offset = gap
+    while offset < width + height:
+        x1, y1 = x + min(offset, width), y + max(offset - width, 0)
+        x2, y2 = x + max(offset - height, 0), y + min(offset, height)
+        drawing.line(x1, y1, x2, y2, "#b9c3cc", width=0.7)
+        offset += gap
+
+
+def _label_column(labels: Sequence[str], width: float, *, bold: bool = False) -> float:
+    widest = max((text_width(label, SIZE, bold=bold) for label in labels), default=0.0)
     return min(widest, LABEL_MAX, width * 0.3)
 
 

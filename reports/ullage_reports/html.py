@@ -32,7 +32,6 @@ def text(report: Report, lang: str) -> str:
             style=style,
             style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
             contents=texts("page.contents"),
-            compared=texts("column.change"),
         )
     )
 

@@ -13,7 +13,7 @@ from ullage_reports import figures, tables, trust_tables
 from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
 from ullage_reports.plain import plain
-from ullage_reports.table import Figure, Lines, Notice, Section, Table, TileView
+from ullage_reports.table import Column, Figure, Lines, Notice, Section, Table, TileView
 from ullage_reports.wording import Wording, tone, wording
 
 
@@ -73,9 +73,9 @@ def pages(report: Report, lang: str) -> Pages:
         bar=figures.where_it_went(w),
         states=states,
         sections=sections,
-        file_tables=(_tile_table(w), states, *_section_tables(sections), tables.days(w)),
-        running=" · ".join((title, w.f.span(report.period.first, report.period.last))),
-        footer=" · ".join((report.period.zone, report.currency, status_text, *marks)),
+        file_tables=_file_tables(w, states),
+        running=" | ".join((title, w.f.span(report.period.first, report.period.last))),
+        footer=" | ".join((report.period.zone, report.currency, status_text, *marks)),
     )
 
 
@@ -134,7 +134,7 @@ def _tile(w: Wording, tile: Tile) -> TileView:
         key=tile.key,
         label=w.t(f"tile.{tile.key}"),
         value=_tile_value(w, tile),
-        change=change,
+        change=w.t("tile.compared", change=change) if change else "",
         tone=colour,
         note=w.t(f"tile_note.{tile.key}"),
         spark=figures.spark(w, tile.key),
@@ -154,18 +154,17 @@ def _tile_value(w: Wording, tile: Tile) -> str:
 def _tile_table(w: Wording) -> Table:
     """The tiles as a file: exact values, not the short ones of the page."""
     t = w.t
-    column = tables.Column
     return Table(
         key="page_one",
         caption=t("table.page_one", window=w.window),
         columns=(
-            column("key", "key", figures=False),
-            column("label", t("column.name"), figures=False),
-            column("unit", "unit", figures=False),
-            column("value", t("column.value")),
-            column("previous", t("word.before")),
-            column("difference", t("column.difference_before")),
-            column("change", t("column.change")),
+            Column("key", "key", figures=False),
+            Column("label", t("column.name"), figures=False),
+            Column("unit", "unit", figures=False),
+            Column("value", t("column.value")),
+            Column("previous", t("word.before")),
+            Column("difference", t("column.difference_before")),
+            Column("change", t("column.change")),
         ),
         rows=tuple(
             (
@@ -363,5 +362,33 @@ def _trust(w: Wording) -> Section:
     )
 
 
-def _section_tables(sections: tuple[Section, ...]) -> tuple[Table, ...]:
-    return tuple(block for section in sections for block in section.blocks if isinstance(block, Table))
+def _file_tables(w: Wording, states: Table) -> tuple[Table, ...]:
+    """Every table there is, with rows or without: a file that is not there would tell nothing."""
+    report = w.report
+    grouped = {
+        "scenarios": report.scenarios,
+        "businesses": report.businesses,
+        "vendors": report.vendors,
+        "pools": report.pools,
+        "clusters": report.clusters,
+    }
+    return (
+        _tile_table(w),
+        states,
+        tables.departments(w),
+        *(tables.groups(w, key, rows) for key, rows in grouped.items()),
+        tables.models(w),
+        tables.holders(w),
+        tables.incidents(w),
+        tables.findings(w),
+        tables.days(w),
+        tables.week_hours(w),
+        trust_tables.checks(w),
+        trust_tables.unpriced(w),
+        trust_tables.foreign(w),
+        trust_tables.unmapped(w),
+        trust_tables.assumed(w),
+        trust_tables.unlisted(w),
+        trust_tables.origins(w),
+        trust_tables.sources(w),
+    )

@@ -10,6 +10,7 @@ class Column:
     """key: the CSV header. title: the printed one, unit included. figures: right aligned, tabular digits.
 
     weight: share of the page's width among the columns. shown False: only in the CSV file, such as an id.
+    steady: never broken over lines, such as an instant.
     """
 
     key: str
@@ -17,6 +18,7 @@ class Column:
     figures: bool = True
     weight: float = 1.0
     shown: bool = True
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)

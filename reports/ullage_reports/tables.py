@@ -187,16 +187,16 @@ def holders(w: Wording) -> Table:
         caption=t("table.idle", currency=currency, window=w.window),
         columns=(
             Column("department", t("column.department"), figures=False, weight=1.8),
-            Column("workload", t("column.workload"), figures=False, weight=2.3),
+            Column("workload", t("column.workload"), figures=False, weight=3.1),
             Column("scenario", t("column.scenarios"), figures=False, shown=False),
             Column("node", t("column.node"), figures=False, shown=False),
             Column("card", t("column.card"), figures=False, shown=False),
             Column("model", t("column.model"), figures=False, shown=False),
-            Column("cards", t("column.cards"), weight=0.7),
+            Column("cards", t("column.cards"), weight=0.75),
             Column("idle_cost", t("column.idle_cost", currency=currency), weight=1.5),
             Column("idle_hours", t("column.idle_hours"), weight=1.2),
             Column("held_hours", t("column.held_hours"), weight=1.2),
-            Column("since", t("column.since"), figures=False, weight=1.7),
+            Column("since", t("column.since"), figures=False, weight=1.75, steady=True),
             Column("running", t("column.running"), figures=False, shown=False),
         ),
         rows=tuple(
@@ -243,14 +243,15 @@ def incidents(w: Wording) -> Table:
         caption=t("table.incidents", currency=currency, window=w.window),
         columns=(
             Column("incident_id", t("column.incident"), figures=False, shown=False),
-            Column("cause", t("column.cause"), figures=False, weight=2.6),
-            Column("subject", t("column.where"), figures=False, weight=2.2),
+            Column("cause", t("column.cause"), figures=False, weight=2.4),
+            Column("subject", t("column.where"), figures=False, weight=2.5),
+            Column("node", t("column.node"), figures=False, shown=False),
             Column("severity", t("column.severity"), figures=False, shown=False),
             Column("code", t("column.code"), figures=False, shown=False),
-            Column("cost", t("column.lost_cost", currency=currency), weight=1.5),
-            Column("hours", t("column.lost_hours"), weight=1.2),
-            Column("onset", t("column.onset"), figures=False, weight=1.6),
-            Column("closed_at", t("column.closed"), figures=False, weight=1.6),
+            Column("cost", t("column.lost_cost", currency=currency), weight=1.4),
+            Column("hours", t("column.lost_hours"), weight=1.1),
+            Column("onset", t("column.onset"), figures=False, weight=1.85, steady=True),
+            Column("closed_at", t("column.closed"), figures=False, weight=1.85, steady=True),
             Column("confirmed", t("column.confirmed"), figures=False, shown=False),
             Column("action", t("column.action"), figures=False, weight=1.3),
         ),
@@ -267,10 +268,11 @@ def incidents(w: Wording) -> Table:
                     ),
                 ),
                 Cell(
-                    text=_plain(w, row.subject) or "–",
+                    text=_plain(w, row.node_id or row.subject) or "–",
                     value=_plain(w, row.subject),
-                    sub=_plain(w, row.node_id) if row.node_id and row.node_id != row.subject else "",
+                    sub=_plain(w, row.subject) if row.node_id and row.node_id != row.subject else "",
                 ),
+                w.text_cell(row.node_id),
                 w.text_cell(row.severity),
                 w.text_cell(row.code),
                 w.money_cell(row.cost),
@@ -306,7 +308,7 @@ def findings(w: Wording) -> Table:
             Column("action", t("column.suggested"), figures=False, weight=2.6),
             Column("owner", t("column.owner"), figures=False, weight=1.4),
             Column("confidence", t("column.confidence"), weight=0.9),
-            Column("since", t("column.since"), figures=False, weight=1.6),
+            Column("since", t("column.since"), figures=False, weight=1.85, steady=True),
             Column("until", t("column.until"), figures=False, shown=False),
         ),
         rows=tuple(
@@ -363,6 +365,33 @@ def days(w: Wording) -> Table:
             *(Column(f"{name}_cost", w.state(name)) for name in w.states),
         ),
         rows=tuple(rows),
+        empty=t("empty.no_data"),
+    )
+
+
+def week_hours(w: Wording) -> Table:
+    """Weekday and hour of the report's zone, for the file; a page shows the heat strip."""
+    t = w.t
+    return Table(
+        key="week_hours",
+        caption=t("figure.week_hours"),
+        columns=(
+            Column("weekday", "weekday", figures=False),
+            Column("hour", "hour"),
+            Column("used_ratio", t("column.used_ratio")),
+            Column("held_ratio", t("column.held_hours")),
+            Column("hours", t("column.hours")),
+        ),
+        rows=tuple(
+            (
+                w.count_cell(cell.weekday),
+                w.count_cell(cell.hour),
+                w.ratio_cell(cell.used_ratio),
+                w.ratio_cell(cell.held_ratio),
+                w.hours_cell(cell.hours),
+            )
+            for cell in w.report.heat
+        ),
         empty=t("empty.no_data"),
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ullage_reports.charts import WIDTH, Part, legend_keys, legend_lines
+from ullage_reports.charts import HATCHED, WIDTH, Part, hatched, legend_keys, legend_lines
 from ullage_reports.palette import ACCENT, ACCENT_PALE, HEAT, INK, MUTED, RULE
 from ullage_reports.svg import Drawing, fit, text_width
 
@@ -61,7 +61,9 @@ def columns(
     top_value: value at the top of the plot. gap_label: key of the hatched slots, shown when there is one.
     """
     gaps = any(slot.parts is None for slot in slots)
-    keys, keys_height = legend_lines([*legend, *([(RULE, gap_label)] if gaps and gap_label else [])], width)
+    keys, keys_height = legend_lines(
+        [*legend, *([(HATCHED, gap_label)] if gaps and gap_label else [])], width
+    )
     drawing = Drawing(name, title, described, width, keys_height + height)
     legend_keys(drawing, keys)
     left, right, top, bottom = _frame(drawing, ticks, top_value, keys_height, height)
@@ -72,7 +74,7 @@ def columns(
     for index, slot in enumerate(slots):
         x = left + pitch * index + (pitch - wide) / 2
         if slot.parts is None:
-            _hatched(drawing, x, top, wide, bottom - top, slot.gap_text)
+            hatched(drawing, x, top, wide, bottom - top, slot.gap_text)
             continue
         y = bottom
         for part in slot.parts:
@@ -122,7 +124,9 @@ def line(
     if mark is not None and top_value > 0:
         y = bottom - min(mark[0] / top_value, 1.0) * (bottom - top)
         above = y - 5 if y - 5 - AXIS >= top - 4 else y + AXIS + 3
-        drawing.text(right, above, fit(mark[1], AXIS, right - left), size=AXIS, anchor="end", bold=True)
+        drawing.text(
+            right, above, fit(mark[1], AXIS, right - left, bold=True), size=AXIS, anchor="end", bold=True
+        )
     xs = [left + step * index for index in range(len(points))]
     _axis_labels(drawing, xs, [point.label for point in points], bottom + 15, left, right)
     return drawing.svg()
@@ -160,7 +164,7 @@ def heat_strip(
             x = left + wide * column
             if cell.level is None:
                 gap = True
-                _hatched(drawing, x, y, wide - 1, cell_height - 1, cell.hint)
+                hatched(drawing, x, y, wide - 1, cell_height - 1, cell.hint)
             else:
                 drawing.rect(x, y, wide - 1, cell_height - 1, _heat(cell.level), hint=cell.hint)
     x = left
@@ -172,7 +176,7 @@ def heat_strip(
     drawing.text(x + 6, key_top + 11, high, size=AXIS, fill=MUTED)
     x += 6 + text_width(high, AXIS) + 20
     if gap and gap_label:
-        _hatched(drawing, x, key_top + 2, 20, 11, gap_label)
+        hatched(drawing, x, key_top + 2, 20, 11, gap_label)
         drawing.text(x + 26, key_top + 11, fit(gap_label, AXIS, width - x - 26), size=AXIS, fill=MUTED)
     return drawing.svg()
 
@@ -225,18 +229,6 @@ def _axis_labels(
             continue
         drawing.text(start + wide / 2, base, label, size=AXIS, anchor="middle", fill=MUTED)
         reached = start + wide
-
-
-def _hatched(drawing: Drawing, x: float, y: float, width: float, height: float, hint: str) -> None:
-    """A pale box crossed by slanted lines: nothing is known here."""
-    drawing.rect(x, y, width, height, "#f4f6f8", hint=hint, stroke=RULE)
-    gap = 7.0
-    offset = gap
-    while offset < width + height:
-        x1, y1 = x + min(offset, width), y + max(offset - width, 0)
-        x2, y2 = x + max(offset - height, 0), y + min(offset, height)
-        drawing.line(x1, y1, x2, y2, "#b9c3cc", width=0.7)
-        offset += gap
 
 
 def _heat(level: float) -> str:

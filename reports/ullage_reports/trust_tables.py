@@ -50,8 +50,8 @@ def unpriced(w: Wording) -> Table:
             Column("pool", t("column.pools"), figures=False, weight=1.6),
             Column("cards", t("column.cards"), weight=0.8),
             Column("hours", t("column.hours"), weight=1.4),
-            Column("since", t("column.since"), figures=False, weight=1.6),
-            Column("until", t("column.until"), figures=False, weight=1.6),
+            Column("since", t("column.since"), figures=False, weight=1.8, steady=True),
+            Column("until", t("column.until"), figures=False, weight=1.8, steady=True),
         ),
         rows=tuple(
             (
@@ -210,10 +210,10 @@ def sources(w: Wording) -> Table:
         key="sources",
         caption=t("table.sources"),
         columns=(
-            Column("day", t("column.utc_day"), figures=False, weight=1.2),
+            Column("day", t("column.utc_day"), figures=False, weight=1.8, steady=True),
             Column("revision", t("column.revision"), weight=0.8),
             Column("status", t("column.status"), figures=False, weight=1.4),
-            Column("published_at", t("column.published_at"), figures=False, weight=1.8),
+            Column("published_at", t("column.published_at"), figures=False, weight=1.8, steady=True),
             Column("digest", t("column.digest"), figures=False, weight=2.4),
         ),
         rows=tuple(

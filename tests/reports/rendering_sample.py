@@ -49,7 +49,7 @@ BIDI = "财务\u202e部gpj.exe"
 NAMES = ("大模型研究院", EVIL, BIDI, "自动驾驶", "搜索与推荐", "Platform & Tools <b>")
 MODELS = (
     ("H20-141G", "nvidia", 1680),
-    ("Ascend 910B3", "huawei", 1150),
+    ("Ascend 910B3", "ascend", 1150),
     ("H100-80G", "nvidia", 2890),
     ("MLU370-X8", "cambricon", 620),
 )

@@ -1,0 +1,232 @@
+"""HTML: one file that needs nothing, runs nothing, and shows the figures of the model."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import re
+import shutil
+import subprocess
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rendering_sample import BIDI, EVIL, sample
+
+from ullage_reports.html import render, text
+from ullage_reports.model import Report, Status, to_json
+from ullage_reports.wording import wording
+
+VOID = {"meta", "link", "br", "img", "hr", "input", "circle", "line", "polyline", "polygon"}
+
+
+class Page(HTMLParser):
+    """Tables as {id: [[cell text]]}, all visible text, tags with attributes, and whether tags nest."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tables: dict[str, list[list[str]]] = {}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self._table = ""
+        self._cell: list[str] | None = None
+        self.feed(source)
+        self.close()
+        assert not self._open, f"left open: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "table":
+            self._table = dict(attrs)["id"] or ""
+            self.tables[self._table] = []
+        elif tag == "tr":
+            self.tables[self._table].append([])
+        elif tag in ("td", "th"):
+            self._cell = []
+        if tag == "small" and self._cell is not None:
+            self._cell.append("\n")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open and self._open[-1] == tag, f"</{tag}> closes {self._open[-3:]}"
+        self._open.pop()
+        if tag in ("td", "th") and self._cell is not None:
+            self.tables[self._table][-1].append("".join(self._cell).strip())
+            self._cell = None
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("style", "title", "desc"):
+            self.words.append(data)
+        if self._cell is not None:
+            self._cell.append(data)
+
+
+def figure(printed: str) -> Decimal:
+    return Decimal(printed.split("\n")[0].replace(",", "").replace("−", "-"))
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_printed_figures_are_the_models(lang: str) -> None:
+    report = sample()
+    page = Page(text(report, lang))
+    states = page.tables["table-states"]
+    for row, state in zip(states[1:-1], report.total.states, strict=True):
+        assert (figure(row[1]), figure(row[4])) == (state.cost, state.hours)
+    assert figure(states[-1][1]) == report.total.cost
+    departments = page.tables["table-departments"][1:-1]
+    assert len(departments) == len(report.departments)
+    for row, department in zip(departments, report.departments, strict=True):
+        amounts = department.amounts
+        assert [figure(row[n]) for n in (1, 3, 5)] == [
+            amounts.cost,
+            amounts.hours,
+            amounts.state_cost("allocated_idle"),
+        ]
+    for row, model in zip(page.tables["table-models"][1:-1], report.models, strict=True):
+        assert figure(row[3]) == model.amounts.cost and figure(row[6]) == model.effective_price
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+@pytest.mark.parametrize(
+    "report",
+    [
+        sample(),
+        sample(empty=True),
+        sample(names=("A",)),
+        sample(names=[f"{'很长的名字' * 30}{n}" for n in range(60)]),
+        sample(before=False, status=Status.SEALED, origin="real"),
+    ],
+    ids=["full", "empty", "one", "sixty", "sealed"],
+)
+def test_it_is_well_formed_and_needs_and_runs_nothing(report: Report, lang: str) -> None:
+    source = text(report, lang)
+    page = Page(source)
+    for tag, attrs in page.tags:
+        assert tag not in ("script", "link", "img", "iframe", "object", "embed", "form", "base"), tag
+        for name, value in attrs.items():
+            assert not name.startswith("on") and name != "style", (tag, name)
+            if name in ("href", "src"):
+                assert (value or "").startswith("#"), value
+    assert "@import" not in source and "url(" not in source
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", source)
+
+
+def test_the_page_allows_itself_its_own_style_and_no_more() -> None:
+    source = text(sample(), "en")
+    style = re.search(r"<style>(.*?)</style>", source, re.S)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    page = Page(source)
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv"))
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_hostile_names_come_out_as_plain_text(lang: str) -> None:
+    nasty = ("<script>alert(1)</script>", "{{7*7}}", "{% raw %}", EVIL, BIDI, "</style><b>", "a\x00b\x1b[31m")
+    source = text(sample(names=nasty), lang)
+    words = "".join(Page(source).words)
+    for name in ("<script>alert(1)</script>", "{{7*7}}", EVIL, "财务部gpj.exe", "</style><b>", "ab[31m"):
+        assert name in words, name
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f]", source)
+
+
+def test_two_names_that_print_alike_are_told_apart() -> None:
+    words = "".join(Page(text(sample(names=("x", "x\u200b", "a", "b")), "en")).words)
+    assert "x (g/0)" in words and "x (g/1)" in words
+
+
+def test_tables_can_be_read_by_a_machine() -> None:
+    page = Page(text(sample(), "en"))
+    count = len(page.tables)
+    assert sum(tag == "caption" for tag, _ in page.tags) == count
+    assert all(attrs.get("scope") in ("row", "col") for tag, attrs in page.tags if tag == "th")
+    assert next(attrs["lang"] for tag, attrs in page.tags if tag == "html") == "en"
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1 and all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+def test_what_is_wrong_is_told_on_page_one() -> None:
+    report = sample()
+    words = "".join(Page(text(report, "en")).words)
+    first = words.split("By department")[0]
+    for told in (
+        "Days not published (UTC, 1): 2026-11-21",
+        "112.50 card-hours have no price",
+        "simulated",
+        "assumed prices",
+        "Provisional",
+    ):
+        assert told in first, told
+
+
+def test_no_data_says_so_and_prints_no_zero_as_a_fact() -> None:
+    words = "".join(Page(text(sample(empty=True), "en")).words)
+    assert "Nothing is published for this period" in words
+    assert "None of it went to idle" not in words
+
+
+def test_every_figure_has_its_unit_and_window() -> None:
+    for lang in ("zh", "en"):
+        w = wording(sample(), lang)
+        for key in ("states", "departments", "models", "idle"):
+            caption = re.search(rf'<caption id="cap-{key}">(.*?)</caption>', text(sample(), lang))
+            assert caption is not None and "CNY" in caption[1] and w.window in caption[1]
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
+    path = render(sample(), "zh", tmp_path)
+    first = path.read_bytes()
+    assert path.name == "ullage-weekly-2026-W47.zh.html"
+    assert render(sample(), "zh", tmp_path).read_bytes() == first
+
+
+def test_json_carries_the_same_figures() -> None:
+    report = sample()
+    told = to_json(report)
+    assert isinstance(told, dict)
+    states = Page(text(report, "en")).tables["table-states"][1:-1]
+    assert [figure(row[1]) for row in states] == [Decimal(s["cost"]) for s in told["total"]["states"]]
+
+
+@pytest.mark.browser
+def test_a_browser_shows_it_without_sideways_scrolling(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    page = render(sample(names=[f"{'很长的名字' * 20}{n}" for n in range(20)]), "zh", tmp_path)
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-background-networking",
+    ]
+    picture = tmp_path / "page.png"
+    pdf = tmp_path / "page.pdf"
+    for how in (f"--screenshot={picture}", f"--print-to-pdf={pdf}"):
+        subprocess.run(
+            [
+                chromium,
+                *flags,
+                f"--user-data-dir={tmp_path / 'profile'}",
+                "--window-size=1240,1754",
+                how,
+                page.as_uri(),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+    assert picture.stat().st_size > 20_000
+    assert pdf.read_bytes().startswith(b"%PDF")

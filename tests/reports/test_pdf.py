@@ -1,0 +1,233 @@
+"""PDF: the figures of the model, text that can be searched, our font in the file, and names that stay names."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rendering_sample import BIDI, EVIL, sample
+
+import ullage_assets
+from ullage_contract.errors import AssetMissing
+from ullage_reports import html, pdf
+from ullage_reports.model import Report
+from ullage_reports.pages import pages
+
+pytest.importorskip("typst", reason="the extra `reports` is not installed")
+if not ullage_assets.available():
+    pytest.skip("the font is not here: make assets", allow_module_level=True)
+
+
+def poppler(tool: str, path: Path, *options: str) -> str:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed (poppler-utils)")
+    command = [tool, *options, str(path), *(["-"] if tool == "pdftotext" else [])]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def words(path: Path, order: str = "-layout") -> str:
+    """-layout: lines as seen. -raw: in the order of the file, so that a cell of two lines stays together."""
+    return poppler("pdftotext", path, order).replace("\u200b", "")
+
+
+def packed(text: str) -> str:
+    """Without spaces and line breaks: a page may break a line anywhere."""
+    return re.sub(r"\s+", "", text)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    def made(report: Report, lang: str = "zh") -> Path:
+        return pdf.render(report, lang, tmp_path)
+
+    return made
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_every_printed_figure_of_the_tables_is_in_the_text(make: Callable[..., Path], lang: str) -> None:
+    report = sample()
+    told = packed(words(make(report, lang), "-raw"))
+    page = pages(report, lang)
+    tables = [page.states] + [b for s in page.sections for b in s.blocks if b.__class__.__name__ == "Table"]
+    for table in tables:
+        for row in (*table.shown_rows, *([table.shown_total] if table.shown_total else [])):
+            for cell in row:
+                assert packed(cell.text) in told, f"{table.key}: {cell.text!r}"
+    for tile in page.tiles:
+        assert packed(tile.value) in told
+    for sentence in page.sentences:
+        assert packed(sentence) in told
+
+
+def test_a_row_keeps_its_figures_together(make: Callable[..., Path]) -> None:
+    report = sample()
+    lines = words(make(report, "en")).splitlines()
+    for state in report.total.states:
+        name = {"used": "Used", "faulty": "Out of order"}.get(state.state)
+        if name:
+            row = next(line for line in lines if name in line and f"{state.cost:,}" in line)
+            figures = [Decimal(n.replace(",", "")) for n in re.findall(r"[\d,]+\.\d{2}(?!%)", row)]
+            assert figures == [state.cost, state.hours]
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_fonts_are_ours_embedded_and_searchable(make: Callable[..., Path], lang: str) -> None:
+    table = poppler("pdffonts", make(sample(), lang)).splitlines()[2:]
+    assert len(table) == 2
+    for line in table:
+        assert re.search(r"^[A-Z]{6}\+NotoSansSC-(Regular|Bold) ", line), line
+        assert re.search(r" yes yes yes ", line), f"embedded, subset and with a Unicode map: {line}"
+
+
+def test_names_can_be_searched(make: Callable[..., Path]) -> None:
+    report = sample(names=("大模型研究院", "喆镕堃珺", "搜索与推荐", "z"))
+    told = words(make(report))
+    for name in ("大模型研究院", "喆镕堃珺", "搜索与推荐"):
+        assert name in told
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_hostile_names_come_out_as_plain_text(make: Callable[..., Path], lang: str) -> None:
+    nasty = (
+        EVIL,
+        BIDI,
+        '#read("/etc/passwd")',
+        "#import",
+        "*b* _i_ $x$",
+        "\\u{41}\\",
+        "<<x>>{{7*7}}",
+        '"',
+        "line\nbreak",
+    )
+    told = packed(words(make(sample(names=nasty), lang), "-raw"))
+    for name in (
+        EVIL,
+        "财务部gpj.exe",
+        '#read("/etc/passwd")',
+        "#import",
+        "*b*_i_$x$",
+        "\\u{41}\\",
+        "<<x>>{{7*7}}",
+        "linebreak",
+    ):
+        assert packed(name) in told, name
+    assert "root:" not in told and "\u202e" not in told
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_every_page_says_period_zone_currency_state_and_its_number(
+    make: Callable[..., Path], lang: str
+) -> None:
+    path = make(sample(), lang)
+    count = int(re.search(r"Pages:\s+(\d+)", poppler("pdfinfo", path))[1])  # type: ignore[index]
+    state, mark = {"zh": ("未定稿", "模拟数据"), "en": ("Provisional", "Simulated data")}[lang]
+    for number in range(1, count + 1):
+        page = poppler("pdftotext", path, "-layout", "-f", str(number), "-l", str(number))
+        for said in ("2026-W47", "Asia/Shanghai", "CNY", state, mark):
+            assert said in page, f"page {number} does not say {said}"
+        of = {"zh": f"第 {number} 页，共 {count} 页", "en": f"Page {number} of {count}"}[lang]
+        assert packed(of) in packed(page)
+        assert len(packed(page)) > 150, f"page {number} is all but empty"
+
+
+def test_page_one_holds_the_sentences_tiles_bar_and_states(make: Callable[..., Path]) -> None:
+    for lang in ("zh", "en"):
+        path = make(sample(scale=100_000), lang)
+        first = packed(poppler("pdftotext", path, "-layout", "-f", "1", "-l", "1"))
+        page = pages(sample(scale=100_000), lang)
+        for said in (
+            *page.sentences,
+            *(t.value for t in page.tiles),
+            page.states.rows[-1][1].text,
+            *(n.text for n in page.notices),
+        ):
+            assert packed(said) in first, said
+
+
+def test_it_is_tagged_and_describes_its_pictures(make: Callable[..., Path]) -> None:
+    path = make(sample(), "en")
+    info = poppler("pdfinfo", path)
+    assert re.search(r"Tagged:\s+yes", info) and re.search(r"Title:\s+Accelerator cost, week 2026-W47", info)
+    raw = path.read_bytes()
+    assert b"<pdfuaid:part>1<" in raw and b"<pdfaid:part>2<" in raw and b"<pdfaid:conformance>A<" in raw
+
+
+def test_the_date_is_the_reports_own(make: Callable[..., Path]) -> None:
+    info = poppler("pdfinfo", make(sample()), "-isodates")
+    assert re.search(r"CreationDate:\s+2026-11-23T01:05:00", info)
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_the_same_report_gives_the_same_bytes(lang: str) -> None:
+    assert pdf.content(sample(), lang) == pdf.content(sample(), lang)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        sample(empty=True),
+        sample(names=("A",)),
+        sample(before=False),
+        sample(names=[f"{'很长的部门名称' * 25}{n}" for n in range(60)]),
+        sample(names=["W" * 200, "x" * 180, "a-" * 100, "。" * 200]),
+        sample(scale=10**9),
+    ],
+    ids=["empty", "one", "first period", "sixty long names", "unbreakable names", "very much money"],
+)
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_any_report_compiles_and_no_text_leaves_the_page(
+    make: Callable[..., Path], report: Report, lang: str
+) -> None:
+    path = make(report, lang)
+    boxes = poppler("pdftotext", path, "-bbox")
+    width, height = 595.276, 841.89
+    found = re.findall(
+        r'<word xMin="([-\d.]+)" yMin="([-\d.]+)" xMax="([-\d.]+)" yMax="([-\d.]+)">(.*?)</word>', boxes
+    )
+    assert found
+    for left, top, right, bottom, word in found:
+        assert float(left) >= 40 and float(right) <= width - 40, f"{word} spans {left}..{right}"
+        assert float(top) >= 10 and float(bottom) <= height - 10, word
+
+
+def test_a_character_our_font_lacks_is_told_and_does_not_stop_the_report(
+    make: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        told = words(make(sample(names=("野家\U00020bb7", "火箭\U0001f680部"))))
+    assert "火箭" in told and "野家" in told
+    assert "U+20BB7" in caplog.text and "U+1F680" in caplog.text
+
+
+def test_without_typst_the_message_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "typst":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(AssetMissing, match=r"pip install 'ullage\[reports\]'"):
+        pdf.render(sample(), "zh", tmp_path)
+    assert html.render(sample(), "zh", tmp_path).exists(), "HTML needs neither"
+    assert not list(tmp_path.glob("*.pdf"))
+
+
+def test_without_the_font_the_message_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ullage_assets, "_files", lambda: tmp_path / "none")
+    with pytest.raises(AssetMissing, match="make assets"):
+        pdf.render(sample(), "zh", tmp_path)
+    assert html.render(sample(), "en", tmp_path).exists()
