@@ -295,9 +295,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge(_PROCESS, "process_memory_used_bytes", "By", "device memory of the process on this card", **_SLOW),
     _gauge(_PROCESS, "process_utilization_ratio", "1", "share of time this process kept the card busy", **_SLOW),
     # ---- port: state
-    _state(_PORT, "state", ("down", "init", "armed", "active", "active_defer"), "logical state", otel="hw.network.up", attributes={"hw.type": "network"}),
+    _state(_PORT, "state", ("down", "init", "armed", "active", "active_defer"), "logical state"),
     _state(_PORT, "physical_state", ("sleep", "polling", "disabled", "training", "link_up", "link_error_recovery", "phy_test"), "physical state"),
-    _gauge(_PORT, "rate_bits_per_second", "bit/s", "signalling rate in force", type=Type.INTEGER, otel="hw.network.bandwidth.limit", attributes={"hw.type": "network"}),
+    _gauge(_PORT, "rate_bits_per_second", "bit/s", "signalling rate in force", type=Type.INTEGER),
     _gauge(_PORT, "width_lanes", "{lane}", "lanes in force, e.g. 4 for 4X", type=Type.INTEGER, **_SLOW),
     # ---- port: traffic
     _counter(_PORT, "xmit_data_bytes", "By", "sent (port_xmit_data x 4)", otel="hw.network.io", attributes={"network.io.direction": "transmit"}),
@@ -442,5 +442,7 @@ def bits_of(words: tuple[str, ...], names: list[str]) -> int:
     """The bit set with these names. Raises ValueError for a name not in ``words``."""
     value = 0
     for name in names:
+        if name not in words:
+            raise ValueError(f"{name!r} is none of {', '.join(words)}")
         value |= 1 << words.index(name)
     return value
