@@ -6,7 +6,6 @@ we know, the paths under which drivers 340 to 610 print it. The first path that 
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -192,10 +191,9 @@ def _elements(text: str) -> Iterator[ElementTree.Element]:
     """Every element when it ends, so that what stands before a damage is read. Raises ParseError at it."""
     parser: Any = ElementTree.XMLPullParser(events=("end",))
     parser.feed(text)
-    with contextlib.suppress(ElementTree.ParseError):  # read_events raises what feed met
-        parser.close()
     for _, element in parser.read_events():
         yield element
+    parser.close()
 
 
 def _from_xml(element: ElementTree.Element) -> Node:

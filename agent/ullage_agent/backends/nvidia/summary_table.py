@@ -31,7 +31,7 @@ _PROCESS: Final = re.compile(
     r"(?P<type>(?:C|G|M)(?:\+(?:C|G))*)\s+(?P<name>\S.*?)?\s+(?P<memory>\d+\s*[KMG]iB|N/A|ERR!)\s*\|"
 )
 _LOST: Final = re.compile(
-    r"Unable to determine the device handle for (?:gpu|GPU)\s*(?P<index>\d+(?=[:\s]))?:?\s*"
+    r"Unable to determine the device handle for (?:gpu|GPU)\s*(?P<index>\d{1,3}(?=:?\s))?:?\s*"
     r"(?P<pci>[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7])?:?\s*(?P<why>.*)$",
     re.MULTILINE,
 )
