@@ -84,14 +84,22 @@ def _sentence(w: Wording, sentence: Sentence) -> str:
     """One sentence of page one; a difference chooses its word, and only parts that are not 0 are named."""
     values = {key: _value(w, key, value) for key, value in sentence.values.items()}
     key = sentence.key
+    total = w.report.total
+    if key in ("cost", "cost_change") and not total.cost and total.unpriced_hours == total.hours:
+        return w.t("sentence.no_price")
     difference = sentence.values.get("difference")
     if isinstance(difference, Decimal):
         values["difference"] = w.f.money_short(abs(difference))
         ratio = sentence.values.get("ratio")
         if isinstance(ratio, Decimal):
             values["ratio"] = w.f.percent(abs(ratio))
-        key += "_up" if difference > 0 else "_down" if difference < 0 else "_same"
-    if sentence.key in ("waste", "no_waste"):
+        started = difference > 0 and sentence.values.get("previous") == 0
+        key += "_new" if started else "_up" if difference > 0 else "_down" if difference < 0 else "_same"
+    if key == "action" and sentence.values.get("count") == 1:
+        key = "action_one"
+    if key == "waste" and not total.cost:
+        key = "waste_hours"
+    if sentence.key == "waste":
         parts = sorted(
             (
                 (value, name.removesuffix("_ratio"))

@@ -144,7 +144,13 @@ def sample(
         dimensions_revision=None if empty else 4,
         dimensions_digest=None if empty else "d" * 64,
         data_digest="ab" * 32,
-        method=(MethodLine("capacity", {}),) * 0,
+        method=(
+            MethodLine("capacity", {}),
+            MethodLine("payer", {}),
+            MethodLine("split", {"minutes": "10"}),
+            MethodLine("price", {"currency": currency}),
+            MethodLine("rounding", {"zone": ZONE}),
+        ),
     )
     return Report(
         period=period,

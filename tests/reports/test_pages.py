@@ -1,0 +1,126 @@
+"""What the pages say: the sentence that fits the case, warnings first, nothing claimed that is not known."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from rendering_sample import sample
+
+from ullage_reports.model import Change, OriginRow, PageOne, Report, Sentence, Status, SumCheck, TrendPoint
+from ullage_reports.pages import Pages, pages
+from ullage_reports.period import daily
+
+
+def with_sentence(report: Report, sentence: Sentence) -> Report:
+    one = dataclasses.replace(report.page_one, sentences=(sentence,))
+    return dataclasses.replace(report, page_one=one)
+
+
+def said(report: Report, lang: str = "en") -> str:
+    return " ".join(pages(report, lang).sentences)
+
+
+def notices(page: Pages) -> str:
+    return " ".join(notice.text for notice in page.notices)
+
+
+def test_a_rise_a_fall_and_a_standstill_are_told_apart() -> None:
+    for difference, word in (("5000.00", "more"), ("-5000.00", "less"), ("0.00", "the same")):
+        values = {
+            "cost": Decimal("20000.00"),
+            "previous": Decimal("15000.00"),
+            "difference": Decimal(difference),
+            "ratio": Decimal("0.25"),
+        }
+        told = said(with_sentence(sample(), Sentence("cost_change", values)))
+        assert word in told and "−" not in told, told
+
+
+def test_a_start_from_nothing_is_no_percentage() -> None:
+    values = {"cost": Decimal(9), "previous": Decimal("0.00"), "difference": Decimal(9), "ratio": None}
+    told = said(with_sentence(sample(), Sentence("cost_change", values)))
+    assert told == "This period cost CNY 9; the period before cost nothing."
+
+
+def test_one_workload_is_not_workloads() -> None:
+    values = {"count": 1, "saving": Decimal("10.00"), "department": "a", "workload": "j1"}
+    assert said(with_sentence(sample(), Sentence("action", values))).startswith("One workload held")
+
+
+def test_a_fleet_without_prices_is_not_free_of_charge() -> None:
+    report = sample()
+    zero = tuple(dataclasses.replace(s, cost=Decimal("0.00")) for s in report.total.states)
+    total = dataclasses.replace(
+        report.total, cost=Decimal("0.00"), states=zero, unpriced_hours=report.total.hours
+    )
+    page = PageOne(report.page_one.sentences, report.page_one.tiles, zero, {})
+    unpriced = dataclasses.replace(report, total=total, page_one=page)
+    told = said(unpriced)
+    assert "not known" in told and "CNY 0" not in told
+    assert "of the card-hours bought no work" in told
+    assert pages(unpriced, "en").bar.title == "Where the card-hours went (no price is known)"
+
+
+def test_parts_that_are_zero_are_not_named() -> None:
+    values = {"ratio": Decimal("0.2"), "faulty_ratio": Decimal("0.2"), "isolated_ratio": Decimal("0.0000")}
+    assert (
+        said(with_sentence(sample(), Sentence("waste", values)))
+        == "20.0% of it bought no work: 20.0% out of order."
+    )
+
+
+def test_a_failed_sum_check_is_the_first_warning() -> None:
+    report = sample()
+    bad = SumCheck("department", 3, report.total.cost, Decimal("0.01"), 0)
+    page = pages(dataclasses.replace(report, trust=dataclasses.replace(report.trust, checks=(bad,))), "en")
+    assert page.notices[0].grave and "Do not rely" in page.notices[0].text
+
+
+def test_marks_name_what_was_not_measured_here() -> None:
+    report = sample(origin="imported")
+    assert pages(report, "en").marks == ("Imported data", "Assumed prices")
+    real = dataclasses.replace(
+        report.trust, origins=(OriginRow("real", 640, report.total.hours),), assumed_prices=()
+    )
+    page = pages(dataclasses.replace(report, trust=real, status=Status.SEALED), "en")
+    assert page.marks == () and "simulated" not in notices(page)
+
+
+def test_a_sealed_report_is_not_called_provisional() -> None:
+    assert "Provisional" in notices(pages(sample(), "en"))
+    assert "Provisional" not in notices(pages(sample(status=Status.SEALED), "en"))
+
+
+def test_movers_are_named_with_their_money() -> None:
+    report = sample()
+    rows = tuple(
+        dataclasses.replace(
+            row, change=Change(Decimal(100), Decimal(-40 if row.depth == 0 else 5), Decimal("-0.4"))
+        )
+        for row in report.departments
+    )
+    page = pages(dataclasses.replace(report, departments=rows), "en")
+    lead = page.sections[0].lead
+    assert "Most down:" in lead and "−CNY 40" in lead and "Most up" not in lead
+
+
+def test_a_daily_report_has_hours_and_no_week() -> None:
+    report = sample()
+    period = daily("2026-11-20", "Asia/Shanghai")
+    hours = tuple(
+        TrendPoint(datetime(2026, 11, 19, 16 + n % 8, tzinfo=UTC), f"{n:02d}:00", True, report.total)
+        for n in range(24)
+    )
+    heat = tuple(cell for cell in report.heat if cell.weekday == 5)
+    page = pages(dataclasses.replace(report, period=period, trend=hours, heat=heat), "zh")
+    names = [block.name for s in page.sections for block in s.blocks if hasattr(block, "name")]
+    assert "trend" in names and "week-hours" not in names
+    assert page.title == "加速卡费用日报 2026-11-20" and page.subtitle == "2026-11-20"
+
+
+def test_sections_come_in_the_order_a_reader_needs() -> None:
+    keys = [section.key for section in pages(sample(), "en").sections]
+    assert keys == ["departments", "scenarios", "models", "idle", "incidents", "recommendations", "trust"]
+    assert "recommendations" not in [s.key for s in pages(sample(empty=True), "en").sections]
