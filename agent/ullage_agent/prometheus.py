@@ -15,7 +15,7 @@ from ullage_agent.latest import Latest, Row, text_of, words_of
 from ullage_agent.push_sink import LaneStatus
 from ullage_contract import __version__, catalogue
 from ullage_contract.catalogue import Kind, Metric
-from ullage_contract.sample import Family, Value
+from ullage_contract.sample import Family, Origin, Value
 
 PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -65,7 +65,7 @@ class Exposition:
         out = _Text(openmetrics=content_type == OPENMETRICS)
         rows = self._latest.rows()
         for family in _FAMILIES:
-            some = [(row, self._labels(row)) for row in rows if row.family is family]
+            some = [(row, self._labels(row) + _marked(row)) for row in rows if row.family is family]
             if some:
                 for metric in catalogue.keys(family).values():
                     _series(out, metric, family, some)
@@ -176,7 +176,8 @@ def _series(out: _Text, metric: Metric, family: Family, rows: Sequence[tuple[Row
         else:
             lines.append((labels, _number(value)))
     kind = "counter" if metric.kind is Kind.COUNTER else "gauge"
-    out.family(metric.prometheus(family), kind, f"{metric.meaning} ({metric.unit})", lines)
+    unit = "" if metric.unit == "1" else f" ({metric.unit})"
+    out.family(metric.prometheus(family), kind, f"{metric.meaning}{unit}", lines)
 
 
 def _push(out: _Text, lanes: Sequence[LaneStatus]) -> None:
@@ -185,7 +186,12 @@ def _push(out: _Text, lanes: Sequence[LaneStatus]) -> None:
     def family(name: str, kind: str, meaning: str, values: Iterable[int | float | None]) -> None:
         out.family(name, kind, meaning, zip(labels, values, strict=True))
 
-    family("ullage_push_success", "gauge", "1: the collector took the last batch", [int(x.up) for x in lanes])
+    family(
+        "ullage_push_success",
+        "gauge",
+        "1: the collector took the last batch",
+        [None if x.up is None else int(x.up) for x in lanes],
+    )
     family(
         "ullage_push_last_success_timestamp_seconds",
         "gauge",
@@ -213,6 +219,11 @@ def _push(out: _Text, lanes: Sequence[LaneStatus]) -> None:
         "oldest batches dropped at the bound",
         [x.dropped for x in lanes],
     )
+
+
+def _marked(row: Row) -> str:
+    """Real series carry the stable labels alone; simulated ones say so wherever they show."""
+    return "" if row.origin is Origin.REAL else f',origin="{row.origin.value}"'
 
 
 def _number(value: Value) -> int | float | None:

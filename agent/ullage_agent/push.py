@@ -85,6 +85,11 @@ class Pusher:
         """Whether the last attempt reached a collector that took or judged the batch; False before the first."""
         return self._in_a_row == 0 and self.last_success is not None
 
+    @property
+    def tried(self) -> bool:
+        """Whether there was an attempt since start."""
+        return self.last_success is not None or self.failures > 0
+
     def urgent(self) -> bool:
         """Whether something new waits here that could be sent now."""
         return self._spool.waiting(self._spool.stream) > 0 and self._clock.monotonic() >= self._not_before

@@ -40,10 +40,13 @@ _R = TypeVar("_R", bound=Row)
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """One lane as the metrics show it. The counters are since start; last_success is wall seconds or None."""
+    """One lane as the metrics show it. The counters are since start; last_success is wall seconds or None.
+
+    up: whether the last attempt reached the collector; None before the first.
+    """
 
     lane: str
-    up: bool
+    up: bool | None
     batches: int
     bytes: int
     sent: int
@@ -140,7 +143,7 @@ class PushSink:
         return tuple(
             LaneStatus(
                 lane=lane,
-                up=pusher.up,
+                up=pusher.up if pusher.tried else None,
                 batches=spool.batches,
                 bytes=spool.bytes,
                 sent=pusher.sent,

@@ -322,7 +322,7 @@ def test_status_tells_both_lanes(tmp_path: Path, server: WireServer, clock: Manu
     before = {s.lane: s for s in rig.sink.status()}
     assert (before["samples"].batches, before["samples"].up, before["samples"].last_success) == (
         1,
-        False,
+        None,
         None,
     )
     rig.send()
