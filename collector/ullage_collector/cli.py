@@ -62,30 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--config",
-        type=Path,
-        default=argparse.SUPPRESS,
-        metavar="FILE",
-        help=f"settings (default {settings.DEFAULT_PATH})",
-    )
-    common.add_argument(
-        "--data",
-        type=Path,
-        default=argparse.SUPPRESS,
-        metavar="DIR",
-        help=f"data (default {settings.DEFAULT_DATA})",
-    )
-    common.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default=argparse.SUPPRESS
-    )
+    # Given before or after the command; what stands after it, if it does, counts.
+    common = _common(argparse.SUPPRESS)
     parser = argparse.ArgumentParser(
         prog="ullage-collector",
         description="Receives what agents measure, keeps it, prices it and shows it.",
-        parents=[common],
+        parents=[_common(None)],
     )
-    parser.set_defaults(config=None, data=None, log_level=None)
     parser.add_argument("--version", action="version", version=f"ullage {ullage_contract.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", parents=[common], help="receiver, store, engine, console and API")
@@ -96,6 +79,22 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name in arguments:  # only the command that is used is imported
             importlib.import_module(module).add_arguments(command)
     return parser
+
+
+def _common(default: str | None) -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        type=Path,
+        default=default,
+        metavar="FILE",
+        help=f"settings (default {settings.DEFAULT_PATH})",
+    )
+    common.add_argument(
+        "--data", type=Path, default=default, metavar="DIR", help=f"data (default {settings.DEFAULT_DATA})"
+    )
+    common.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=default)
+    return common
 
 
 def _token_arguments(parser: argparse.ArgumentParser) -> None:
