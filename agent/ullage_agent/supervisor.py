@@ -23,6 +23,7 @@ from typing import Final
 from ullage_agent import dialogue
 from ullage_agent.backend import Backend, Host, Reading
 from ullage_agent.process import ChildProcess, Died, Failed, Kill, Overrun, kill_group
+from ullage_agent.roll_call import RollCall
 from ullage_agent.skiplist import SkipList
 from ullage_agent.source import SourceReport
 from ullage_contract.catalogue import Tier
@@ -95,7 +96,9 @@ class Supervisor:
         self._told_failed = False
         self._last_trouble: str | None = None
         self._started = 0
-        self._known: set[str] = set()
+        self._fresh = False
+        self._facts_due = False
+        self._cards = RollCall()
 
     @property
     def children(self) -> int:
@@ -124,7 +127,8 @@ class Supervisor:
         Returns when all is answered or given up; never raises.
         """
         started = self._stopwatch()
-        todo = deque(["facts", "read", "events"] if facts else ["read", "events"])
+        todo = deque(["facts", "read", "events"] if facts or self._facts_due else ["read", "events"])
+        self._facts_due = False
         delivered: set[tuple[Family, str]] = set()
         trouble: str | None = None
         troubles = 0
@@ -165,7 +169,9 @@ class Supervisor:
             except _NotNow as e:
                 trouble = str(e)
                 break
-        self._say_what_is_missing(deliver, delivered, trouble is not None or bool(todo))
+        failed_as = Broken.reason if trouble is not None or todo else None
+        for reading in self._cards.missing(delivered, self._skip, failed_as):
+            deliver(reading)
         if not todo and trouble is None:
             self._worked(deliver)
         elif trouble is not None and not self._told_failed:
@@ -216,6 +222,7 @@ class Supervisor:
             self._count_failure(f"no child could be started: {e}", deliver)
             raise _NotNow(f"no child could be started: {e}") from e
         self._child = child
+        self._fresh = True
         self._born = now
         self._started += 1
         for answer in child.listen(0, self._deadlines.start):
@@ -236,7 +243,7 @@ class Supervisor:
     ) -> Failed | None:
         now = self._clock.monotonic()
         number = child.ask(ask, tier.value, self._skip.skipped(now), self._skip.watched(now))
-        known: set[str] = set()
+        listed: set[str] = set()
         seconds = self._deadlines.facts if ask == "facts" else self._deadlines.call
         for answer in child.listen(number, seconds):
             if isinstance(answer, Failed):
@@ -256,29 +263,34 @@ class Supervisor:
                     continue
                 delivered.add(key)
             elif isinstance(item, Facts) and item.family is Family.CARD:
-                known.add(item.subject)
+                listed.add(item.subject)
+                self._cards.name(item.subject)
+            elif isinstance(item, Event):
+                if self._fresh and self._cards.was_told(item, now):
+                    continue  # a fresh reader finds its predecessor's troubles anew
+                self._tell(item, deliver)
+                continue
             if item is not None:
                 deliver(item)
         if ask == "facts":
-            # a card that is skipped as a whole cannot even say its name; it is still there
-            self._known = known | {card for card in self._known if self._skip.names(card)}
+            self._learn(listed, deliver)
+        if ask == "events":
+            self._fresh = False
         return None
 
-    def _say_what_is_missing(
-        self, deliver: Deliver, delivered: set[tuple[Family, str]], failed: bool
-    ) -> None:
-        """A card that is known and gave no row says why, where the reason is ours: unknown, never healthy.
+    def _learn(self, listed: set[str], deliver: Deliver) -> None:
+        lost, back = self._cards.learn(listed, self._skip, fresh=self._fresh)
+        for card in lost:
+            text = "it is not listed any more since its reader was started anew"
+            self._tell(self._event("card_lost", Severity.FATAL, text, card), deliver)
+        for card in back:
+            self._tell(self._event("card_back", Severity.INFO, "it is listed again", card), deliver)
 
-        A card that is gone in the maker's own eyes is the reader's to report.
-        """
-        for card in sorted(self._known):
-            if (Family.CARD, card) in delivered:
-                continue
-            reason = self._skip.names(card)
-            if reason is None and failed:
-                reason = Broken.reason
-            if reason is not None:
-                deliver(Reading(Family.CARD, card, {}, {"health": reason}))
+    def _tell(self, event: Event, deliver: Deliver) -> None:
+        self._cards.tell(event, self._clock.monotonic())
+        # what a card that is back can do must be learnt anew; one that is lost may have moved the others
+        self._facts_due |= event.kind in ("card_back", "card_lost")
+        deliver(event)
 
     def _hung(self, card: str, call: str, deliver: Deliver) -> None:
         entry = self._skip.note(card, call, self._clock.monotonic())
@@ -372,12 +384,16 @@ class Supervisor:
     def _event(
         self, kind: str, severity: Severity, text: str, card: str = "", **attributes: str | int
     ) -> Event:
+        # before a card has said its UUID a call can only be marked by its place, which is no key
+        named = self._cards.named(card)
+        if card and not named:
+            attributes["place"] = card
         return Event(
             time=self._clock.wall(),
             kind=kind,
             severity=severity,
-            family=Family.CARD if card else Family.NODE,
-            subject=card or self._host.node_id,
+            family=Family.CARD if named else Family.NODE,
+            subject=card if named else self._host.node_id,
             source="agent",
             message=text[:500],
             vendor=self.name,

@@ -207,7 +207,8 @@ class Worker:
                 log.exception("%s: BUG: its tick raised", self.name)
                 report = SourceReport(self.name, False, monotonic() - self._started_at, f"BUG: {e}"[:300])
             with self._changed:
-                if listed and report.success:
+                # a reader may also give facts while it reads (a new process): only what was asked is a list
+                if want_facts and report.success:
                     self._listed = listed
                 self._report = report
                 self._busy = False

@@ -114,6 +114,10 @@ def test_the_configuration_is_above_the_detection(tmp_path: Path, host: Host) ->
     assert found.used()[0].host.settings == {"cards": 2}
     assert "switched off" in (found.every[0].detection.why_not or "")
     assert found.cards_expected() == 0
+    forced = makers.find(
+        known, Config(node="n1", enabled={"acme": True}), Host(node_id="n1", sysfs=tmp_path / "no")
+    )
+    assert forced.used()[0].detection.cards_expected is None
 
 
 def test_hardware_without_a_reader_is_said_not_used(tmp_path: Path, host: Host) -> None:

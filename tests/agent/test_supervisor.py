@@ -298,3 +298,36 @@ def test_a_killed_child_is_replaced_in_the_same_tick(supervise: Supervise, kept:
     supervisor.tick(Tier.FAST, kept)
     assert set(_values(kept)) == set(fake_maker.CARDS)
     assert supervisor.pids() != [pid]
+
+
+def test_a_card_that_vanished_while_its_reader_was_started_anew_is_lost_until_it_is_back(
+    supervise: Supervise, kept: Kept, control: Path, clock: ManualClock
+) -> None:
+    supervisor = supervise(fake_maker.backend)
+    supervisor.tick(Tier.FAST, kept)
+    (control / "vanish@FAKE-3@").touch()
+    for _ in range(3):
+        (pid,) = supervisor.pids()
+        os.kill(pid, 9)
+        clock.advance(600)
+        kept_now = Kept()
+        supervisor.tick(Tier.FAST, kept_now)
+        assert {r.subject: r.values for r in kept_now.of(Reading)}["FAKE-3"] == {
+            "health": "lost",
+            "health_detail": "not listed any more",
+        }
+        kept.extend(kept_now)
+    (control / "vanish@FAKE-3@").unlink()
+    supervisor.tick(Tier.FAST, kept, facts=True)
+    told = [(e.kind, e.subject) for e in kept.of(Event) if e.kind.startswith("card_")]
+    assert told == [("card_lost", "FAKE-3"), ("card_back", "FAKE-3")], "told once, not by every new reader"
+    assert _values(kept)["FAKE-3"] == fake_maker.FAST
+
+
+def test_a_call_before_any_card_has_a_name_is_told_of_the_node(
+    supervise: Supervise, kept: Kept, control: Path
+) -> None:
+    (control / "hang@FAKE-0@name").touch()
+    supervise(fake_maker.backend).tick(Tier.FAST, kept)
+    (event,) = kept.of(Event)
+    assert (event.subject, event.attributes["place"], event.attributes["call"]) == ("n1", "FAKE-0", "name")
