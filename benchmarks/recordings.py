@@ -67,7 +67,7 @@ def judge(text: str, expected: dict[str, Any], decoder: Decoder | None, why_not:
     except Exception as e:  # a crash is a finding of this benchmark, not its end
         result.missing(f"{type(e).__name__}: {e}", expected)
         return result
-    return compare(expected, decoded)
+    return compare(expected, decoded, text)
 
 
 def main() -> int:
