@@ -164,6 +164,11 @@ def containing(kind: PeriodKind, day: date, zone: str) -> Period:
     return quarterly(f"{day.year:04d}-Q{(day.month + 2) // 3}", zone)
 
 
+def last(kind: PeriodKind, now: datetime, zone: str) -> Period:
+    """The newest whole period that has ended at ``now`` (aware): what a timer asks for with the word ``last``."""
+    return previous(containing(kind, now.astimezone(zone_info(zone)).date(), zone))
+
+
 def previous(period: Period) -> Period:
     """The period of the same kind and zone that ends where this one starts."""
     return containing(period.kind, period.first - timedelta(days=1), period.zone)
