@@ -131,7 +131,10 @@ class World:
                     more.get("kind", "slurm_job" if source == "slurm" else "kubernetes_pod"),
                     more.get("cluster", "dc1"),
                     more.get("user"),
-                    more.get("namespace", name.split("/")[-2] if "/" in name else None),
+                    more.get(
+                        "namespace",
+                        name.split("/")[2 if name.count("/") == 4 else -2] if "/" in name else None,
+                    ),
                     more.get("partition"),
                     json.dumps(more["labels"]) if "labels" in more else None,
                     more.get("scenario"),

@@ -1,0 +1,197 @@
+"""``ullage-report``: statements from published days. Renderers and DuckDB are imported when they are needed.
+
+Exit codes: 0 good, 1 failed, 2 usage or configuration, 3 partial (days, prices or use are missing, or the
+sum check failed; then nothing is written). Files written are listed on stdout, one a line; ``--out -`` with
+``--format json`` puts the JSON there instead. Everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import ullage_contract
+from ullage_contract.clock import Clock, SystemClock
+from ullage_contract.errors import ConfigError, UllageError
+from ullage_reports import config as settings
+from ullage_reports import period as periods
+from ullage_reports.period import PeriodKind
+
+if TYPE_CHECKING:
+    from ullage_reports.model import Report
+
+log = logging.getLogger("ullage_reports")
+
+GOOD: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+PARTIAL: Final = 3
+_OPTION: Final = {
+    PeriodKind.DAILY: ("--date", "D", "the local day, e.g. 2026-11-20, or last"),
+    PeriodKind.WEEKLY: ("--week", "W", "the ISO week, e.g. 2026-W47, or last"),
+    PeriodKind.MONTHLY: ("--month", "M", "the month, e.g. 2026-10, or last"),
+    PeriodKind.QUARTERLY: ("--quarter", "Q", "the quarter, e.g. 2026-Q4, or last"),
+}
+
+
+def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
+    """The command; its exit code."""
+    args = _parser().parse_args(argv)
+    for name, default in (("config", None), ("data", settings.DEFAULT_DATA), ("log_level", None)):
+        vars(args).setdefault(name, default)  # not set_defaults: it would reach into the shared options
+    try:
+        chosen = settings.load(args.config)
+        _log_to_stderr(args.log_level or chosen.log_level)
+        return _report(args, chosen, clock or SystemClock())
+    except ConfigError as e:
+        print(f"ullage-report: {e}", file=sys.stderr)
+        return USAGE
+    except (UllageError, OSError) as e:
+        print(f"ullage-report: {e}", file=sys.stderr)
+        return FAILED
+    except ModuleNotFoundError as e:
+        if e.name not in ("duckdb", "pyarrow", "jinja2", "typst"):
+            raise
+        print(f"ullage-report: {e.name} is not installed; pip install 'ullage[reports]'", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
+    from ullage_collector.published import Published
+    from ullage_reports.formats import LANGUAGES, renderer
+
+    kind = PeriodKind(args.command)
+    now = datetime.fromtimestamp(clock.wall(), tz=UTC)
+    zone = args.zone or chosen.zone
+    period = periods.last(kind, now, zone) if args.period == "last" else periods.parse(kind, args.period, zone)
+    lang = args.lang or chosen.lang
+    if lang not in LANGUAGES:
+        raise ConfigError(f"--lang {lang[:20]!r} is not known; choose from {', '.join(LANGUAGES)}")
+    formats = tuple(args.format.split(",")) if args.format else chosen.formats
+    to_stdout = args.out == Path("-")
+    if to_stdout and formats != ("json",):
+        raise ConfigError("--out - is for --format json alone; name a folder for the others")
+    for name in formats:
+        renderer(name)
+
+    from ullage_reports.statement import statement
+
+    published = Published(args.data / "published")
+    report = statement(
+        published, period, currency=args.currency or chosen.currency, now=now, verify=not args.trust_files
+    )
+    if not report.trust.adds_up:
+        for check in report.trust.checks:
+            if not check.good:
+                print(
+                    f"ullage-report: {check.level}: parts and total differ by {check.difference} {report.currency} as printed, "
+                    f"{check.exact_difference} exactly; nothing was written. Publish the days again and report this",
+                    file=sys.stderr,
+                )
+        return PARTIAL
+    if to_stdout:
+        from ullage_reports.json_form import text
+
+        sys.stdout.write(text(report))
+    else:
+        out = args.out or chosen.out or args.data / "reports"
+        out.mkdir(parents=True, exist_ok=True)
+        failed = False
+        for name in formats:
+            try:
+                print(renderer(name)(report, lang, out), flush=True)
+            except UllageError as e:
+                # a missing font stops the PDF, not the files after it
+                print(f"ullage-report: {name}: {e}", file=sys.stderr)
+                failed = True
+        if failed:
+            _said(report)
+            return FAILED
+    return _said(report)
+
+
+def _said(report: Report) -> int:
+    """What is missing, on stderr; the exit code."""
+    trust = report.trust
+    if trust.missing_days:
+        log.warning(
+            "%d of %d days are not published, the first is %s",
+            len(trust.missing_days),
+            len(trust.missing_days) + len(trust.days),
+            trust.missing_days[0],
+        )
+    if trust.unpriced_hours:
+        log.warning(
+            "%s card-hours have no price: %s",
+            trust.unpriced_hours,
+            ", ".join(r.model for r in trust.unpriced[:5]),
+        )
+    for foreign in trust.foreign:
+        log.warning("%s card-hours are priced in %s and are in no sum", foreign.hours, foreign.currency)
+    return PARTIAL if report.status.value == "partial" else GOOD
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help=f"settings (default {settings.DEFAULT_PATH})",
+    )
+    common.add_argument(
+        "--data",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="DIR",
+        help=f"data; reports read DIR/published (default {settings.DEFAULT_DATA})",
+    )
+    common.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default=argparse.SUPPRESS,
+        help="how much to say on stderr",
+    )
+    parser = argparse.ArgumentParser(
+        prog="ullage-report", description="Statements of cost and use from published days.", parents=[common]
+    )
+    parser.add_argument("--version", action="version", version=f"ullage {ullage_contract.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for kind in PeriodKind:
+        option, metavar, meaning = _OPTION[kind]
+        command = commands.add_parser(kind.value, help=f"a {kind.value} statement", parents=[common])
+        command.add_argument(option, dest="period", metavar=metavar, required=True, help=meaning)
+        command.add_argument(
+            "--out", type=Path, metavar="DIR", help="where to write (default DATA/reports); - is stdout"
+        )
+        command.add_argument("--format", metavar="LIST", help="html,pdf,csv,json (default html)")
+        command.add_argument("--lang", metavar="LANG", help="zh or en (default zh)")
+        command.add_argument("--zone", metavar="IANA", help="whose midnights cut the period (default UTC)")
+        command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")
+        command.add_argument(
+            "--trust-files",
+            action="store_true",
+            help="do not check published files against their manifests first",
+        )
+    return parser
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+-- A report's questions to the views of ullage_collector.published. quantity: nano-share microseconds; atoms: exact
+-- money, NULL where unpriced. $currency: the report's; lines in another are counted in hours and listed apart.
+
+-- name: currencies
+-- Which currencies the span is priced in, the most hours first.
+SELECT currency FROM segment WHERE currency IS NOT NULL GROUP BY currency ORDER BY sum(quantity) DESC, currency;
+
+-- name: cells
+-- The finest sums the tables are made of.
+SELECT department_id, coalesce(business, ''), coalesce(scenario, ''), vendor, model, coalesce(pool, ''), cluster_id, state,
+       sum(quantity), coalesce(sum(atoms) FILTER (currency = $currency), 0), coalesce(sum(quantity) FILTER (price_micro IS NULL), 0)
+FROM segment GROUP BY ALL;
+
+-- name: whole
+-- The same sum by another way: it must be the sum of the cells.
+SELECT coalesce(sum(quantity), 0), coalesce(sum(atoms) FILTER (currency = $currency), 0), count(*), count(DISTINCT card_id),
+       coalesce(sum(quantity) FILTER (price_micro IS NOT NULL AND department_id <> '__unallocated__' AND state <> 'unknown'), 0)
+FROM segment;
+
+-- name: day_sums
+-- Quantity of each whole UTC day in the span, and its money in all currencies: to hold against the manifests.
+SELECT from_us // 86400000000, sum(quantity), coalesce(sum(atoms), 0) FROM segment GROUP BY 1;
+
+-- name: owned
+-- Quantity owned in each UTC day, as the coverage files say.
+SELECT hour_us // 86400000000, sum(owned_quantity) FROM coverage GROUP BY 1;
+
+-- name: hours
+-- Sums by UTC hour; lines never cross one.
+SELECT from_us // 3600000000 * 3600000000, state, sum(quantity), coalesce(sum(atoms) FILTER (currency = $currency), 0),
+       coalesce(sum(quantity) FILTER (price_micro IS NULL), 0)
+FROM segment GROUP BY ALL;
+
+-- name: slots
+-- Sums by slots shorter than an hour, for zones whose midnight is not on a UTC hour; lines are cut.
+SELECT slot, state, sum(q), coalesce(sum(q::HUGEINT * price_micro) FILTER (currency = $currency), 0),
+       coalesce(sum(q) FILTER (price_micro IS NULL), 0)
+FROM (SELECT state, price_micro, currency, slot, (least(to_us, slot + $step) - greatest(from_us, slot)) * share_nano AS q
+      FROM (SELECT *, unnest(range(from_us // $step * $step, to_us, $step)) AS slot FROM segment))
+GROUP BY ALL;
+
+-- name: models
+-- What each model's cards cost an hour.
+SELECT s.vendor, s.model, count(DISTINCT s.card_id), min(s.price_micro) FILTER (s.currency = $currency),
+       max(s.price_micro) FILTER (s.currency = $currency), coalesce(bool_or(p.assumed), false)
+FROM segment s LEFT JOIN price p USING (price_id) GROUP BY ALL;
+
+-- name: holders
+-- Workloads that held cards and did nothing, the dearest first.
+WITH held AS (
+    SELECT * FROM segment WHERE workload_id IS NOT NULL
+), cards AS (
+    SELECT workload_id, department_id, card_id, node_id, model, sum(quantity) AS q,
+           sum(atoms) FILTER (currency = $currency) AS a, min(from_us) AS since,
+           any_value(business) AS business, any_value(scenario) AS scenario
+    FROM held WHERE state = 'allocated_idle' GROUP BY workload_id, department_id, card_id, node_id, model
+), idle AS (
+    SELECT workload_id, department_id, count(DISTINCT card_id) AS cards, sum(q) AS q, coalesce(sum(a), 0) AS a,
+           min(since) AS since, any_value(business) AS business, any_value(scenario) AS scenario,
+           arg_max(card_id, (coalesce(a, 0), q, card_id)) AS card_id, arg_max(node_id, (coalesce(a, 0), q, card_id)) AS node_id,
+           arg_max(model, (coalesce(a, 0), q, card_id)) AS model
+    FROM cards GROUP BY workload_id, department_id
+    ORDER BY a DESC, q DESC, workload_id LIMIT $top
+)
+SELECT i.workload_id, i.department_id, i.business, i.scenario, i.cards, i.card_id, i.node_id, i.model, i.since, i.q, i.a,
+       h.q, h.until
+FROM idle i
+JOIN (SELECT workload_id, department_id, sum(quantity) AS q, max(to_us) AS until FROM held
+      WHERE workload_id IN (SELECT workload_id FROM idle) GROUP BY ALL) h USING (workload_id, department_id)
+ORDER BY i.a DESC, i.q DESC, i.workload_id;
+
+-- name: idle_workloads
+-- How many workloads held cards idle at all.
+SELECT count(DISTINCT workload_id), max(to_us) FROM segment WHERE state = 'allocated_idle';
+
+-- name: last_instant
+SELECT max(to_us) FROM segment;
+
+-- name: incidents
+-- Incidents that cost card-hours in the span, and those that were open in it.
+WITH lost AS (
+    SELECT TRY_CAST(regexp_extract(source_rows, '(^| )incident=(\d+)', 2) AS BIGINT) AS incident_id, sum(quantity) AS q,
+           coalesce(sum(atoms) FILTER (currency = $currency), 0) AS a
+    FROM segment WHERE state IN ('faulty', 'isolated') GROUP BY 1
+)
+SELECT i.incident_id, i.family, i.subject, i.node_id, i.vendor, i.cause, i.code, i.severity, i.onset, i.closed_at, i.confirmed,
+       i.action, i.origin, coalesce(l.q, 0), coalesce(l.a, 0)
+FROM incident i LEFT JOIN lost l USING (incident_id)
+WHERE coalesce(l.q, 0) > 0
+   OR (epoch_us(i.onset) < $to_us AND (i.closed_at IS NULL OR epoch_us(i.closed_at) > $from_us))
+ORDER BY coalesce(l.a, 0) DESC, coalesce(l.q, 0) DESC, i.onset, i.incident_id LIMIT $top;
+
+-- name: findings
+SELECT finding_id, kind, family, subject, since, until, confidence, owner, action FROM finding
+WHERE epoch_us(since) < $to_us AND (until IS NULL OR epoch_us(until) > $from_us)
+ORDER BY action IS NULL, confidence DESC, since, finding_id LIMIT $top;
+
+-- name: departments
+-- Names as believed now and valid last within the span.
+SELECT department_id, name, parent_id, owner, cost_center FROM department
+WHERE known_to IS NULL AND epoch_us(valid_from) < $to_us
+QUALIFY row_number() OVER (PARTITION BY department_id ORDER BY valid_from DESC, known_from DESC) = 1;
+
+-- name: unpriced
+SELECT model, pool, count(DISTINCT card_id), sum(quantity), min(from_us), max(to_us) FROM segment
+WHERE price_micro IS NULL GROUP BY model, pool ORDER BY sum(quantity) DESC, model, pool NULLS FIRST;
+
+-- name: foreign_currencies
+SELECT currency, sum(quantity), sum(atoms) FROM segment
+WHERE currency IS NOT NULL AND currency <> $currency GROUP BY currency ORDER BY currency;
+
+-- name: unmapped
+-- Names no mapping rule matches, as an operator would write the rule.
+SELECT CASE WHEN w.namespace IS NOT NULL THEN CASE WHEN w.kind = 'slurm_job' THEN 'account' ELSE 'namespace' END
+            WHEN w.user_name IS NOT NULL THEN 'user' ELSE 'workload' END AS kind,
+       coalesce(w.namespace, w.user_name, s.workload_id, '') AS name,
+       count(DISTINCT s.workload_id), sum(s.quantity), coalesce(sum(s.atoms) FILTER (s.currency = $currency), 0)
+FROM segment s LEFT JOIN workload w USING (workload_id)
+WHERE s.department_id = '__unallocated__' GROUP BY 1, 2 ORDER BY 5 DESC, 4 DESC, 1, 2 LIMIT $top;
+
+-- name: assumed
+SELECT p.price_id, p.model, p.pool, p.price_micro, p.currency, p.source, sum(s.quantity), sum(s.atoms)
+FROM segment s JOIN price p USING (price_id) WHERE p.assumed AND p.currency = $currency
+GROUP BY ALL ORDER BY 8 DESC, 1;
+
+-- name: unlisted
+SELECT s.card_id, any_value(s.node_id), any_value(s.vendor), any_value(s.model), sum(s.quantity),
+       coalesce(sum(s.atoms) FILTER (s.currency = $currency), 0)
+FROM segment s JOIN card c USING (card_id) WHERE NOT c.listed GROUP BY s.card_id ORDER BY 6 DESC, 5 DESC, 1 LIMIT $top;
+
+-- name: origins
+SELECT origin, count(DISTINCT card_id), sum(quantity) FROM segment GROUP BY origin ORDER BY origin;
