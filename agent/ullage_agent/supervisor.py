@@ -208,6 +208,7 @@ class Supervisor:
             )
         if now < self._not_before:
             raise _NotNow(f"{self._last_trouble}; tried again in {self._not_before - now:.0f} s")
+        self._born = now
         try:
             child = ChildProcess(
                 self.name,
@@ -223,7 +224,6 @@ class Supervisor:
             raise _NotNow(f"no child could be started: {e}") from e
         self._child = child
         self._fresh = True
-        self._born = now
         self._started += 1
         for answer in child.listen(0, self._deadlines.start):
             if isinstance(answer, Failed):
@@ -324,6 +324,8 @@ class Supervisor:
         return any(c in (card, "*") and n in (call, "*") for c, n, _ in skipped)
 
     def _count_failure(self, text: str, deliver: Deliver) -> None:
+        if self._clock.monotonic() - self._born >= FORGIVEN_AFTER_SECONDS:
+            self._failures = 0
         self._failures += 1
         pause = 0.0
         if self._failures > 1:
@@ -339,8 +341,6 @@ class Supervisor:
         deliver(self._event("backend_failed", Severity.WARNING, text, card))
 
     def _worked(self, deliver: Deliver) -> None:
-        if self._clock.monotonic() - self._born >= FORGIVEN_AFTER_SECONDS:
-            self._failures = 0
         if self._told_failed:
             self._told_failed = False
             log.info("%s: works again", self.name)
