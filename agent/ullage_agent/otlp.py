@@ -88,7 +88,7 @@ def request(
             fixed: list[KeyValue] | None = None
             for row, subject in zip(some, subjects, strict=True):
                 value = row.values.get(metric.key)
-                if value is None:
+                if value is None or not _says_something(metric, value):
                     continue
                 if fixed is None:
                     fixed = _pairs(_fixed(metric, family))
@@ -227,6 +227,13 @@ def _fixed(metric: Metric, family: Family) -> dict[str, str]:
     return attributes
 
 
+def _says_something(metric: Metric, value: Value) -> bool:
+    """Whether there is a point in it: a state's word or bits, or a finite number."""
+    if metric.kind is Kind.STATE:
+        return words_of(metric, value) is not None
+    return not isinstance(value, str) and math.isfinite(value)
+
+
 def _points(message: Message, metric: Metric, row: Row, value: Value, attributes: list[KeyValue]) -> None:
     if metric.kind is Kind.STATE:
         name = "hw.state" if metric.otel == "hw.status" else STATE_ATTRIBUTE
@@ -236,13 +243,11 @@ def _points(message: Message, metric: Metric, row: Row, value: Value, attributes
             shown = HW_STATES.get(word, word) if name == "hw.state" else word
             point.attributes.extend([*attributes, *_pairs({name: shown})])
         return
-    if isinstance(value, str) or not math.isfinite(value):
-        return
     point = _point(message, metric, row)
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         point.as_int = value
     else:
-        point.as_double = value
+        point.as_double = float(value)
     point.attributes.extend(attributes)
 
 
