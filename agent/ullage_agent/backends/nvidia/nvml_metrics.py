@@ -124,6 +124,8 @@ FIELDS: Final[tuple[FieldSource, ...]] = (
 
 def _utilization(nvml: Any, handle: Any) -> Mapping[str, Value]:
     rates = nvml.nvmlDeviceGetUtilizationRates(handle)
+    if rates.gpu > 100 or rates.memory > 100:
+        raise Broken(f"utilisation {rates.gpu} and {rates.memory} per cent")
     return {"utilization_ratio": rates.gpu / 100, "memory_bandwidth_ratio": rates.memory / 100}
 
 
@@ -146,6 +148,13 @@ def _memory(used: int, total: int, reserved: int | None) -> Mapping[str, Value]:
     if reserved is not None:
         values["memory_reserved_bytes"] = reserved
     return values
+
+
+def _bar1(nvml: Any, handle: Any) -> Mapping[str, Value]:
+    used = nvml.nvmlDeviceGetBAR1MemoryInfo(handle).bar1Used
+    if used >> 60:
+        raise NotSupported("BAR1 memory: the value is all ones: not available")
+    return {"memory_host_used_bytes": used}
 
 
 def _ratio(key: str, function: str) -> Callable[[Any, Any], Mapping[str, Value]]:
@@ -280,9 +289,7 @@ CALLS: Final[tuple[tuple[CallSource, ...], ...]] = (
             "nvmlDeviceGetBAR1MemoryInfo",
             ("memory_host_used_bytes",),
             FAST,
-            lambda nvml, handle: {
-                "memory_host_used_bytes": nvml.nvmlDeviceGetBAR1MemoryInfo(handle).bar1Used
-            },
+            _bar1,
         ),
     ),
     (
