@@ -1,0 +1,1 @@
+"""The demonstration: a fleet that does not exist, its history, and what Ullage makes of it."""
