@@ -19,10 +19,7 @@ CALM_SECONDS: Final = 300.0  # our choice: a part that ran so long failed anew, 
 
 
 class Part:
-    """One part. run: works until the event is set; it may raise anything, it is then called again.
-
-    on_failure: called in the part's thread after each failure, to mend what it stands on; may raise.
-    """
+    """One part. run: works until the event is set; it may raise anything, it is then called again."""
 
     def __init__(
         self,
@@ -31,16 +28,15 @@ class Part:
         *,
         health: Health,
         clock: Clock,
-        on_failure: Callable[[BaseException], None] | None = None,
         first_pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self.name = name
         self._run = run
         self._health = health.part(name)
         self._clock = clock
-        self._on_failure = on_failure
         self._first_pause = first_pause_seconds
         self._stop = threading.Event()
+        self._run_stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
@@ -50,6 +46,11 @@ class Part:
     def stop(self) -> None:
         """Ask it to end; returns at once."""
         self._stop.set()
+        self._run_stop.set()
+
+    def restart(self) -> None:
+        """Ask it to end and begin anew, as what it stands on was replaced; returns at once."""
+        self._run_stop.set()
 
     def join(self, timeout_seconds: float) -> bool:
         """Wait for its end; False when it still runs."""
@@ -60,11 +61,14 @@ class Part:
         pause = self._first_pause
         while not self._stop.is_set():
             began = self._clock.monotonic()
+            self._run_stop = threading.Event()
+            if self._stop.is_set():
+                break
             self._health.running = True
             try:
-                self._run(self._stop)
-                if self._stop.is_set():
-                    break
+                self._run(self._run_stop)
+                if self._run_stop.is_set():
+                    continue
                 raise RuntimeError(f"BUG: {self.name} ended by itself")
             except Exception as e:
                 self._health.running = False
@@ -84,8 +88,3 @@ class Part:
         else:
             log.error("%s failed and is started again", self.name, exc_info=error)
         self._health.last_failure = text[:500]
-        if self._on_failure is not None:
-            try:
-                self._on_failure(error)
-            except Exception as e:
-                log.error("%s: %s", self.name, e)

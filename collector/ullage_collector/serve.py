@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from ullage_collector.incidents import FaultEngine
-    from ullage_collector.isolate.isolation import Isolation
     from ullage_collector.store.store import Store
     from ullage_collector.store.writer import Writer
 
@@ -91,28 +90,28 @@ class StoreDoor:
 
         self._config = config
         self._clock = clock
-        self._lock = threading.Lock()
         self.store: Store = Store.open(config.store_path, config.store, clock)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor for one reader; the caller closes it."""
         return self.store.cursor()
 
-    def mend(self, error: BaseException) -> None:
-        """Open the store anew when it is dead; called by a part that failed. Raises StoreError."""
+    def mend(self) -> bool:
+        """Open the store anew if it is dead; whether it was. Raises StoreError when it does not open."""
         import duckdb
 
         from ullage_collector.store.store import Store
 
-        with self._lock:
-            try:
-                self.store.cursor().execute("SELECT count(*) FROM journal_position").close()
-                return
-            except duckdb.Error as e:
-                log.error("the store is opened anew: %s", e)
-            with contextlib.suppress(duckdb.Error):
-                self.store.close()
-            self.store = Store.open(self._config.store_path, self._config.store, self._clock)
+        try:
+            cursor = self.store.cursor()
+            cursor.execute(statements("receive")["alive"]).close()
+            return False
+        except duckdb.Error as e:
+            log.error("the store is opened anew: %s", e)
+        with contextlib.suppress(duckdb.Error):
+            self.store.close()
+        self.store = Store.open(self._config.store_path, self._config.store, self._clock)
+        return True
 
 
 class Collector:
@@ -280,7 +279,9 @@ class Collector:
     def _parts(
         self, door: StoreDoor, journals: dict[str, Journal], readers: dict[str, JournalReader]
     ) -> Iterator[Part]:
-        isolation = self._isolation = self._make_isolation(door)
+        from ullage_collector.isolate.isolation import from_config
+
+        isolation = self._isolation = from_config(self.config, door.cursor, self.clock)
 
         def write(stop: threading.Event) -> None:
             from ullage_collector.store.quarantine import Quarantine
@@ -294,23 +295,31 @@ class Collector:
             from ullage_collector.detect.faults import shipped_rules
             from ullage_collector.incidents import FaultEngine
 
-            self._engine = FaultEngine(
-                door.cursor,
-                JournalReader(self.config.journal_dir / "events"),
-                shipped_rules(),
-                isolation,
-                self.clock,
-            )
+            events = JournalReader(self.config.journal_dir / "events")
+            self._engine = FaultEngine(door.cursor, events, shipped_rules(), isolation, self.clock)
             self._engine.run(stop)
+
+        def roll_up(stop: threading.Event) -> None:
+            from ullage_collector.store.rollup import Rollup
+
+            Rollup(door.store).run(stop)
+
+        on_store = [
+            Part(name, run, health=self.health, clock=self.clock)
+            for name, run in (("store-writer", write), ("fault-engine", judge), ("rollup", roll_up))
+        ]
 
         def keep(stop: threading.Event) -> None:
             rounds = 0
             while not stop.wait(KEEPER_SECONDS):
                 rounds += 1
                 self._keep(journals, truncate=rounds % TRUNCATE_ROUNDS == 0)
+                if rounds % TRUNCATE_ROUNDS == 0 and door.mend():
+                    for part in on_store:
+                        part.restart()
 
-        for name, run in (("store-writer", write), ("fault-engine", judge), ("journal-keeper", keep)):
-            yield Part(name, run, health=self.health, clock=self.clock, on_failure=door.mend)
+        yield from on_store
+        yield Part("journal-keeper", keep, health=self.health, clock=self.clock)
 
     def _keep(self, journals: dict[str, Journal], *, truncate: bool) -> None:
         """See how far the consumers are; remove what all of them have read."""
@@ -325,11 +334,6 @@ class Collector:
             self._pending[lane] = journal.pending_bytes(self._positions[lane])
             if truncate:
                 journal.truncate_before(self._positions[lane])
-
-    def _make_isolation(self, door: StoreDoor) -> Isolation:
-        from ullage_collector.isolate.isolation import from_config
-
-        return from_config(self.config, door.cursor, self.clock)
 
     def _views(self, door: StoreDoor, journals: dict[str, Journal]) -> tuple[Sequence[BaseRoute], Any]:
         from ullage_collector import api
@@ -384,7 +388,7 @@ def _raise_file_limit(connections: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        if most < wanted:
+        if most < connections:
             log.warning("at most %d files may be open: fewer than %d connections fit", most, connections)
 
 
