@@ -161,7 +161,12 @@ class Agent:
             )
         if wanted.rdma:
             self._rdma = RdmaPorts(
-                self.config.node, sysfs=self._host.sysfs, proc=self._host.proc, clock=self._clock
+                self.config.node,
+                sysfs=self._host.sysfs,
+                proc=self._host.proc,
+                clock=self._clock,
+                lossless_priority=wanted.lossless_priority,
+                management=frozenset(wanted.management_devices),
             )
             self.sampler.add(InProcess(self._rdma))
         if wanted.kernel_log:

@@ -38,12 +38,17 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """[sources]: what is read beside the cards."""
+    """[sources]: what is read beside the cards.
+
+    lossless_priority: the RoCE traffic class, 0..7. management_devices: RDMA devices that serve no card.
+    """
 
     rdma: bool = True
     host: bool = True
     kernel_log: bool = True
     processes: bool = True
+    lossless_priority: int = 3
+    management_devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +228,8 @@ def _sources(table: _Table) -> Sources:
         host=table.flag("host", plain.host),
         kernel_log=table.flag("kernel_log", plain.kernel_log),
         processes=table.flag("processes", plain.processes),
+        lossless_priority=int(table.number("lossless_priority", plain.lossless_priority, 0, 7)),
+        management_devices=table.names("management_devices"),
     )
     table.finish()
     return result
@@ -351,6 +358,12 @@ class _Table:
         if not least <= value <= most:
             raise self.wrong(key, value, f"write a number from {least:g} to {most:g}")
         return float(value)
+
+    def names(self, key: str) -> tuple[str, ...]:
+        value = self._get(key, [])
+        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+            raise self.wrong(key, value, f'write a list of names, e.g. {key} = ["mlx5_bond_0"]')
+        return tuple(value)
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._get(key, default)
