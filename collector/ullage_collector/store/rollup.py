@@ -173,7 +173,7 @@ class Rollup:
         filled = self._filled(cursor, raw, source, read_from, to_us)
         if not filled.rows:
             return
-        values, aggregates, names = _minute_columns(family, filled)
+        values, aggregates, names = minute_columns(family, filled)
         subject = ", ".join(SUBJECT[family])
         sender = "" if family is Family.NODE else ", arg_max(sender, t) AS node_key"
         statement = fill(
@@ -270,7 +270,7 @@ class Rollup:
         )
 
 
-def _minute_columns(family: Family, filled: Fill) -> tuple[str, str, list[str]]:
+def minute_columns(family: Family, filled: Fill) -> tuple[str, str, list[str]]:
     """What the inner and the outer SELECT of ``minutes`` list, and the columns it makes."""
     values: list[str] = []
     aggregates: list[str] = []

@@ -1,0 +1,502 @@
+"""Telemetry from a file into minutes: stretch by stretch, each in one transaction, in bounded memory.
+
+Imported history is kept at a minute's grain: a row a minute stands for the minute it was read in; finer and
+coarser rows go through the same statement that rolls up what agents send. A minute that is there already,
+from an agent or an earlier import, stays: importing a file twice, or another that overlaps, doubles nothing.
+
+A Parquet file whose row groups are in order of time is read in place; every other file is read once into a
+scratch database beside the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from ullage_collector.imports.expression import ValueSpec, identifier, is_number, literal
+from ullage_collector.imports.map import Filter, Map, TelemetryMap
+from ullage_collector.imports.report import LISTED, Report
+from ullage_collector.imports.source import Source, open_source, unreadable
+from ullage_collector.sql import fill, statements
+from ullage_collector.store import incoming
+from ullage_collector.store.columns import SUBJECT, Grain, kind, raw_type, rolled
+from ullage_collector.store.days import DAY_US, HOUR_US, MINUTE_US, utc_day
+from ullage_collector.store.increase import increase_sql
+from ullage_collector.store.rollup import LOOKBACK_US, Fill, Rollup, minute_columns
+from ullage_collector.store.store import Store, naive_utc
+from ullage_contract import catalogue
+from ullage_contract.catalogue import Kind, Metric, Type
+from ullage_contract.errors import BadInput, ConfigError
+from ullage_contract.sample import Family, Origin
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger(__name__)
+
+PIECE_ROWS: Final = 800_000
+"""our choice: because a day of 512 cards fits, and a transaction of it holds the writer up for two seconds."""
+IN_PLACE_GROUPS: Final = 3.0
+"""our choice: because reading each row group of a Parquet file three times costs what writing it once does."""
+RATIO_SLACK: Final = 1.05  # our choice: because makers' counters show up to 102 % at window edges
+_YEARS: Final = (946_684_800_000_000, 4_102_444_800_000_000)  # 2000 to 2100, microseconds since the epoch
+
+_SUBJECT_TYPES: Final = {
+    "cluster_id": pa.string(),
+    "node_id": pa.string(),
+    "subject": pa.string(),
+    "subject_key": pa.int32(),
+    "node_key": pa.int32(),
+}
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share done, 0..1."""
+
+
+def no_progress(what: str, share: float) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A SELECT over a file. in_place: it can be narrowed by ``bound`` and be read again and again."""
+
+    select: str
+    metrics: tuple[str, ...]
+    time_column: str | None
+
+
+def import_telemetry(
+    store: Store, path: Path, given: Map, progress: Progress = no_progress, report: Report | None = None
+) -> Report:
+    """Import one file. Raises BadInput when nothing of it can be read, ConfigError when the map does not fit it."""
+    spec = given.telemetry
+    if spec is None:
+        raise ConfigError(f"{given.name} has no [telemetry]")
+    report = report or Report("telemetry", str(path))
+    cursor = store.cursor()
+    try:
+        cursor.execute(fill(statements("imports")["set_zone"], zone=literal(spec.time.zone)))
+        with tempfile.TemporaryDirectory(prefix="import-", dir=store.path.parent) as folder:
+            source = open_source(cursor, path, given.file, Path(folder))
+            rows = _rows(source, spec)
+            with _readable(cursor, source, rows, spec, Path(folder), progress) as select:
+                _Importer(store, cursor, spec, rows.metrics, select, report, progress).run()
+            total = cursor.execute(f"SELECT count(*) FROM {source.relation}").fetchall()[0][0]  # noqa: S608
+            for line, why in unreadable(cursor, source):
+                report.refuse(line, why)
+                total += 1
+            report.rows_read = total
+            report.rows_skipped = total - report.rows_added - report.rows_present - report.rows_refused
+    finally:
+        cursor.close()
+    return report
+
+
+# ------------------------------------------------------------------------------- a file's rows as SQL
+def filter_sql(source: Source, filters: tuple[Filter, ...]) -> str:
+    """A condition for rows that are taken."""
+    tests = ["true"]
+    for test in filters:
+        column = source.column(test.column)
+        text = f"CAST({column} AS VARCHAR)"
+        if test.is_:
+            tests.append(f"{text} IN ({', '.join(literal(x) for x in test.is_)})")
+        if test.is_not:
+            tests.append(f"coalesce({text} NOT IN ({', '.join(literal(x) for x in test.is_not)}), true)")
+        if test.above is not None:
+            tests.append(f"TRY_CAST({column} AS DOUBLE) > {test.above!r}")
+        if test.below is not None:
+            tests.append(f"TRY_CAST({column} AS DOUBLE) < {test.below!r}")
+        if test.present is not None:
+            tests.append(f"(nullif({text}, '') IS NOT NULL) = {str(test.present).lower()}")
+    return " AND ".join(tests)
+
+
+def _rows(source: Source, spec: TelemetryMap) -> _Rows:
+    known = catalogue.keys(spec.family)
+    metrics: Mapping[str, ValueSpec]
+    if spec.metrics is None:
+        if source.format == "jsonl":
+            raise ConfigError(f"{source.path.name}: JSON lines need [telemetry.metrics] naming their keys")
+        metrics = {key: ValueSpec(key) for key in known if source.has(key)}
+    else:
+        metrics = spec.metrics
+    if not metrics:
+        raise ConfigError(
+            f"{source.path.name} has no column named as a metric of a {spec.family.value}; "
+            "name them in [telemetry.metrics]"
+        )
+    time = spec.time.sql(source)
+    names = {"cluster_id": spec.cluster, "node_id": spec.node, "subject": spec.subject}
+    listed = [f"{template.sql(source)} AS {name}" for name, template in names.items()]
+    for name, optional in (("vendor", spec.vendor), ("model", spec.model)):
+        listed.append(f"{optional.sql(source) if optional else 'CAST(NULL AS VARCHAR)'} AS {name}")
+    problems = [
+        f"WHEN t IS NULL OR t NOT BETWEEN {_YEARS[0]} AND {_YEARS[1]} THEN 'no time between 2000 and 2100'",
+        "WHEN cluster_id IS NULL OR node_id IS NULL THEN 'no cluster or node'",
+        f"WHEN subject IS NULL OR length(subject) > 200 THEN 'no {spec.family.value}'",
+    ]
+    inner: list[str] = []
+    outer: list[str] = []
+    for key, value in metrics.items():
+        metric = known[key]
+        inner.append(f"{_value(source, metric, value)} AS {identifier(key)}")
+        problems += _problems(source, metric, value, inner)
+        outer.append(identifier(key))
+    select = (
+        f"SELECT import_row, t, cluster_id, node_id, subject, vendor, model, {', '.join(outer)}, "  # noqa: S608
+        f"CASE {' '.join(problems)} END AS problem FROM "
+        f"(SELECT import_row, {time} AS t, {', '.join(listed + inner)} FROM {source.relation} "
+        f"WHERE {filter_sql(source, spec.filters)} {{bound}})"
+    )
+    return _Rows(select, tuple(metrics), spec.time.column)
+
+
+def _value(source: Source, metric: Metric, value: ValueSpec) -> str:
+    type_ = raw_type(metric)
+    if metric.type is Type.TEXT:
+        return f"CAST({value.raw(source)} AS VARCHAR)"
+    kind_ = source.kind(value.column)
+    if metric.type is Type.INTEGER:
+        if is_number(kind_) and "INT" in kind_ and value.factor == 1 and not value.offset and not value.null:
+            return f"TRY_CAST({value.raw(source)} AS {type_})"
+        return f"TRY_CAST(round({value.number(source)}) AS {type_})"
+    return f"CAST({value.number(source)} AS {type_})" if type_ != "DOUBLE" else value.number(source)
+
+
+def _problems(source: Source, metric: Metric, value: ValueSpec, inner: list[str]) -> list[str]:
+    """WHEN clauses for what is wrong with one metric of a row."""
+    column = identifier(metric.key)
+    found = []
+    whole = is_number(source.kind(value.column)) and metric.type is not Type.TEXT
+    if not whole or metric.type is Type.INTEGER:
+        raw = f"raw_{metric.key}"
+        text = value.raw(source)
+        if is_number(source.kind(value.column)) and "INT" not in source.kind(value.column):
+            text = f"nullif({text}, 'NaN')"
+        inner.append(f"{text} AS {raw}")
+        if metric.type is Type.TEXT:
+            if metric.words:
+                words = ", ".join(literal(w) for w in metric.words)
+                says = f"'{metric.key}: ' || {column} || ' is none of {', '.join(metric.words)}'"
+                found.append(f"WHEN {column} NOT IN ({words}) THEN {says}")
+        else:
+            nan = f" AND lower(CAST({raw} AS VARCHAR)) <> 'nan'"
+            says = f"'{metric.key}: ' || left(CAST({raw} AS VARCHAR), 40) || ' is no {raw_type(metric).lower()}'"
+            found.append(f"WHEN {column} IS NULL AND {raw} IS NOT NULL{nan} THEN {says}")
+    if metric.type is Type.FLOAT:
+        limit = f"NOT BETWEEN 0 AND {RATIO_SLACK}" if metric.key.endswith("_ratio") else "NOT BETWEEN -1e30 AND 1e30"
+        hint = (
+            " is no ratio 0..1: set factor = 0.01 if it is per cent"
+            if metric.key.endswith("_ratio")
+            else " is no finite number"
+        )
+        found.append(f"WHEN {column} {limit} THEN '{metric.key}: ' || {column} || '{hint}'")
+    return found
+
+
+@contextmanager
+def _readable(
+    cursor: duckdb.DuckDBPyConnection,
+    source: Source,
+    rows: _Rows,
+    spec: TelemetryMap,
+    folder: Path,
+    progress: Progress,
+) -> Iterator[Callable[[int | None, int | None], str]]:
+    """A function giving the SELECT of the rows in [from_us, to_us): of the file itself or of a staged copy."""
+    if _in_order(cursor, source, spec):
+
+        def in_place(from_us: int | None, to_us: int | None) -> str:
+            bound = ""
+            if from_us is not None and to_us is not None and rows.time_column is not None:
+                column = source.column(rows.time_column)
+                kind_ = source.kind(rows.time_column)
+                low, high = spec.time.bound(from_us, kind_), spec.time.bound(to_us, kind_)
+                if low and high:
+                    bound = f"AND {column} >= {low} AND {column} < {high}"
+            return fill(rows.select, bound=bound)
+
+        yield in_place
+        return
+    progress("reading", 0.0)
+    quoted = literal(str(folder / "stage.duckdb"))
+    cursor.execute(f"ATTACH {quoted} AS scratch")
+    try:
+        cursor.execute(fill(statements("imports")["stage"], rows=fill(rows.select, bound="")))
+        yield lambda from_us, to_us: "SELECT * FROM scratch.stage"
+    finally:
+        cursor.execute("DETACH scratch")
+
+
+def _in_order(cursor: duckdb.DuckDBPyConnection, source: Source, spec: TelemetryMap) -> bool:
+    """Whether each stretch of time stands in few row groups of a Parquet file."""
+    column = spec.time.column
+    if source.format != "parquet" or column is None:
+        return False
+    if spec.time.bound(0, source.kind(column)) is None:
+        return False
+    groups = cursor.execute(statements("imports")["spread"], [str(source.path), column]).fetchall()
+    kind_ = source.kind(column)
+    spans = []
+    for low, high, count in groups:
+        try:
+            span = cursor.execute(
+                f"SELECT CAST(? AS {kind_}), CAST(? AS {kind_})", [low, high]
+            ).fetchall()[0]
+        except Exception:
+            return False
+        if None in span:
+            return False
+        spans.append((span, count))
+    total = sum(count for _, count in spans)
+    if total <= PIECE_ROWS:
+        return True
+    unit = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}.get(spec.time.unit)
+    days = 0.0
+    for (low, high), _ in spans:
+        seconds = (high - low) / unit if unit else (high - low).total_seconds()
+        days += 1 + seconds / 86_400
+    return days <= IN_PLACE_GROUPS * len(spans)
+
+
+# ------------------------------------------------------------------------------- into the store
+class _Importer:
+    """One file's rows, piece by piece."""
+
+    def __init__(
+        self,
+        store: Store,
+        cursor: duckdb.DuckDBPyConnection,
+        spec: TelemetryMap,
+        metrics: tuple[str, ...],
+        select: Callable[[int | None, int | None], str],
+        report: Report,
+        progress: Progress,
+    ) -> None:
+        self._store = store
+        self._cursor = cursor
+        self._spec = spec
+        self._metrics = metrics
+        self._select = select
+        self._report = report
+        self._progress = progress
+        self._rollup = Rollup(store)
+        self._sql = statements("imports")
+        self._same = "p.subject = k.subject"
+        self._impossible: dict[str, str] = {}
+
+    def run(self) -> None:
+        everything = self._select(None, None)
+        first, last, count, untimed = self._cursor.execute(fill(self._sql["extent"], rows=everything)).fetchall()[0]
+        if untimed:
+            listed = fill(self._sql["untimed"], rows=everything, listed=str(LISTED))
+            for row, why in self._cursor.execute(listed).fetchall():
+                self._report.refuse(row, why, 0)
+            self._report.rows_refused += untimed
+        if count == untimed:
+            return
+        first, last = max(first, _YEARS[0]), min(last, _YEARS[1])
+        out_of_range = self._cursor.execute(
+            f"SELECT import_row, problem FROM ({everything}) WHERE t < {_YEARS[0]} OR t > {_YEARS[1]}"  # noqa: S608
+        ).fetchall()
+        for row, why in out_of_range:
+            self._report.refuse(row, why)
+        if first > last:
+            return
+        subjects = self._subjects(everything)
+        self._register(subjects)
+        step = self._step(count, last - first)
+        start = first - first % step
+        begun = start
+        while start <= last:
+            self._piece(start, min(start + step, start - start % DAY_US + DAY_US))
+            start = min(start + step, start - start % DAY_US + DAY_US)
+            self._progress("minutes", min(1.0, (start - begun) / max(1, last - begun)))
+
+    def _step(self, count: int, span_us: int) -> int:
+        """Whole hours that hold about PIECE_ROWS, at most a day."""
+        hours = max(1, span_us // HOUR_US)
+        return max(1, min(24, int(PIECE_ROWS / max(1, count / hours)))) * HOUR_US
+
+    # ---- identities
+    def _subjects(self, everything: str) -> list[tuple[str, str, str, int, int]]:
+        """Make the identities the file speaks of; (cluster, node, subject, its key, its node's key)."""
+        rows = self._cursor.execute(fill(self._sql["subjects"], rows=everything)).fetchall()
+        if len({row[2] for row in rows}) < len(rows):
+            self._same = "p.subject = k.subject AND p.node_id = k.node_id AND p.cluster_id = k.cluster_id"
+        found = []
+        family, origin = self._spec.family, Origin.IMPORTED.value
+        with self._store.write() as cursor:
+            identities = self._store.identities
+            for cluster, node_id, subject, vendor, model, first, last, _ in rows:
+                try:
+                    node = identities.node(cursor, cluster, node_id, first, origin)
+                    known = identities.subject_key(family, subject, cluster)
+                    if family is Family.CARD:
+                        key = identities.card(
+                            cursor, subject, node.key, first, origin, (vendor or "unknown").lower(), model
+                        )
+                    elif family is Family.NODE:
+                        key = node.key
+                    else:
+                        key = identities.subject_maker(family)(cursor, subject, node.key, first, origin)
+                except BadInput as e:
+                    self._impossible[subject] = str(e)
+                    continue
+                if known is None and family is not Family.NODE:
+                    identities.see(family, key, last, node.key)
+                found.append((cluster, node_id, subject, key, node.key))
+            identities.flush(cursor)
+            identities.flush_seen(cursor)
+        return found
+
+    def _register(self, subjects: list[tuple[str, str, str, int, int]]) -> None:
+        self._keys = incoming.table(_SUBJECT_TYPES, subjects)
+        for why in list(self._impossible.values())[:LISTED]:
+            log.warning("import: %s", why)
+
+    # ---- one stretch
+    def _piece(self, from_us: int, to_us: int) -> None:
+        """The rows of one stretch within a UTC day, in one transaction with their hours."""
+        look = max(LOOKBACK_US, round(2e6 * self._spec.interval_seconds))
+        rows_sql = self._select(from_us - look, to_us)
+        bounds = {"from_us": str(from_us - look), "to_us": str(to_us)}
+        with self._store.write() as cursor:
+            cursor.execute(fill(self._sql["piece"], rows=rows_sql, **bounds))
+            filled, refused, doubled = self._check(cursor, from_us)
+            if refused:
+                listed = fill(self._sql["refused"], listed=str(LISTED))
+                for row, why in cursor.execute(listed, [from_us]).fetchall():
+                    self._report.refuse(row, why, 0)
+                self._report.rows_refused += refused
+            good = filled.rows - refused
+            if not good:
+                return
+            cursor.register("import_subject", self._keys)
+            try:
+                good -= self._lost(cursor, from_us)
+                every_minute = self._spec.interval_seconds == 60 and not doubled
+                put = self._put_minutes if every_minute else self._put_finer
+                added = put(cursor, filled, from_us, to_us, good)
+            finally:
+                cursor.unregister("import_subject")
+            if added:
+                self._rollup.roll_hours(cursor, self._spec.family, from_us - from_us % HOUR_US, to_us)
+                now = naive_utc(self._store.clock.wall())
+                cursor.execute(statements("store")["touch_day"], [utc_day(from_us), now])
+        self._report.rows_added += added
+        self._report.rows_present += good - added
+
+    def _check(self, cursor: duckdb.DuckDBPyConnection, from_us: int) -> tuple[Fill, int, int]:
+        """What the stretch holds, how many rows are refused, and how many share a minute."""
+        counts = "".join(f", count({identifier(key)}) FILTER (problem IS NULL)" for key in self._metrics)
+        row = cursor.execute(fill(self._sql["check"], filled=counts), [from_us]).fetchall()[0]
+        filled = {key: n for key, n in zip(self._metrics, row[3:], strict=True) if n}
+        return Fill(row[0], filled), row[1], row[2]
+
+    def _lost(self, cursor: duckdb.DuckDBPyConnection, from_us: int) -> int:
+        """Rows whose subject can have no key, refused."""
+        if not self._impossible:
+            return 0
+        lost: int = cursor.execute(fill(self._sql["lost"], same=self._same), [from_us]).fetchall()[0][0]
+        if lost:
+            self._report.refuse(0, f"{lost} rows: {next(iter(self._impossible.values()))}", lost)
+        return lost
+
+    def _put_minutes(
+        self, cursor: duckdb.DuckDBPyConnection, filled: Fill, from_us: int, to_us: int, good: int
+    ) -> int:
+        """A row is a minute. How many were added."""
+        family = self._spec.family
+        names: list[str] = []
+        values: list[str] = []
+        increases: list[str] = []
+        for key in filled.counts:
+            metric = catalogue.metric(family, key)
+            column = identifier(key)
+            if metric.kind is Kind.COUNTER:
+                grown = increase_sql(metric, column, f"lag({column} IGNORE NULLS) OVER w", "true")
+                increases.append(f', {grown} AS "{key}_increase"')
+            for target in rolled(family, key):
+                names.append(target.name)
+                of = target.name if metric.kind is Kind.COUNTER else key
+                values.append(f', CAST(p."{of}" AS {target.type})')
+        of = kind(family, Grain.MINUTE)
+        before = self._store.days.table(of, utc_day(from_us))
+        table = self._store.days.ensure(cursor, of, utc_day(from_us), names).name
+        subject = SUBJECT[family][0]
+        absent = ""
+        if before is not None:
+            absent = fill(
+                self._sql["absent"], subject=subject, table=table, from_us=str(from_us), to_us=str(to_us)
+            )
+        put = fill(
+            self._sql["put_minutes"],
+            table=table,
+            subject=subject,
+            sender="" if family is Family.NODE else ", node_key",
+            sender_value="" if family is Family.NODE else ", k.node_key",
+            columns="".join(f', "{name}"' for name in names),
+            values="".join(values),
+            increases="".join(increases),
+            same=self._same,
+            absent=absent,
+        )
+        added: int = cursor.execute(put, [from_us]).fetchall()[0][0]
+        return added
+
+    def _put_finer(
+        self, cursor: duckdb.DuckDBPyConnection, filled: Fill, from_us: int, to_us: int, good: int
+    ) -> int:
+        """Rows at another interval become minutes. How many rows stand in minutes that were added."""
+        family = self._spec.family
+        subject = SUBJECT[family][0]
+        source = fill(
+            self._sql["finer_source"],
+            subject=subject,
+            sender_value="" if family is Family.NODE else ", k.node_key",
+            interval=repr(float(self._spec.interval_seconds)),
+            metrics="".join(f", p.{identifier(key)}" for key in filled.counts),
+            same=self._same,
+        )
+        values, aggregates, names = minute_columns(family, Fill(-1, filled.counts))
+        longest = max(LOOKBACK_US, round(1e6 * self._spec.interval_seconds))
+        rolled_up = fill(
+            statements("rollup")["minutes"],
+            source=source,
+            subject=subject,
+            sender="" if family is Family.NODE else ", arg_max(sender, t) AS node_key",
+            longest=str(longest),
+            pieces=str(longest // MINUTE_US + 2),
+            values=values,
+            aggregates=aggregates,
+            restriction="",
+        )
+        look = max(LOOKBACK_US, round(2e6 * self._spec.interval_seconds))
+        cursor.execute(rolled_up, [from_us, to_us, from_us - look])
+        of = kind(family, Grain.MINUTE)
+        table = self._store.days.ensure(cursor, of, utc_day(from_us), names).name
+        present = cursor.execute(
+            fill(self._sql["present_finer"], table=table, subject=subject)
+        ).fetchall()[0][0]
+        cursor.execute(
+            fill(
+                self._sql["keep_finer"],
+                table=table,
+                subject=subject,
+                sender="" if family is Family.NODE else ", node_key",
+                sender_value="" if family is Family.NODE else ", f.node_key",
+                columns="".join(f', "{name}"' for name in names),
+                values="".join(f', f."{name}"' for name in names),
+            )
+        )
+        return good - int(present or 0)
