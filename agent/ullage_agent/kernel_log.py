@@ -73,6 +73,7 @@ class KernelLog:
     state: where the last sequence number is kept, or None to keep none.
     boot_id: this boot's; read from /proc when not given.
     wake: called from the reading thread when an event waits, so that nobody has to ask every second.
+    retry_seconds: how often a path that cannot be opened is tried again.
     """
 
     name = "kernel_log"
@@ -88,7 +89,9 @@ class KernelLog:
         state: Path | None = None,
         boot_id: str | None = None,
         wake: Callable[[], None] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
+        self._retry_seconds = retry_seconds
         self._node_id = node_id
         self._clock = clock
         self._path = path
@@ -98,7 +101,7 @@ class KernelLog:
         self._recognizer = Recognizer(patterns, node_id=node_id, card_of=card_of, time_of=self._time_of)
         self._waiting: SimpleQueue[Event] = SimpleQueue()
         self._sequence = self._remembered()
-        self._kept = self._sequence
+        self._told = self._kept = self._sequence
         self._blind: str | None = None
         self._stop_read, self._stop_write = os.pipe()
         self._thread: threading.Thread | None = None
@@ -117,18 +120,21 @@ class KernelLog:
     def events(self) -> Iterator[Event]:
         """What was recognised since the last call, without waiting.
 
-        The lines of the call before are now marked as told; a crash in between tells them once more,
-        with the same ``kernel_sequence``.
+        When the last one has been taken, its line is remembered as told: a crash before that tells it
+        once more, with the same ``kernel_sequence``.
         """
         if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._run, name="ullage-kernel-log", daemon=True)
             self._thread.start()
-        self._remember()
+        read = self._sequence
         while True:
             try:
-                yield self._waiting.get_nowait()
+                event = self._waiting.get_nowait()
             except Empty:
-                return
+                break
+            yield event
+        self._told = read
+        self._remember()
 
     def close(self) -> None:
         """Stop the thread and keep the last sequence number. Never raises."""
@@ -152,7 +158,7 @@ class KernelLog:
                 descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as e:
                 self._went_blind(_why(e, self._path), e.errno or 0)
-                if self._stopped(RETRY_SECONDS):
+                if self._stopped(self._retry_seconds):
                     return
                 continue
             try:
@@ -209,12 +215,11 @@ class KernelLog:
         known = self._sequence
         if known is not None and line.sequence <= known:
             return
-        self._sequence = line.sequence
-        if self._clock.monotonic() - line.uptime_seconds > RECENT_SECONDS:
-            return
-        event = self._recognizer.feed(line)
-        if event is not None:
-            self._tell([event])
+        if self._clock.monotonic() - line.uptime_seconds <= RECENT_SECONDS:
+            event = self._recognizer.feed(line)
+            if event is not None:
+                self._tell([event])
+        self._sequence = line.sequence  # only now: what ``events`` remembers must have been in its queue
 
     def _tell(self, events: Iterable[Event]) -> None:
         told = False
@@ -285,9 +290,9 @@ class KernelLog:
             return None
 
     def _remember(self) -> None:
-        if self._state is None or self._sequence == self._kept:
+        sequence = self._told
+        if self._state is None or sequence == self._kept:
             return
-        sequence = self._sequence
         body = json.dumps({"boot_id": self._boot_id, "sequence": sequence})
         temporary = self._state.with_name(self._state.name + ".new")
         try:
