@@ -459,7 +459,7 @@ def keep(connection: duckdb.DuckDBPyConnection, worked: Worked) -> DayStates:
     p: dict[str, Any] = {"day": worked.day}
     revision = int(_run(connection, "newest_revision", p).fetchall()[0][0])
     with _given(connection, worked.lines):
-        changed = revision == 0 or bool(_run(connection, "changed", p).fetchall()[0][0])
+        changed = bool(_run(connection, "changed", p).fetchall()[0][0])
         if changed:
             if worked.minutes == 0 and _run(connection, "known_before", p).fetchall()[0][0]:
                 raise LedgerError(
