@@ -29,7 +29,6 @@ def decode(text: str) -> Decoded:
 
 
 def _table(text: str) -> Decoded:
-    found = box(text.splitlines())
     head: list[str] | None = None
     rows: list[tuple[int, dict[str, str]]] = []
     for row in (row for group in box(text.splitlines()).groups for row in group):

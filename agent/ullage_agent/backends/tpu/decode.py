@@ -7,7 +7,7 @@ joined by number. Without a workload there is no runtime table: that is no fault
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
@@ -84,7 +84,7 @@ def _chip(cells: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _runtime(line: str, cells: Sequence[str]) -> Mapping[str, Any] | None:
+def _runtime(line: str, cells: Sequence[str]) -> dict[str, Any] | None:
     chip = whole(cells[0])
     memory = _SIZES.search(line)
     if chip is None or memory is None:
