@@ -6,7 +6,9 @@ out, never an empty page.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import Decimal
 
 from ullage_reports import figures, tables, trust_tables
@@ -205,12 +207,10 @@ def _notices(w: Wording) -> tuple[Notice, ...]:
     if not trust.adds_up:
         found.append(Notice(t("notice.sum_check"), grave=True))
     if trust.missing_days:
-        days = ", ".join(w.f.day(day) for day in trust.missing_days[:7])
-        more = "" if len(trust.missing_days) <= 7 else " …"
+        spans = _spans(w, trust.missing_days)
+        days = ", ".join(spans[:4]) + ("" if len(spans) <= 4 else " …")
         found.append(
-            Notice(
-                t("notice.missing_days", count=w.f.number(len(trust.missing_days)), days=days + more), True
-            )
+            Notice(t("notice.missing_days", count=w.f.number(len(trust.missing_days)), days=days), True)
         )
     if trust.unpriced_hours:
         models = ", ".join(dict.fromkeys(plain(row.model) for row in trust.unpriced[:5]))
@@ -312,6 +312,17 @@ def _movers(w: Wording) -> str:
     return w.t("word.sentence_gap").join(said)
 
 
+def _spans(w: Wording, days: Sequence[date]) -> list[str]:
+    """Days that follow each other as one span each."""
+    spans: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if spans and day - spans[-1][1] == timedelta(days=1):
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return [w.f.span(first, last) for first, last in spans]
+
+
 def _named(groups: tuple[object, ...]) -> bool:
     """Whether a grouping says anything: some row has a key of its own."""
     return any(getattr(row, "key", "") not in ("", "platform") for row in groups)
@@ -326,7 +337,7 @@ def _trust(w: Wording) -> Section:
         t("trust.unpriced", hours=w.hours(trust.unpriced_hours)),
     ]
     if trust.missing_days:
-        days = ", ".join(w.f.day(day) for day in trust.missing_days)
+        days = ", ".join(_spans(w, trust.missing_days))
         facts.append(t("trust.missing_days", count=w.f.number(len(trust.missing_days)), days=days))
     optional: list[Table] = [
         table
@@ -366,7 +377,6 @@ def _trust(w: Wording) -> Section:
             Lines(tuple(digests)),
             *((Lines(method, ordered=True, heading=t("section.method")),) if method else ()),
         ),
-        new_page=True,
     )
 
 

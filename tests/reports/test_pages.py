@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from rendering_sample import sample
@@ -124,3 +124,11 @@ def test_sections_come_in_the_order_a_reader_needs() -> None:
     keys = [section.key for section in pages(sample(), "en").sections]
     assert keys == ["departments", "scenarios", "models", "idle", "incidents", "recommendations", "trust"]
     assert "recommendations" not in [s.key for s in pages(sample(empty=True), "en").sections]
+
+
+def test_missing_days_that_follow_each_other_are_one_span() -> None:
+    report = sample()
+    days = (date(2026, 11, 16), date(2026, 11, 17), date(2026, 11, 18), date(2026, 11, 20))
+    trust = dataclasses.replace(report.trust, missing_days=days)
+    told = notices(pages(dataclasses.replace(report, trust=trust), "en"))
+    assert "Days not published (UTC, 4): 2026-11-16 to 2026-11-18, 2026-11-20." in told
