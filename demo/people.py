@@ -45,7 +45,7 @@ RULES: Final = (
     ("k8s:llm-*", 5, "llm", None, None),
     ("k8s:vision-*", 5, "vision", None, None),
     ("k8s:search-*", 5, "search", None, None),
-    ("label:scenario=batch", 30, None, None, "batch"),
+    ("slurm:*-eval", 30, None, None, "batch"),
 )
 
 CURRENCY: Final = "CNY"

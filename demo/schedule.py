@@ -146,7 +146,6 @@ def _request(name: str, pool: _Pool, work: Work, size: int, number: int, draw: r
     if work in (Work.LLM, Work.INFERENCE):
         median *= 3  # services of a company live longer than a trace's replicas
     full = draw.random() < dynamics.FULL_PLATEAU_SHARE
-    batch = work is Work.INFERENCE and pool.scheduler == "slurm"
     workload_id, kind, title, namespace = _names(pool, work, owner, number, draw)
     return Workload(
         workload_id=workload_id,
@@ -156,7 +155,7 @@ def _request(name: str, pool: _Pool, work: Work, size: int, number: int, draw: r
         user=draw.choice(owner.users),
         namespace=namespace,
         partition=name if pool.scheduler == "slurm" else "",
-        labels={"app": title.rsplit("-", 1)[0], **({"scenario": "batch"} if batch else {})},
+        labels={"app": title.rsplit("-", 1)[0]},
         department=owner.id,
         size=size,
         share=0.5
@@ -186,6 +185,8 @@ def _names(
             Work.INFERENCE: f"eval-{draw.choice(('mmlu', 'ceval', 'nightly'))}",
             Work.NOTEBOOK: "jupyter",
         }.get(work, "interactive")
+        if work is Work.INFERENCE:
+            account = f"{account.partition('-')[0]}-eval"
         return f"slurm/{CLUSTER}/{number}", "slurm_job", f"{title}-{number % 1000}", account
     serving = work in (Work.LLM, Work.INFERENCE)
     namespace = owner.serving[0] if serving else owner.serving[-1]

@@ -19,6 +19,9 @@ from demo.places import CLUSTER, GROUPS, Card
 from demo.schedule import Workload
 from ullage_agent.backends.simulated.models import MODELS, identity
 
+TIMESTAMP = pa.timestamp("us")
+"""UTC, without a zone: as the store keeps times."""
+
 ALLOCATION_SCHEMA = pa.schema(
     [
         ("workload_id", pa.string()),
@@ -32,8 +35,8 @@ ALLOCATION_SCHEMA = pa.schema(
         ("node_id", pa.string()),
         ("card_id", pa.string()),
         ("share", pa.float64()),
-        ("start", pa.float64()),
-        ("end", pa.float64()),
+        ("from", TIMESTAMP),
+        ("to", TIMESTAMP),
         ("source", pa.string()),
         ("origin", pa.string()),
     ],
@@ -41,12 +44,12 @@ ALLOCATION_SCHEMA = pa.schema(
 )
 INVENTORY_COLUMNS = (
     "card_id", "cluster_id", "node_id", "vendor", "model", "serial", "board_id", "pool", "life", "from", "to",
-    "capex", "currency", "purchased", "depreciation_months",
+    "purchase_price", "purchase_currency", "purchased", "depreciation_months",
 )  # fmt: skip
 
 
 def allocations(path: Path, workloads: Iterable[Workload], cards: Sequence[Card], end: float) -> int:
-    """One row a workload and card; ``end`` is null while it still holds the card at the window's end."""
+    """One row a workload and card; ``to`` is null while it still holds the card at the window's end."""
     columns: dict[str, list[Any]] = {name: [] for name in ALLOCATION_SCHEMA.names}
     for workload in workloads:
         common = {
@@ -59,8 +62,8 @@ def allocations(path: Path, workloads: Iterable[Workload], cards: Sequence[Card]
             "labels": workload.labels_json,
             "cluster_id": CLUSTER,
             "share": workload.share,
-            "start": round(workload.start, 3),
-            "end": None if workload.end >= end else round(workload.end, 3),
+            "from": _microseconds(workload.start),
+            "to": None if workload.end >= end else _microseconds(workload.end),
             "source": workload.workload_id.partition("/")[0],
             "origin": "simulated",
         }
@@ -124,8 +127,8 @@ def prices(path: Path, begin: float) -> None:
             "[[price]]",
             f"model = {json.dumps(model)}",
             f'currency = "{CURRENCY}"',
-            f'per_card_hour = "{price}"',
-            f"valid_from = {_time(begin - 365 * 86400)}",
+            f'hourly = "{price}"',
+            f'from = "{_time(begin - 365 * 86400)}"',
             "assumed = true",
             "",
         ]
@@ -143,7 +146,7 @@ def mapping(path: Path, begin: float) -> None:
             f'name = "{department.name}"',
             f'owner = "{department.owner}"',
             f'cost_center = "{department.cost_center}"',
-            f"valid_from = {since}",
+            f'from = "{since}"',
             "",
         ]
     for match, priority, owner, business, scenario in RULES:
@@ -151,7 +154,7 @@ def mapping(path: Path, begin: float) -> None:
         for name, value in (("department", owner), ("business", business), ("scenario", scenario)):
             if value is not None:
                 lines.append(f'{name} = "{value}"')
-        lines += [f"valid_from = {since}", ""]
+        lines += [f'from = "{since}"', ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -161,7 +164,11 @@ def incidents(folder: Path, happenings: Iterable[Happening], begin: float, end: 
         (e for h in happenings for e in h.events if begin <= e["time"] < end),
         key=lambda e: (e["time"], e["subject"]),
     )
-    records = [h.incident for h in happenings if h.incident is not None]
+    records = [
+        {**h.incident, "onset": _time(h.incident["onset"]), "closed_at": _closed(h.incident["closed_at"])}
+        for h in happenings
+        if h.incident is not None
+    ]
     for name, lines in (("events.jsonl", events), ("incidents.jsonl", records)):
         with (folder / name).open("w", encoding="utf-8") as file:
             for line in lines:
@@ -186,8 +193,8 @@ def truth(
             {
                 "workload_id": [each.workload_id for each in idle],
                 "card_id": [cards[each.card].who.card_id for each in idle],
-                "start": [each.start for each in idle],
-                "end": [each.end for each in idle],
+                "from": pa.array([_microseconds(each.start) for each in idle], TIMESTAMP),
+                "to": pa.array([_microseconds(each.end) for each in idle], TIMESTAMP),
             }
         ),
         folder / "truth_idle.parquet",
@@ -207,6 +214,14 @@ def truth(
                 [workload.workload_id, workload.work.value, workload.department, len(workload.cards), workload.share,
                  round(held, 3), round(seconds.get(workload.workload_id, 0.0), 3)]
             )  # fmt: skip
+
+
+def _closed(seconds: float | None) -> str | None:
+    return None if seconds is None else _time(seconds)
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1000) * 1000
 
 
 def _time(seconds: float) -> str:

@@ -29,7 +29,7 @@ HEAT_BIT: Final = 1 << THROTTLE_REASONS.index("hardware_thermal")
 _TEXT: Final = pa.dictionary(pa.int16(), pa.string())
 SCHEMA: Final = pa.schema(
     [
-        ("time", pa.int64()),
+        ("time", pa.timestamp("us")),
         ("cluster_id", _TEXT),
         ("node_id", _TEXT),
         ("card_id", _TEXT),
@@ -57,7 +57,7 @@ SCHEMA: Final = pa.schema(
     ],
     metadata={b"ullage.origin": b"simulated", b"ullage.interval_seconds": b"60"},
 )
-"""time: seconds since the epoch, UTC; the other names are catalogue keys or those of the store."""
+"""time: UTC, without a zone, as the store keeps times; the other names are catalogue keys or those of the store."""
 
 HEALTH: Final = ("ok", "degraded", "critical", "lost")
 
@@ -186,7 +186,7 @@ def _day(
     kept = keep.ravel()
     blank = lost.ravel()[kept]
     cards_of = np.repeat(np.arange(len(cards), dtype=np.int16), shape[1])[kept]
-    times = int(activity.begin) + 60 * np.arange(first, last, dtype=np.int64)
+    times = (int(activity.begin) + 60 * np.arange(first, last, dtype=np.int64)) * 1_000_000
 
     def column(key: str, values: NDArray[Any], type: pa.DataType) -> pa.Array:
         flat = np.broadcast_to(values, shape).ravel()[kept]
@@ -200,7 +200,7 @@ def _day(
         return pa.DictionaryArray.from_arrays(pa.array(codes[cards_of]), pa.array(names))
 
     columns: dict[str, Any] = {
-        "time": pa.array(np.broadcast_to(times, shape).ravel()[kept]),
+        "time": pa.array(np.broadcast_to(times, shape).ravel()[kept], pa.timestamp("us")),
         "cluster_id": text([CLUSTER] * len(cards)),
         "node_id": text([card.node_id for card in cards]),
         "card_id": text([card.who.card_id for card in cards]),

@@ -63,7 +63,7 @@ def test_every_column_is_the_catalogues_and_every_row_says_simulated(made: Path)
 def test_five_makers_and_the_window_is_full(made: Path) -> None:
     summary = json.loads((made / "fleet.json").read_text())
     rows = query(
-        "SELECT count(*), count(DISTINCT card_id), count(DISTINCT vendor), min(time), max(time) FROM 'telemetry.parquet'",
+        "SELECT count(*), count(DISTINCT card_id), count(DISTINCT vendor), epoch(min(time)), epoch(max(time)) FROM 'telemetry.parquet'",
         made,
     )[0]
     assert rows[:3] == (summary["telemetry_rows"], SERVERS * CARDS_PER_SERVER, 5)
@@ -80,8 +80,8 @@ def test_no_card_is_held_by_more_than_itself(made: Path) -> None:
     most, least = query(
         """
         WITH edge AS (
-            SELECT card_id, start AS t, share AS s FROM 'allocations.parquet'
-            UNION ALL SELECT card_id, coalesce("end", 1e12), -share FROM 'allocations.parquet')
+            SELECT card_id, "from" AS t, share AS s FROM 'allocations.parquet'
+            UNION ALL SELECT card_id, coalesce("to", TIMESTAMP '2100-01-01'), -share FROM 'allocations.parquet')
         SELECT max(x), min(x) FROM (SELECT sum(s) OVER (PARTITION BY card_id ORDER BY t, s) AS x FROM edge)
         """,
         made,
@@ -143,7 +143,7 @@ def test_a_card_nobody_holds_does_nothing(made: Path) -> None:
         SELECT count(*) FROM 'telemetry.parquet' t
         WHERE t.utilization_ratio > 0 AND NOT EXISTS (
             SELECT 1 FROM 'allocations.parquet' a WHERE a.card_id = t.card_id
-              AND a.start < t.time + 60 AND coalesce(a."end", 1e12) > t.time)
+              AND a."from" < t.time + INTERVAL 1 MINUTE AND coalesce(a."to", TIMESTAMP '2100-01-01') > t.time)
         """,
         made,
     )
@@ -155,13 +155,13 @@ def test_true_idleness_is_what_telemetry_shows(made: Path) -> None:
         """
         SELECT count(*) FROM 'truth_idle.parquet' i
         JOIN 'allocations.parquet' a USING (workload_id, card_id)
-        JOIN 'telemetry.parquet' t ON t.card_id = i.card_id AND t.time >= i.start AND t.time + 60 <= i."end"
+        JOIN 'telemetry.parquet' t ON t.card_id = i.card_id AND t.time >= i."from" AND t.time + INTERVAL 1 MINUTE <= i."to"
         WHERE a.share = 1 AND t.utilization_ratio >= 0.03
         """,
         made,
     )
     assert busy == [(0,)]
-    shortest = query("""SELECT min("end" - start) FROM 'truth_idle.parquet'""", made)[0][0]
+    shortest = query("""SELECT epoch(min("to" - "from")) FROM 'truth_idle.parquet'""", made)[0][0]
     assert isinstance(shortest, float) and shortest > 9 * 60  # an allocation's edge may cut half a minute
     kinds = dict(
         query(
