@@ -32,7 +32,10 @@ class KeptFile:
     def read(self) -> bytes:
         """What it holds now, at most ``size`` bytes. Raises OSError."""
         if self._keep:
-            self.open()
+            if self._descriptor < 0:
+                self.open()
+            if self._size <= _PAGE:
+                return os.pread(self._descriptor, self._size, 0)
             return _from_start(self._descriptor, self._size)
         descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:

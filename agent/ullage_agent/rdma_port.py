@@ -147,7 +147,9 @@ class Port:
         self._read_link(reading, tier, has_rate=word in ("armed", "active", "active_defer"))
         for key, factor, file in self._counters:
             try:
-                raw = rdma_counters.count(file.read())
+                raw: int | None = int(file.read())
+            except ValueError:  # N/A (no PMA)
+                continue
             except OSError as e:
                 if e.errno in _GONE:
                     return PortReading({}, {}, gone=True)
@@ -159,7 +161,7 @@ class Port:
                 raw, factor = self._beyond_32(key)
                 if raw is None:
                     failed[key] = "broken"
-            if raw is not None:
+            if raw is not None and raw >= 0:
                 values[key] = raw * factor
         self._read_ethernet(values)
         return reading
