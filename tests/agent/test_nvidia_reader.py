@@ -307,6 +307,42 @@ def test_a_call_that_never_returns_costs_its_own_values(
     assert reading.values["power_watts"] == 631.95
 
 
+def test_what_a_card_could_and_suddenly_cannot_is_trouble_until_it_is_asked_anew(
+    world: World, machine: Callable[..., Machine]
+) -> None:
+    card = world.add(0, FIRST, "00000000:3B:00.0")
+    one = machine()
+    one.tick()
+    utilization = card.pop("utilization")
+    energy = card.pop("field 83")
+    world.write()
+    reading = one.tick(Tier.FAST).readings()[FIRST]
+    broken = {"utilization_ratio", "memory_bandwidth_ratio", "energy_joules"}
+    assert reading.failed == dict.fromkeys(broken, "broken")
+    assert one.tick(Tier.FAST, facts=True).readings()[FIRST].failed == {}
+    assert broken <= set(one.facts()[FIRST].attributes["unsupported"] or [])
+    card.update({"utilization": utilization, "field 83": energy})
+    world.write()
+    assert broken <= set(one.tick(Tier.FAST, facts=True).readings()[FIRST].values)
+
+
+def test_a_library_that_was_closed_under_us_is_opened_again(
+    world: World, machine: Callable[..., Machine]
+) -> None:
+    world.add(0, FIRST, "00000000:3B:00.0")
+    one = machine()
+    one.tick()
+    world.system["fail nvmlDeviceGetCount_v2"] = "1"
+    world.write()
+    one.tick()
+    assert one.report is not None and not one.report.success
+    del world.system["fail nvmlDeviceGetCount_v2"]
+    world.write()
+    reading = one.tick().readings()[FIRST]
+    assert reading.failed == {} and reading.values["power_watts"] == 631.95
+    assert one.events("card_lost", "card_back") == []
+
+
 def test_mig_instances_are_slices_and_shared_memory_is_counted_once(
     world: World, machine: Callable[..., Machine]
 ) -> None:

@@ -47,6 +47,7 @@ class _Known:
     card: Card
     slices: Slices
     processes: Processes
+    generation: int
     attributes: Attributes = field(default_factory=dict)
     partition_mode: str = "none"
     card_memory: int | None = None
@@ -167,6 +168,7 @@ class NvmlReader:
                 Card(self._library, handle, identity),
                 Slices(self._library, identity, handle),
                 Processes(self._library, identity, handle, self._host.proc),
+                self._library.generation,
             )
             self._known[identity] = known
             known.attributes = self._static(call, index, handle, identity)
@@ -175,14 +177,22 @@ class NvmlReader:
             self._mig_mode(known, call)
         known.index = index
         if known.lost is not None and self._answers(call, known, handle):
-            known.card.close()
-            known.slices.close()
-            known.card = Card(self._library, handle, identity)
-            known.slices = Slices(self._library, identity, handle)
-            known.processes = Processes(self._library, identity, handle, self._host.proc)
+            self._renew(known, handle)
             known.lost = None
             self._mig_mode(known, call)
             self._tell("card_back", Severity.INFO, known, "it answers again")
+        elif known.generation != self._library.generation:
+            self._renew(known, handle)
+            self._mig_mode(known, call)
+
+    def _renew(self, known: _Known, handle: Any) -> None:
+        """Handles of before a reset, or of before the library was opened anew, mean nothing any more."""
+        known.card.close()
+        known.slices.close()
+        known.card = Card(self._library, handle, known.card_id)
+        known.slices = Slices(self._library, known.card_id, handle)
+        known.processes = Processes(self._library, known.card_id, handle, self._host.proc)
+        known.generation = self._library.generation
 
     def _answers(self, call: Call, known: _Known, handle: Any) -> bool:
         """Whether a card that was lost answers again: its power or temperature, whichever it has."""
@@ -314,7 +324,7 @@ class NvmlReader:
         names = ("vendor", "model", "serial", "pci_address", "driver_version", "runtime_version", "numa_node")
         return {
             **{name: known.attributes[name] for name in names if known.attributes.get(name) is not None},
-            "util_kind": "sm",
+            "util_kind": "kernel_resident",  # GPM 1: share of time any kernel was on the instance
         }
 
     def _probe(self, known: _Known, call: Call) -> None:

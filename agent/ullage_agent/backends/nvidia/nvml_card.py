@@ -19,7 +19,7 @@ from ullage_agent.backends.nvidia.nvml_library import GPU_IS_LOST, Library, Rese
 from ullage_agent.backends.nvidia.nvml_metrics import CALLS, FIELDS, INSTEAD, CallSource, FieldSource
 from ullage_contract import catalogue
 from ullage_contract.catalogue import Tier
-from ullage_contract.errors import CardLost, NotSupported, ReadingError
+from ullage_contract.errors import Broken, CardLost, NotSupported, ReadingError
 from ullage_contract.sample import Family, Value
 
 _MOST_LINKS: Final = 72  # NVL72's Rubin has 36; twice that bounds the search
@@ -28,10 +28,11 @@ _RESETS: Final = frozenset({"reset", "drain_and_reset", "bus_reset"})
 
 @dataclass(slots=True)
 class _Slot:
-    """A value group's sources, best first; ``at`` is the one in use."""
+    """A value group's sources, best first; ``at`` is the one in use. worked: it gave a value before."""
 
     sources: tuple[CallSource, ...]
     at: int = 0
+    worked: bool = False
 
     @property
     def source(self) -> CallSource | None:
@@ -72,6 +73,7 @@ class Card:
         Metrics that fail for another reason count as supported: they are tried again. GPM is only begun:
         its values cover the time from here to the next reading.
         """
+        self.close()
         self._forget()
         return self._read(Tier.SLOW, call, begin_gpm=True)
 
@@ -128,6 +130,9 @@ class Card:
             try:
                 values.update(self._library.ask(call, self.card_id, source.function, run))
             except NotSupported:
+                if slot.worked:  # it could a moment ago: the card is in trouble, it has not changed its kind
+                    failed.update(dict.fromkeys(source.keys, Broken.reason))
+                    return False
                 slot.at += 1
                 continue
             except CardLost:
@@ -135,6 +140,7 @@ class Card:
             except ReadingError as e:
                 failed.update(dict.fromkeys(source.keys, e.reason))
                 return isinstance(e, ResetRequired)
+            slot.worked = True
             return False
         return False
 
@@ -177,8 +183,9 @@ class Card:
         for field in self._scoped(source):
             answer = answers[field]
             if isinstance(answer, ReadingError):
-                if not isinstance(answer, NotSupported):
-                    failed[source.key] = answer.reason
+                # chosen fields were there at the probe: "not supported" now is trouble, not kind
+                unsupported = isinstance(answer, NotSupported)
+                failed[source.key] = Broken.reason if unsupported else answer.reason
                 return isinstance(answer, ResetRequired)
             total += answer
         if source.factor != 1:

@@ -60,6 +60,7 @@ class Library:
     """pynvml, opened lazily so that the first call that could hang is a watched one.
 
     nvml: the module, for its constants, structures and functions.
+    generation: grows with every opening; handles of an earlier one mean nothing.
     """
 
     def __init__(self) -> None:
@@ -67,6 +68,7 @@ class Library:
 
         self.nvml: Any = pynvml
         self._open = False
+        self.generation = 0
         self.driver_version: str | None = None
         self.cuda_version: str | None = None
 
@@ -82,6 +84,7 @@ class Library:
             return
         self.ask(call, "", "nvmlInitWithFlags", self.nvml.nvmlInit)
         self._open = True
+        self.generation += 1
         self.driver_version = _text(self.quiet(call, "nvmlSystemGetDriverVersion"))
         cuda = self.quiet(call, "nvmlSystemGetCudaDriverVersion_v2")
         # 13010 is 13.1 (nvml.h NVML_CUDA_DRIVER_VERSION_MAJOR)

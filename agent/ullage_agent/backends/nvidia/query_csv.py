@@ -2,7 +2,7 @@
 and ``--query-compute-apps``.
 
 Columns are known by their name in the head. Without a head only columns that speak for themselves are
-read (UUID, PCI address, recovery action and a leading index); everything else would be a guess.
+read (UUID, PCI address, model, P-state, recovery action and a leading index); everything else would be a guess.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ _PLAIN_EXTRA: Final[Mapping[str, str]] = {
     "fabric.cliqueid": "fabric_clique_id",
 }
 _UUID: Final = re.compile(r"^(?:GPU|MIG)-[0-9a-fA-F-]{8,}$")
+_MODEL: Final = re.compile(r"^(?:NVIDIA|Tesla|Quadro|GeForce|GRID|TITAN)\b")
+_PSTATE: Final = re.compile(r"^P(?:\d|1[0-5])$")
 _HEAD_WORD: Final = re.compile(r"^[A-Za-z][\w.]*(?:\s*\[[^\]]*\])?$")
 
 
@@ -173,6 +175,10 @@ def _guess(rows: Sequence[Sequence[str]]) -> list[str] | None:
             names[number] = "pci.bus_id"
         elif all(printed.recovery(cell) for cell in cells):
             names[number] = "gpu_recovery_action"
+        elif all(_MODEL.match(cell) for cell in cells):
+            names[number] = "name"
+        elif all(_PSTATE.match(cell) for cell in cells):
+            names[number] = "pstate"
         else:
             continue
         found = True

@@ -491,7 +491,7 @@ def _slices(gpu: Node) -> Iterator[dict[str, Any]]:
                 if value is not None:
                     values[key] = value
         yield {
-            "instance": f"{gi}/{ci}",
+            "instance": f"gi{gi}-ci{ci}",
             "device": position if index is None else index,
             "gi": gi,
             "ci": ci,

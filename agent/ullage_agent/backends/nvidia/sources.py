@@ -10,7 +10,7 @@ from typing import Final
 
 SOURCES: Final[Mapping[str, str]] = {
     "utilization_ratio": "nvmlDeviceGetUtilizationRates.gpu; MIG instance: GPM 1 graphics utilisation",
-    "memory_bandwidth_ratio": "GPM 10 DRAM bandwidth (Hopper and newer), else nvmlDeviceGetUtilizationRates.memory",
+    "memory_bandwidth_ratio": "nvmlDeviceGetUtilizationRates.memory; MIG instance: GPM 10 DRAM bandwidth",
     "encoder_ratio": "nvmlDeviceGetEncoderUtilization",
     "decoder_ratio": "nvmlDeviceGetDecoderUtilization",
     "sm_active_ratio": "GPM 2 SM utilisation (Hopper and newer)",

@@ -160,7 +160,7 @@ def _mig(cells: list[str], cards: dict[int, dict[str, Any]]) -> None:
     if gpu in cards:
         cards[gpu]["slices"].append(
             {
-                "instance": f"{gi}/{ci}",
+                "instance": f"gi{gi}-ci{ci}",
                 "device": device,
                 "gi": gi,
                 "ci": ci,
