@@ -22,6 +22,7 @@ from ullage_collector.receive.identity import COOKIE, SESSION_SECONDS, Doorkeepe
 from ullage_collector.receive.otlp import Otlp
 
 SCHEMA_VERSION = 1
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def build(
@@ -30,9 +31,14 @@ def build(
     doorkeeper: Doorkeeper,
     otlp: Otlp,
     exposition: Callable[[], str],
-    routes: Sequence[BaseRoute] = (),
+    api: Sequence[BaseRoute] = (),
+    pages: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The app. exposition: the text of /metrics; it may block. routes: the API's and the console's."""
+    """The app. exposition: the text of /metrics; it may block.
+
+    api: routes below /api, where what is not there is a JSON 404; pages: the console's, which may answer
+    every other path.
+    """
 
     async def healthz(request: Request) -> Response:
         failed = sorted(name for name, part in health.parts.items() if not part.running)
@@ -81,6 +87,9 @@ def build(
         response.delete_cookie(COOKIE, path="/")
         return response
 
+    async def missing(request: Request) -> Response:
+        return _error(404, "not_found", f"{request.method} {request.url.path}: no such route here")
+
     def failed(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         word = {404: "not_found", 405: "method_not_allowed"}.get(status, "failed")
@@ -94,7 +103,9 @@ def build(
             Route("/login", login, methods=["POST"]),
             Route("/logout", logout, methods=["POST"]),
             Route("/v1/metrics", otlp.endpoint, methods=["POST"]),
-            *routes,
+            *api,
+            *(Route(f"/{top}/{{rest:path}}", missing, methods=_METHODS) for top in ("api", "v1")),
+            *pages,
         ],
         exception_handlers={HTTPException: failed},
     )

@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -163,7 +163,7 @@ class Collector:
                 session_secret(self.config.collector_dir / "session.key"),
             )
             doorkeeper.check_bind()
-            door = StoreDoor(self.config, self.clock)
+            door = self._door = StoreDoor(self.config, self.clock)
             held.callback(lambda: door.store.close())
             readers = {lane: JournalReader(self.config.journal_dir / lane) for lane in LANES}
             journals = self._journals(door.store, held)
@@ -211,13 +211,18 @@ class Collector:
             clock=clock,
             nonce=secrets.token_hex(8),
         )
-        routes, exposition = self._views(door, journals)
+        routes, pages, exposition = self._views(door, journals)
         listener = Listener(
             config.listen,
             socket_path=config.socket_path if config.listen.socket else None,
             push=push,
             app=build(
-                health=self.health, doorkeeper=doorkeeper, otlp=otlp, exposition=exposition, routes=routes
+                health=self.health,
+                doorkeeper=doorkeeper,
+                otlp=otlp,
+                exposition=exposition,
+                api=routes,
+                pages=pages,
             ),
             doorkeeper=doorkeeper,
             health=self.health,
@@ -335,7 +340,9 @@ class Collector:
             if truncate:
                 journal.truncate_before(self._positions[lane])
 
-    def _views(self, door: StoreDoor, journals: dict[str, Journal]) -> tuple[Sequence[BaseRoute], Any]:
+    def _views(
+        self, door: StoreDoor, journals: dict[str, Journal]
+    ) -> tuple[Sequence[BaseRoute], Sequence[BaseRoute], Callable[[], str]]:
         from ullage_collector import api
         from ullage_collector.console import app as console
         from ullage_collector.fleet_now import FleetNow
@@ -368,7 +375,7 @@ class Collector:
                 quarantined=writer.counts.quarantined if writer is not None else 0,
             )
 
-        return [*api.routes(views), *console.routes(views)], exposition
+        return api.routes(views), console.routes(views), exposition
 
 
 def notify(state: str) -> None:
