@@ -41,8 +41,12 @@ def where_it_went(w: Wording) -> Figure:
         said = f"{w.state(amount.state)} {w.f.money(amount.cost) if money else w.hours(amount.hours)} ({w.f.percent(ratio)})"
         told.append(said)
         parts.append(Part(w.state(amount.state), float(value), text, STATE_COLOURS[amount.state], said))
-    title = w.t("figure.where_it_went" if money else "figure.where_hours_went")
-    described = w.t("figure.described", window=w.window, parts="; ".join(told))
+    title = w.t("figure.where_it_went" if money or w.nothing_known else "figure.where_hours_went")
+    described = w.t(
+        "figure.described",
+        window=w.window,
+        parts=w.t("empty.no_data") if w.nothing_known else "; ".join(told),
+    )
     svg = stacked_bar("where", title, described, parts, nothing=w.t("empty.no_data"))
     return Figure("where", title, described, svg)
 

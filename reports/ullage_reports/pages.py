@@ -50,7 +50,7 @@ def pages(report: Report, lang: str) -> Pages:
     t = w.t
     status_text = t(f"status.{report.status}")
     marks = _marks(w)
-    sections = _sections(w)
+    sections = (_trust(w),) if w.nothing_known else _sections(w)
     states = tables.states(w)
     title = t(f"title.{report.period.kind}", label=report.period.label)
     return Pages(
@@ -69,7 +69,7 @@ def pages(report: Report, lang: str) -> Pages:
         marks=marks,
         notices=_notices(w),
         sentences=tuple(_sentence(w, sentence) for sentence in report.page_one.sentences)
-        if report.total.hours
+        if not w.nothing_known
         else (t("sentence.no_data"),),
         tiles=tuple(_tile(w, tile) for tile in report.page_one.tiles),
         bar=figures.where_it_went(w),
@@ -132,7 +132,7 @@ def _value(w: Wording, key: str, value: Decimal | int | str | None) -> str:
 
 def _tile(w: Wording, tile: Tile) -> TileView:
     change, colour = "", ""
-    if tile.change is not None:
+    if tile.change is not None and not w.nothing_known:
         if tile.unit is Unit.RATIO:
             change = w.t("tile.points", points=w.f.points(tile.change.difference))
         elif tile.change.ratio is not None:
@@ -152,7 +152,7 @@ def _tile(w: Wording, tile: Tile) -> TileView:
 
 
 def _tile_value(w: Wording, tile: Tile) -> str:
-    if tile.value is None:
+    if tile.value is None or w.nothing_known:
         return w.t("word.not_known")
     if tile.unit is Unit.MONEY:
         return w.f.money_short(tile.value)
@@ -181,7 +181,7 @@ def _tile_table(w: Wording) -> Table:
                 w.text_cell(tile.key),
                 w.text_cell(t(f"tile.{tile.key}")),
                 w.text_cell(w.report.currency if tile.unit is Unit.MONEY else tile.unit.value),
-                w.money_cell(tile.value),
+                w.money_cell(None if w.nothing_known else tile.value),
                 w.money_cell(tile.change.previous if tile.change else None),
                 w.money_cell(tile.change.difference if tile.change else None),
                 w.change_cell(tile.change),
@@ -332,10 +332,13 @@ def _trust(w: Wording) -> Section:
     trust, t, report = w.report.trust, w.t, w.report
     facts = [
         t("trust.adds_up" if trust.adds_up else "trust.does_not_add_up"),
-        t("trust.coverage", ratio=w.f.percent(trust.coverage_ratio)),
-        t("trust.attributed", ratio=w.f.percent(trust.attributed_ratio)),
-        t("trust.unpriced", hours=w.hours(trust.unpriced_hours)),
     ]
+    if trust.coverage_ratio is not None:
+        facts.append(t("trust.coverage", ratio=w.f.percent(trust.coverage_ratio)))
+    if trust.attributed_ratio is not None:
+        facts.append(t("trust.attributed", ratio=w.f.percent(trust.attributed_ratio)))
+    if trust.unpriced_hours:
+        facts.append(t("trust.unpriced", hours=w.hours(trust.unpriced_hours)))
     if trust.missing_days:
         days = ", ".join(_spans(w, trust.missing_days))
         facts.append(t("trust.missing_days", count=w.f.number(len(trust.missing_days)), days=days))
@@ -347,10 +350,13 @@ def _trust(w: Wording) -> Section:
             trust_tables.unmapped(w),
             trust_tables.assumed(w),
             trust_tables.unlisted(w),
+            trust_tables.origins(w),
+            trust_tables.sources(w),
         )
         if table.rows
     ]
-    clear = [table.empty for table in (trust_tables.unpriced(w), trust_tables.unmapped(w)) if not table.rows]
+    told_clear = () if w.nothing_known else (trust_tables.unpriced(w), trust_tables.unmapped(w))
+    clear = [table.empty for table in told_clear if not table.rows]
     method = tuple(
         t(f"method.{line.key}", **{key: plain(value) for key, value in line.values.items()})
         for line in trust.method
@@ -372,8 +378,6 @@ def _trust(w: Wording) -> Section:
             Lines(tuple([*facts, *clear])),
             trust_tables.checks(w),
             *optional,
-            trust_tables.origins(w),
-            trust_tables.sources(w),
             Lines(tuple(digests)),
             *((Lines(method, ordered=True, heading=t("section.method")),) if method else ()),
         ),

@@ -28,6 +28,10 @@ FONTS: Final = ("NotoSansSC-Regular.ttf", "NotoSansSC-Bold.ttf")
 STANDARDS: Final[tuple[Literal["a-2a", "ua-1"], ...]] = ("a-2a", "ua-1")
 PAGE_POINTS: Final = 595.28 - 2 * 45.35
 """Width of the text on A4 with the template's margins of 16 mm."""
+_TABLE_POINTS: Final = 8.6
+"""Size of the larger table text in the template."""
+_NARROWER: Final = 1.12
+"""Our font is that much narrower than what text_width allows for."""
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 _BOX: Final = "\u25a1"
 """White square: what a reader takes for a missing character; in the font (GB 2312)."""
@@ -156,20 +160,46 @@ def _block(block: Figure | Table | Lines) -> dict[str, Any]:
         items = [breakable(item, PAGE_POINTS / 8.5 - 3) for item in block.items]
         return {"kind": "lines", "items": items, "ordered": block.ordered, "heading": block.heading}
     columns = block.shown_columns
-    weights = sum(column.weight for column in columns)
-    # 1.12: our font is that much narrower than what text_width allows for
-    ems = [1.12 * (PAGE_POINTS * column.weight / weights / 8 - 1.2) for column in columns]
+    widths = _widths(block)
+    ems = [_NARROWER * (width / _TABLE_POINTS - 1.2) for width in widths]
     total = block.shown_total
     return {
         "kind": "table",
         "caption": block.caption,
-        "columns": [{"title": c.title, "figures": c.figures, "weight": c.weight} for c in columns],
+        "columns": [
+            {"title": c.title, "figures": c.figures, "width": w} for c, w in zip(columns, widths, strict=True)
+        ],
         "rows": [_row(row, ems) for row in block.shown_rows],
         "total": None if total is None else _row(total, ems),
         "empty": block.empty,
         "more": block.more if block.cut else "",
         "note": block.note,
     }
+
+
+def _widths(table: Table) -> list[float]:
+    """Points for each column: by weight, but a figure or an instant never breaks, so texts give way to it."""
+    columns = table.shown_columns
+    weights = sum(column.weight for column in columns)
+    widths = [PAGE_POINTS * column.weight / weights for column in columns]
+    total = table.shown_total
+    rows = [*table.shown_rows, *([total] if total else [])]
+    firm = [column.figures or column.steady for column in columns]
+    for n in range(len(columns)):
+        if firm[n]:
+            needed = max(
+                (text_width(row[n].text, _TABLE_POINTS, bold=row is total) for row in rows), default=0.0
+            )
+            widths[n] = max(widths[n], needed / _NARROWER + 9)
+    over = sum(widths) - PAGE_POINTS
+    soft = sum(width for width, fixed in zip(widths, firm, strict=True) if not fixed)
+    if over <= 0 or not soft:
+        return widths
+    # our choice: texts keep at least a third of their room; beyond that the whole table is narrowed
+    keep = max((soft - over) / soft, 1 / 3)
+    widths = [width if fixed else width * keep for width, fixed in zip(widths, firm, strict=True)]
+    shrink = min(PAGE_POINTS / sum(widths), 1.0)
+    return [width * shrink for width in widths]
 
 
 def _row(row: tuple[Cell, ...], ems: list[float]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def states(w: Wording) -> Table:
     report = w.report
     total = report.total
     rows = []
-    for amount in report.page_one.states:
+    for amount in () if w.nothing_known else report.page_one.states:
         share = amount.cost / total.cost if total.cost else None
         change = report.page_one.state_changes.get(amount.state)
         better = {"used": "up", "unknown": "down"}.get(amount.state, "down")

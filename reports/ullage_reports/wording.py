@@ -28,6 +28,11 @@ class Wording:
     window: str
     _alike: frozenset[str] = field(default=frozenset())
 
+    @property
+    def nothing_known(self) -> bool:
+        """No card-hour is published for the period: then no figure is, and none may print as 0."""
+        return not self.report.total.hours
+
     # ---------------------------------------------------------------------------------- names
     def department(self, row: DepartmentRow) -> str:
         """A department's printed name; its id beside it when another one prints alike."""

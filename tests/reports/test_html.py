@@ -170,7 +170,9 @@ def test_what_is_wrong_is_told_on_page_one() -> None:
 def test_no_data_says_so_and_prints_no_zero_as_a_fact() -> None:
     words = "".join(Page(text(sample(empty=True), "en")).words)
     assert "Nothing is published for this period" in words
-    assert "None of it went to idle" not in words
+    assert "None of it went to idle" not in words and "No workload held" not in words
+    assert "0.00" not in words.split("Trust and method")[0]
+    assert words.split("Trust and method")[0].count("not known") == 5, "all five tiles"
 
 
 def test_every_figure_has_its_unit_and_window() -> None:

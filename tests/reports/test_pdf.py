@@ -231,3 +231,11 @@ def test_without_the_font_the_message_says_how_to_get_it(
     with pytest.raises(AssetMissing, match="make assets"):
         pdf.render(sample(), "zh", tmp_path)
     assert html.render(sample(), "en", tmp_path).exists()
+
+
+def test_a_large_figure_is_never_broken_over_two_lines(make: Callable[..., Path]) -> None:
+    report = sample(scale=100_000)
+    path = make(report, "en")
+    lines = words(path)
+    for figure in (report.total.cost, report.total.hours, *(row.amounts.hours for row in report.departments)):
+        assert f"{figure:,}" in lines
