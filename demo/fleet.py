@@ -42,10 +42,16 @@ class Made:
     idle_stretches: int
 
 
-def make(out: Path, *, servers: int = 64, days: int = 14, end: date | None = None, seed: int = 1) -> Made:
-    """Write the whole fleet below ``out``; ``end`` is the UTC day after the last one (default: today)."""
+def make(
+    out: Path, *, servers: int = 64, days: int = 14, end: date | datetime | None = None, seed: int = 1
+) -> Made:
+    """Write the whole fleet below ``out``; ``end`` is the UTC day after the last one (default: today) or an instant."""
     out.mkdir(parents=True, exist_ok=True)
-    last = datetime.combine(end or datetime.now(UTC).date(), datetime.min.time(), UTC)
+    last = (
+        end
+        if isinstance(end, datetime)
+        else datetime.combine(end or datetime.now(UTC).date(), datetime.min.time(), UTC)
+    )
     stop = last.timestamp()
     begin = (last - timedelta(days=days)).timestamp()
     cards = fleet(servers)
