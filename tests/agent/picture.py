@@ -5,6 +5,8 @@ from __future__ import annotations
 from ullage_agent.latest import Latest
 from ullage_agent.push_sink import LaneStatus
 from ullage_agent.source import SourceReport
+from ullage_contract import catalogue
+from ullage_contract.catalogue import Kind, Type
 from ullage_contract.clock import ManualClock
 from ullage_contract.sample import Facts, Family, Origin, Sample, Value
 
@@ -105,3 +107,27 @@ def lanes() -> tuple[LaneStatus, ...]:
         LaneStatus("samples", True, 2, 3_000, 10, 1, 4, 0, 1_800_000_000.5),
         LaneStatus("events", None, 0, 0, 0, 0, 0, 0, None),
     )
+
+
+def everything(clock: ManualClock, cards: int = 2) -> Latest:
+    """Every metric of the catalogue with a value."""
+    latest = Latest(clock)
+    rows = []
+    for family, subjects in (
+        (Family.CARD, [f"GPU-{n}" for n in range(cards)]),
+        (Family.SLICE, ["GPU-0/1"]),
+        (Family.PORT, [f"{NODE}/mlx5_0/1"]),
+        (Family.NODE, [NODE]),
+    ):
+        values: dict[str, Value] = {}
+        for key, metric in catalogue.keys(family).items():
+            if metric.kind is Kind.STATE:
+                values[key] = 3 if metric.type is Type.INTEGER else (*metric.words, "P0")[0]
+            else:
+                values[key] = 5 if metric.type is Type.INTEGER else 0.25
+        rows += [row(family, subject, values) for subject in subjects]
+    latest.facts(
+        [Facts(Family.CARD, f"GPU-{n}", 1.0, {"vendor": "nvidia", "model": "H100"}) for n in range(cards)]
+    )
+    latest.samples(rows)
+    return latest

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from picture import GPU, NODE, fill, row
+from picture import GPU, NODE, everything, fill, row
 
 from ullage_agent.latest import Latest
 from ullage_agent.otlp import OtlpExporter, request
@@ -180,8 +180,6 @@ def test_a_counter_beyond_63_bits_travels_as_a_double(receiver: Receiver) -> Non
 
 
 def test_every_metric_of_the_catalogue_can_be_sent_and_comes_back_under_its_name() -> None:
-    from test_prometheus import everything
-
     made = request(everything(ManualClock()).rows(), cluster="c1", node=NODE)
     names = {m.name for r in made.resource_metrics for s in r.scope_metrics for m in s.metrics}
     assert names == {m.otel for m in catalogue.METRICS if Family.PROCESS not in m.families}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from picture import GPU, NODE, fill, lanes, row
+from picture import GPU, NODE, everything, fill, lanes, row
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
@@ -21,10 +21,10 @@ from ullage_agent.http_door import MAX_REQUESTS, HttpDoor
 from ullage_agent.latest import Latest
 from ullage_agent.prometheus import OPENMETRICS, PLAIN, Exposition, negotiate
 from ullage_contract import catalogue
-from ullage_contract.catalogue import Kind, Type
+from ullage_contract.catalogue import Kind
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ConfigError
-from ullage_contract.sample import Facts, Family, Value
+from ullage_contract.sample import Family
 
 GOLDEN = Path(__file__).parent.parent / "fixtures/prometheus"
 
@@ -65,30 +65,6 @@ def test_promtool_finds_nothing_to_say() -> None:
     bits = ("ullage_port_rate_bits_per_second", "ullage_port_rx_corrected_bits_phy_total")
     said = [x for x in done.stderr.decode().splitlines() if x and not x.startswith(bits)]
     assert said == [] and done.returncode in (0, 3)  # 3: it had something to say
-
-
-def everything(clock: ManualClock, cards: int = 2) -> Latest:
-    """Every metric of the catalogue with a value."""
-    latest = Latest(clock)
-    rows = []
-    for family, subjects in (
-        (Family.CARD, [f"GPU-{n}" for n in range(cards)]),
-        (Family.SLICE, ["GPU-0/1"]),
-        (Family.PORT, [f"{NODE}/mlx5_0/1"]),
-        (Family.NODE, [NODE]),
-    ):
-        values: dict[str, Value] = {}
-        for key, metric in catalogue.keys(family).items():
-            if metric.kind is Kind.STATE:
-                values[key] = 3 if metric.type is Type.INTEGER else (*metric.words, "P0")[0]
-            else:
-                values[key] = 5 if metric.type is Type.INTEGER else 0.25
-        rows += [row(family, subject, values) for subject in subjects]
-    latest.facts(
-        [Facts(Family.CARD, f"GPU-{n}", 1.0, {"vendor": "nvidia", "model": "H100"}) for n in range(cards)]
-    )
-    latest.samples(rows)
-    return latest
 
 
 def test_every_metric_of_the_catalogue_is_a_series_under_its_catalogue_name() -> None:

@@ -415,8 +415,8 @@ def _state(
     word = attributes.get("hw.state") or attributes.get("ullage.state") or ""
     if metric.key == "health":
         word = _STATUS_WORDS.get(word, word)
-    if word not in metric.words:
-        return False
+    if not word or (metric.words and word not in metric.words):
+        return False  # a state without listed words carries the maker's own
     if metric.type is Type.TEXT:
         if number:
             values[metric.key] = word
