@@ -380,5 +380,6 @@ CREATE TABLE published (
     revision    INTEGER NOT NULL,
     status      VARCHAR NOT NULL,        -- provisional, sealed
     digest      VARCHAR NOT NULL,        -- SHA-256 of the manifest
-    published_at TIMESTAMP NOT NULL
+    published_at TIMESTAMP NOT NULL,
+    checked_at  TIMESTAMP                -- when it was last made again and found the same; NULL: never
 );

@@ -1,0 +1,1 @@
+"""From the store to published days: rollups, telemetry days, and the facts that money stands on."""
