@@ -41,6 +41,14 @@ def bits(*words: str) -> int:
     return sum(1 << THROTTLE_REASONS.index(word) for word in words)
 
 
+def drivers_list(proc: Path, cards: dict[str, str]) -> None:
+    """What /proc/driver/nvidia/gpus shows."""
+    for pci, uuid in cards.items():
+        place = proc / "driver/nvidia/gpus" / pci
+        place.mkdir(parents=True)
+        (place / "information").write_text(f"Model: \t H100\nGPU UUID: \t {uuid}\n", encoding="utf-8")
+
+
 def test_what_the_library_says_is_what_we_say(world: World, machine: Callable[..., Machine]) -> None:
     world.add(0, FIRST, "00000000:3B:00.0")
     tick = machine().tick()
@@ -279,17 +287,27 @@ def test_a_card_lost_before_we_started_is_named_by_the_drivers_list(
 ) -> None:
     world.add(0, FIRST, "00000000:3B:00.0")
     world.add(1, SECOND, "00000000:4C:00.0", lost="1")
-    for pci, uuid in (("0000:3b:00.0", FIRST), ("0000:4c:00.0", SECOND)):
-        place = tmp_path / "proc/driver/nvidia/gpus" / pci
-        place.mkdir(parents=True)
-        (place / "information").write_text(
-            f"Model: \t\t NVIDIA H100\nGPU UUID: \t {uuid}\n", encoding="utf-8"
-        )
+    drivers_list(tmp_path / "proc", {"0000:3b:00.0": FIRST, "0000:4c:00.0": SECOND})
     one = machine(proc=tmp_path / "proc").tick()
     assert [(e.kind, e.subject, e.attributes["pci_address"]) for e in one.events()] == [
         ("card_lost", SECOND, "0000:4c:00.0")
     ]
     assert one.tick().events() == []
+
+
+def test_a_card_whose_very_name_hangs_is_unknown_and_the_others_go_on(
+    world: World, machine: Callable[..., Machine], tmp_path: Path
+) -> None:
+    world.add(0, FIRST, "00000000:3B:00.0")
+    world.add(1, SECOND, "00000000:4C:00.0", **{"hang nvmlDeviceGetUUID": "1"})
+    drivers_list(tmp_path / "proc", {"0000:3b:00.0": FIRST, "0000:4c:00.0": SECOND})
+    one = machine(proc=tmp_path / "proc").tick()
+    assert [e.attributes["call"] for e in one.events("call_hung")] == ["nvmlDeviceGetUUID"]
+    one.tick()
+    assert one.readings()[FIRST].values["power_watts"] == 631.95
+    held = one.readings()[SECOND]
+    assert held.values == {} and held.failed == {"health": "deadline"}
+    assert one.events("card_lost") == []
 
 
 def test_a_call_that_never_returns_costs_its_own_values(

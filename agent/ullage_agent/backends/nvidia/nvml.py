@@ -64,6 +64,7 @@ class NvmlReader:
         self._library = library if library is not None else Library()
         self._known: dict[str, _Known] = {}
         self._unreachable: dict[str, str] = {}
+        self._held: list[str] = []
         self._events: list[Event] = []
         self._looked = False
 
@@ -102,6 +103,9 @@ class NvmlReader:
                 Family.CARD, known.card_id, {"health": "lost", "health_detail": known.lost or "lost"}
             )
 
+        for card in self._held:
+            yield Reading(Family.CARD, card, {}, {"health": DeadlineExceeded.reason})
+
     def events(self, call: Call) -> Iterator[Event]:
         """What the readings since the last call showed."""
         events, self._events = self._events, []
@@ -125,6 +129,7 @@ class NvmlReader:
         present: set[str] = set()
         nameless: list[tuple[int, str]] = []
         skipped: set[str] = set()
+        held = 0
         for index in range(min(count, 256)):
             try:
                 handle = self._library.ask(
@@ -137,6 +142,7 @@ class NvmlReader:
             except DeadlineExceeded:
                 # which card hangs here cannot be asked; those known by this index are not lost for it
                 skipped |= {k.card_id for k in self._known.values() if k.index == index}
+                held += 1
                 continue
             except ReadingError as e:
                 nameless.append((index, str(e)))
@@ -144,11 +150,17 @@ class NvmlReader:
             present.add(identity)
             self._here(call, index, handle, identity)
         self._looked = True
+        self._held = self._held_cards(present) if held > len(skipped) else []
         for known in list(self._known.values()):
             if known.card_id not in present | skipped and known.lost is None:
                 why = "its handle cannot be had" if nameless else "it is not listed any more"
                 self._lose(known, f"{why} ({nameless[0][1]})" if nameless else why)
         self._tell_unreachable(nameless, present)
+
+    def _held_cards(self, present: set[str]) -> list[str]:
+        """Cards whose very name hangs: the driver's list knows them, and nothing else about them is known."""
+        there = present | set(self._known)
+        return sorted(u for u in self._driver_list().values() if u is not None and u not in there)
 
     def _identity(self, call: Call, index: int, handle: Any) -> str:
         nvml = self._library.nvml
