@@ -78,10 +78,26 @@ def test_what_becomes_known_late_makes_its_days_due_again(store: Store, tmp_path
     made = publish_day(store, root, DAY, now=much_later)
     assert (made.states.revision, made.manifest.revision) == (2, 2)
     assert cost(root, DAY) == 528
-    publish_day(
-        store, root, date(2026, 10, 6), now=much_later
-    )  # the same as before: no revision, and not due again
-    assert Published(root).facts(date(2026, 10, 6)).revision == 1
+    publish_day(store, root, date(2026, 10, 6), now=much_later)  # its price was taken back: unpriced now
+    assert cost(root, date(2026, 10, 6)) == 0
+    assert due_days(store, through=DAY, now=much_later) == []
+    store.close()
+
+
+def test_late_knowledge_that_changes_nothing_is_looked_at_once(store: Store, tmp_path: Path) -> None:
+    root = tmp_path / "published"
+    later = NOW + timedelta(days=3)
+    for day in due_days(store, through=DAY, now=later):
+        publish_day(store, root, day, now=later)
+    with store.write() as w:
+        w.execute(
+            "INSERT INTO mapping_rule (rule_id, match, priority, department_id, valid_from, known_from, source) VALUES "
+            "(nextval('record_number'), 'slurm:nobody', 0, 'x', TIMESTAMP '2026-10-07', ?, 'f')",
+            [(later + timedelta(hours=1)).replace(tzinfo=None)],
+        )
+    much_later = later + timedelta(hours=2)
+    assert due_days(store, through=DAY, now=much_later) == [DAY]
+    assert publish_day(store, root, DAY, now=much_later).manifest.revision == 1
     assert due_days(store, through=DAY, now=much_later) == []
     store.close()
 
