@@ -1,6 +1,7 @@
 """One RDMA port of sysfs: its files are opened once and read again and again.
 
-The driver's own time comes on top: on mlx5 every file below counters/ is one firmware query.
+The driver's own time comes on top: on mlx5 every file below counters/ is one firmware query; those below
+hw_counters/ are cached by the driver for ``lifespan`` (10 to 12 ms), far less than any tick.
 Not here: which ports there are and what happened to them (rdma.py).
 """
 
@@ -109,7 +110,7 @@ class Port:
         self._physical = self._optional("phys_state")
         self._rate = self._optional("rate")
         self.link_layer = text_of(self.directory / "link_layer") or None
-        self.netdev = _netdev(self.directory, self.device_directory, self.number)
+        self.netdev = _netdev(self.directory, self.device_directory, self.number, self.link_layer)
         self._open_counters()
         self._open_ethernet()
         found = {key for key, _, _ in self._counters}
@@ -286,8 +287,10 @@ def address_of(device: Path) -> str | None:
         return None
 
 
-def _netdev(port: Path, device: Path, number: int) -> str | None:
-    for entry in sorted(names_in(port / "gid_attrs/ndevs"), key=lambda name: (len(name), name)):
+def _netdev(port: Path, device: Path, number: int, link_layer: str | None) -> str | None:
+    # InfiniBand GIDs have no network device, and asking all 256 would only give errors.
+    gids = names_in(port / "gid_attrs/ndevs") if link_layer == "Ethernet" else []
+    for entry in sorted(gids, key=lambda name: (len(name), name)):
         if found := text_of(port / "gid_attrs/ndevs" / entry):
             return found
     for name in names_in(device / "device/net"):
