@@ -1,8 +1,9 @@
 """What is known right now: the newest row of every subject, and nothing older than it may stand for.
 
 The exporters' common picture. A fast tick brings the fast metrics, a slow tick both; so each subject has
-two layers, each with its own end. A value leaves as soon as a newer row of its tier comes without it, or
-when no row comes at all: an absent value is never its last value.
+two layers, each with its own end. A value leaves as soon as a newer row of its tier comes without it; a
+subject that was in no row of a whole tick is not shown until it is in one again; and when ticks end
+altogether everything ends. An absent value is never its last value.
 """
 
 from __future__ import annotations
@@ -77,19 +78,21 @@ class Latest:
                 self._facts[one.family, one.subject] = one
 
     def samples(self, samples: Sequence[Sample], *, origin: Origin = Origin.REAL) -> None:
-        """One tick's rows of one origin: who is in none of them any more is gone."""
+        """One tick's rows of one origin."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         with self._lock:
-            self._tick += 1
             for sample in samples:
                 self._put(sample, origin, now, wall)
-            for place, subject in list(self._subjects.items()):
-                if subject.origin is origin and subject.tick != self._tick and self._over(subject, now):
-                    del self._subjects[place]
 
     def sources(self, reports: Sequence[SourceReport]) -> None:
+        """The end of a tick: who was in none of its rows is not shown from now on."""
+        now = self._clock.monotonic()
         with self._lock:
             self._reports = tuple(reports)
+            self._tick += 1
+            for place, subject in list(self._subjects.items()):
+                if all(now >= layer.ends for layer in subject.layers.values()):
+                    del self._subjects[place]
 
     def events(self, events: Sequence[Event], *, origin: Origin = Origin.REAL) -> None:
         """Events are no picture of now."""
@@ -109,6 +112,8 @@ class Latest:
 
     def _rows(self, now: float) -> Iterator[Row]:
         for (family, name), subject in self._subjects.items():
+            if subject.tick < self._tick - 1:
+                continue
             values: dict[str, Value] = {}
             for layer in subject.layers.values():
                 if now < layer.ends:
@@ -152,12 +157,6 @@ class Latest:
         subject.layers[Tier.FAST] = _Layer(fast, now + STANDS_FOR * subject.interval)
         if slow or any(key in slow_keys for key in sample.failed):
             subject.layers[Tier.SLOW] = _Layer(slow, now + STANDS_FOR * sample.interval_seconds)
-
-    @staticmethod
-    def _over(subject: _Subject, now: float) -> bool:
-        """Whether a subject that is not in this tick has been silent for its own interval."""
-        spoken = subject.layers[Tier.FAST].ends - STANDS_FOR * subject.interval
-        return now - spoken >= 0.5 * subject.interval
 
 
 _ORDER: Final = {family: i for i, family in enumerate(Family)}

@@ -24,7 +24,7 @@ from ullage_contract import catalogue
 from ullage_contract.catalogue import Kind
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ConfigError
-from ullage_contract.sample import Family
+from ullage_contract.sample import Family, Origin, Sample
 
 GOLDEN = Path(__file__).parent.parent / "fixtures/prometheus"
 
@@ -112,12 +112,18 @@ def test_labels_are_the_stable_ones_and_simulated_cards_say_so() -> None:
     assert "1652722000123" not in str(info), "serial numbers stay out"
 
 
-def test_a_silent_card_is_absent_and_slow_values_live_as_long_as_their_tier() -> None:
+def tick(latest: Latest, *rows: Sample, origin: Origin = Origin.REAL) -> None:
+    """One whole tick, as the sampler hands it over."""
+    latest.samples(rows, origin=origin)
+    latest.sources(())
+
+
+def test_a_value_lives_as_long_as_its_row_and_a_silent_subject_not_even_that() -> None:
     clock = ManualClock()
     latest = fill(clock)
     door = exposition(latest)
     clock.advance(10)
-    latest.samples([row(Family.CARD, GPU, {"power_watts": 5.0})])
+    tick(latest, row(Family.CARD, GPU, {"power_watts": 5.0}))
     found = names_of(door.render())
     assert "ullage_card_power_watts" in found and "ullage_card_ecc_uncorrected_total" in found
     assert "ullage_card_memory_used_bytes" not in found  # a fast tick without it: it is gone
@@ -132,22 +138,53 @@ def test_a_silent_card_is_absent_and_slow_values_live_as_long_as_their_tier() ->
     assert not [n for n in found if n.startswith("ullage_card_")]
 
 
+def test_a_card_that_misses_a_tick_is_absent_and_back_with_its_slow_values() -> None:
+    clock = ManualClock()
+    latest = fill(clock)
+    door = exposition(latest)
+    clock.advance(10)
+    tick(latest, row(Family.NODE, NODE, {"load1": 1.0}))
+    assert not [n for n in names_of(door.render()) if n.startswith("ullage_card_")]
+    clock.advance(10)
+    tick(latest, row(Family.CARD, GPU, {"power_watts": 5.0}))
+    found = names_of(door.render())
+    assert {"ullage_card_power_watts", "ullage_card_ecc_uncorrected_total"} <= found
+
+
+def test_a_tick_in_which_nothing_could_be_read_shows_nothing() -> None:
+    clock = ManualClock()
+    latest = fill(clock)
+    clock.advance(10)
+    latest.sources(())  # no samples call at all: there were no rows
+    assert not [
+        n for n in names_of(exposition(latest).render()) if n.startswith(("ullage_card_", "ullage_port_"))
+    ]
+
+
+def test_half_a_tick_takes_nobody_away() -> None:
+    clock = ManualClock()
+    latest = fill(clock)
+    clock.advance(10)
+    latest.samples([row(Family.CARD, GPU, {"power_watts": 5.0})])  # the simulated ones come in the next call
+    found = series(exposition(latest).render())
+    assert [labels for name, labels in found if ("card", "SIM-0") in labels]
+
+
 def test_a_failed_slow_reading_takes_the_last_value_away() -> None:
     clock = ManualClock()
     latest = fill(clock)
     clock.advance(60)
-    latest.samples([row(Family.CARD, GPU, {"power_watts": 5.0}, 60.0, failed={"ecc_uncorrected": "broken"})])
+    tick(latest, row(Family.CARD, GPU, {"power_watts": 5.0}, 60.0, failed={"ecc_uncorrected": "broken"}))
     found = names_of(exposition(latest).render())
-    assert "ullage_card_ecc_uncorrected_total" not in found
+    assert "ullage_card_power_watts" in found and "ullage_card_ecc_uncorrected_total" not in found
 
 
-def test_real_and_simulated_ticks_do_not_take_each_others_subjects_away() -> None:
+def test_what_is_gone_for_good_is_forgotten() -> None:
     clock = ManualClock()
     latest = fill(clock)
-    clock.advance(10)
-    latest.samples([row(Family.CARD, GPU, {"power_watts": 5.0})])
-    found = series(exposition(latest).render())
-    assert [labels for name, labels in found if ("card", "SIM-0") in labels]
+    clock.advance(1_000)
+    tick(latest, row(Family.NODE, NODE, {"load1": 1.0}))
+    assert len(latest._subjects) == 1
 
 
 def test_a_clock_that_jumps_changes_nothing() -> None:
