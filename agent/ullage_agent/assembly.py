@@ -82,6 +82,7 @@ class Agent:
             node_values=self._node_values,
             node_facts=self._node_facts,
             nearest_ports=self._nearest_ports,
+            left_out=frozenset() if config.sources.processes else frozenset({Family.PROCESS}),
         )
         self._add_makers()
         self._add_sources()

@@ -228,7 +228,7 @@ def _sources(table: _Table) -> Sources:
         host=table.flag("host", plain.host),
         kernel_log=table.flag("kernel_log", plain.kernel_log),
         processes=table.flag("processes", plain.processes),
-        lossless_priority=int(table.number("lossless_priority", plain.lossless_priority, 0, 7)),
+        lossless_priority=table.whole("lossless_priority", plain.lossless_priority, 0, 7),
         management_devices=table.names("management_devices"),
     )
     table.finish()
@@ -364,6 +364,12 @@ class _Table:
         if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
             raise self.wrong(key, value, f'write a list of names, e.g. {key} = ["mlx5_bond_0"]')
         return tuple(value)
+
+    def whole(self, key: str, default: int, least: int, most: int) -> int:
+        value = self.number(key, default, least, most)
+        if not value.is_integer():
+            raise self.wrong(key, value, f"write a whole number from {least} to {most}")
+        return int(value)
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._get(key, default)

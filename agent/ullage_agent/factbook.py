@@ -27,6 +27,7 @@ class _Page:
     merged: Attributes = field(default_factory=dict)
     since: float = 0.0
     sent_at: float | None = None
+    touched: bool = True
 
 
 class FactBook:
@@ -40,7 +41,9 @@ class FactBook:
         page = self._pages.setdefault((facts.family, facts.subject), _Page(origin))
         if origin is Origin.SIMULATED:
             page.origin = origin
-        page.parts[source] = facts.attributes
+        if page.parts.get(source) != facts.attributes:
+            page.parts[source] = facts.attributes
+            page.touched = True
 
     def keep_only(self, source: str, subjects: Iterable[Key]) -> None:
         """``source`` has listed everything it knows: what it no longer names is no longer its."""
@@ -48,6 +51,7 @@ class FactBook:
         for key in [k for k, page in self._pages.items() if source in page.parts and k not in kept]:
             page = self._pages[key]
             del page.parts[source]
+            page.touched = True
             if not page.parts:
                 del self._pages[key]
 
@@ -63,13 +67,15 @@ class FactBook:
         """What is to be sent now: new, changed, or last sent a day ago (or in the future: a clock was set back)."""
         found: dict[Origin, list[Facts]] = {}
         for (family, subject), page in self._pages.items():
-            merged = _union(page)
-            if merged != page.merged or page.sent_at is None:
-                page.merged, page.since = merged, wall
-            elif 0 <= wall - page.sent_at < DAY_SECONDS:
+            if page.touched:
+                page.touched = False
+                merged = _union(page)
+                if merged != page.merged or page.sent_at is None:
+                    page.merged, page.since, page.sent_at = merged, wall, None
+            if page.sent_at is not None and 0 <= wall - page.sent_at < DAY_SECONDS:
                 continue
             page.sent_at = wall
-            found.setdefault(page.origin, []).append(Facts(family, subject, page.since, merged))
+            found.setdefault(page.origin, []).append(Facts(family, subject, page.since, page.merged))
         return found
 
     def all(self) -> list[Facts]:

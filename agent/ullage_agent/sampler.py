@@ -66,6 +66,7 @@ class Sampler:
     node_id: the node's key. boot_id: the kernel's, or None where it has none.
     node_values: the node metrics only the agent knows (spool, expected cards), asked every tick.
     node_facts: the same for facts. nearest_ports: PCI address -> port_ids.
+    left_out: families that the settings switch off.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Sampler:
         node_values: Callable[[], Mapping[str, Value]] | None = None,
         node_facts: Callable[[], Mapping[str, Value | list[str] | None]] | None = None,
         nearest_ports: NearestPorts | None = None,
+        left_out: frozenset[Family] = frozenset(),
     ) -> None:
         self._node_id = node_id
         self._clock = clock
@@ -88,6 +90,7 @@ class Sampler:
         self._node_values = node_values
         self._node_facts = node_facts
         self._nearest_ports = nearest_ports
+        self._left_out = left_out
         self._workers: list[Worker] = []
         self._intake = Intake()
         self._event_intake = Intake()
@@ -171,12 +174,12 @@ class Sampler:
         taken = worker.take()
         for facts in taken.facts:
             admitted = self._intake.admit(worker.name, facts)
-            if isinstance(admitted, Facts):
+            if isinstance(admitted, Facts) and admitted.family not in self._left_out:
                 self._book.put(worker.name, self._placed(admitted), worker.origin)
         seen = set()
         for delivered in taken.items:
             reading = self._intake.admit(worker.name, delivered.item)
-            if not isinstance(reading, Reading):
+            if not isinstance(reading, Reading) or reading.family in self._left_out:
                 continue
             seen.add((reading.family, reading.subject))
             key = (reading.family, reading.subject, delivered.run)
