@@ -70,6 +70,28 @@ def test_a_lost_card_is_named_and_errors_are_no_numbers() -> None:
     assert decoded.cards[1].processes == ()
 
 
+def test_rows_quoted_without_their_head_and_a_card_whose_name_is_an_error() -> None:
+    rows = """
+    +-------------------------------+----------------------+----------------------+
+    |   4  NVIDIA A40          On   | 00000000:44:00.0 Off |                    0 |
+    |  0%   30C    P8    14W / 300W |      0MiB / 46068MiB |      0%      Default |
+    |                               |                      |             Disabled |
+    +-------------------------------+----------------------+----------------------+
+    |   5  ERR!                On   | 00000000:83:00.0 Off |                 ERR! |
+    |ERR!  ERR! ERR!    ERR! / ERR! |      0MiB / 46068MiB |    ERR!      Default |
+    |                               |                      |                 ERR! |
+    +-------------------------------+----------------------+----------------------+
+    """
+    decoded = decode(rows)
+    good, bad = decoded.cards
+    assert decoded.driver_version is None
+    assert (good.index, good.model, good.partition_mode) == (4, "NVIDIA A40", "none")
+    assert good.values["power_watts"] == 14.0 and good.values["fan_ratio"] == 0.0
+    assert (bad.index, bad.model, bad.pci_address) == (5, None, "0000:83:00.0")
+    assert set(bad.values) == {"memory_used_bytes", "memory_total_bytes"}
+    assert good.processes is None
+
+
 def test_memory_of_one_gpu_instance_is_marked_as_shared() -> None:
     card = read("table_mig.txt").cards[0]
     assert card.partition_mode == "mig"

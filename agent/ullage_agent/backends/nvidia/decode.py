@@ -18,7 +18,12 @@ from ullage_contract.errors import BadInput
 
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _KERNEL: Final = re.compile(r"\bNVRM: |\bSXid \(PCI:")
-_TABLE: Final = re.compile(r"^\s*\|\s*NVIDIA-SMI\b", re.MULTILINE)
+_TABLE: Final = re.compile(
+    r"^\s*\|\s*NVIDIA-SMI\b"
+    # or rows without the head: people quote only the card that matters
+    r"|^\s*\|\s*\d+\s+\S.*\|\s*[0-9A-Fa-f]{8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]\s+\S+\s*\|",
+    re.MULTILINE,
+)
 _MONITOR: Final = re.compile(r"^#\s*(?:\S+\s+)*?gpu\b", re.MULTILINE | re.IGNORECASE)
 _REFUSALS: Final = (
     "No devices were found",
