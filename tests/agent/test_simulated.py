@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -297,3 +300,27 @@ def test_facts_do_not_claim_a_real_machine() -> None:
             assert str(facts.attributes["hca_type"]).startswith("SIM")
         else:
             assert str(facts.attributes["serial"]).startswith("SIM")
+
+
+def test_a_hang_in_the_real_child_costs_one_value_of_one_card(tmp_path: Path) -> None:
+    """The agent itself: its supervisor ends the child that hangs, the next one skips the call."""
+    (tmp_path / "agent.toml").write_text(
+        'node = "n1"\n[sources]\nhost = false\nrdma = false\nkernel_log = false\n'
+        '[backends.simulated]\nenabled = true\ncards = 3\nmodel = "NVIDIA H800"\nfaults = "hang card=1"\n'
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "ullage_agent", "once", "--json"),
+            *(f"--config={tmp_path / 'agent.toml'}", f"--data={tmp_path / 'data'}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    cards = sorted(told["cards"], key=lambda card: int(card["index"]))
+    assert [card["failed"] for card in cards] == [{}, {"power_watts": "deadline"}, {}]
+    assert {card["origin"] for card in cards} == {"simulated"}
+    assert "power_watts" not in cards[1]["values"]
+    assert [event["kind"] for event in told["events"]] == ["call_hung"]
