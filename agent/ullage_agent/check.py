@@ -115,7 +115,9 @@ def _node(state: dict[str, Any]) -> tuple[int, str]:
     if not told and not cards:
         return _GOOD, "no cards"
     if not told:
-        return _GOOD, f"{len(cards)} card{'' if len(cards) == 1 else 's'} good"
+        simulated = sum(1 for entry in cards if entry["simulated"])
+        note = f", {simulated} of them simulated" if simulated else ""
+        return _GOOD, f"{len(cards)} card{'' if len(cards) == 1 else 's'} good{note}"
     told.sort(key=lambda pair: _WORST_FIRST.index(pair[0]))
     text = "; ".join(words for _, words in told[:4])
     if len(told) > 4:
@@ -150,6 +152,7 @@ def _is(entry: dict[str, Any], wanted: str) -> bool:
 def _name(entry: dict[str, Any]) -> str:
     index = entry.get("index")
     place = entry.get("pci_address") or entry["card_id"]
+    place = f"{place}, simulated" if entry.get("simulated") else place
     return f"card {index} ({place})" if index is not None else f"card {place}"
 
 

@@ -60,6 +60,11 @@ class FactBook:
         page = self._pages.get((family, subject))
         return _union(page) if page is not None else {}
 
+    def origin(self, family: Family, subject: str) -> Origin:
+        """Whose the subject is; REAL when nothing is known of it."""
+        page = self._pages.get((family, subject))
+        return page.origin if page is not None else Origin.REAL
+
     def subjects(self, family: Family) -> list[str]:
         return [subject for kind, subject in self._pages if kind is family]
 
@@ -77,13 +82,6 @@ class FactBook:
             page.sent_at = wall
             found.setdefault(page.origin, []).append(Facts(family, subject, page.since, page.merged))
         return found
-
-    def all(self) -> list[Facts]:
-        """Everything that holds now."""
-        return [
-            Facts(family, subject, page.since, _union(page))
-            for (family, subject), page in self._pages.items()
-        ]
 
 
 def _union(page: _Page) -> dict[str, Value | list[str] | None]:

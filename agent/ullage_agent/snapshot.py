@@ -50,6 +50,7 @@ def document(agent: Agent, tick: Tick, gathered: Gathered) -> dict[str, Any]:
         found = rows.get((family, subject))
         return {
             key: subject,
+            "origin": (found[0] if found else book.origin(family, subject)).value,
             **{k: v for k, v in book.attributes(family, subject).items() if v is not None},
             "values": dict(found[1].values) if found else {},
             "failed": dict(found[1].failed) if found else {},
@@ -64,8 +65,6 @@ def document(agent: Agent, tick: Tick, gathered: Gathered) -> dict[str, Any]:
     slices, processes = subjects(Family.SLICE), subjects(Family.PROCESS)
     for card in subjects(Family.CARD):
         one = entry(Family.CARD, card, "card_id")
-        origin = rows[Family.CARD, card][0] if (Family.CARD, card) in rows else Origin.REAL
-        one["origin"] = origin.value
         one["slices"] = [entry(Family.SLICE, s, "slice_id") for s in slices if s.startswith(f"{card}/")]
         one["processes"] = [
             entry(Family.PROCESS, p, "process_id")

@@ -33,7 +33,8 @@ def once(document: Mapping[str, Any]) -> str:
         heads = ["card", "model", *(head for head, _, _ in _COLUMNS)]
         rows = []
         for card in cards:
-            rows.append([_card_name(card), str(card.get("model") or DASH), *_cells(card)])
+            simulated = " (simulated)" if card["origin"] == "simulated" else ""
+            rows.append([_card_name(card), f"{card.get('model') or DASH}{simulated}", *_cells(card)])
             for part in card["slices"]:
                 rows.append([f"  {part.get('profile') or 'slice'}", _tail(part["slice_id"]), *_cells(part)])
         lines += ["", *_table(heads, rows)]
@@ -49,7 +50,8 @@ def once(document: Mapping[str, Any]) -> str:
     if document["ports"]:
         rows = [
             [
-                str(port.get("device") or _tail(port["port_id"])),
+                str(port.get("device") or _tail(port["port_id"]))
+                + (" (simulated)" if port["origin"] == "simulated" else ""),
                 str(port.get("port") or DASH),
                 str(port.get("link_layer") or DASH),
                 _value(port["values"].get("state"), "1"),

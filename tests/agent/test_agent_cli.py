@@ -49,6 +49,19 @@ def test_once_without_cards_shows_the_host_and_why_there_is_none(settings: Path,
     assert set(found) >= {"ports", "events", "duration_seconds"}
 
 
+def test_what_is_simulated_says_so_wherever_it_shows(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('node = "n1"\n[sources]\nkernel_log = false\n[backends.simulated]\nenabled = true\n')
+    found = _json("once", "--json", "--config", str(file))
+    assert found["cards"]
+    assert {card["origin"] for card in found["cards"]} == {"simulated"}
+    assert found["node"]["origin"] == "real"
+    table = _run("once", "--config", str(file)).splitlines()
+    shown = [line for line in table if any(str(card.get("model")) in line for card in found["cards"])]
+    assert len(shown) >= len(found["cards"])
+    assert all("(simulated)" in line for line in shown)
+
+
 def test_options_may_stand_before_and_after_the_command(settings: Path) -> None:
     before = _json("--config", str(settings), "probe", "--json")
     after = _json("probe", "--json", "--config", str(settings))
