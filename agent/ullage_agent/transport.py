@@ -149,11 +149,7 @@ class HttpTransport:
         host, timeout = self._parts.hostname or "", self._endpoint.timeout_seconds
         connection: http.client.HTTPConnection
         if self._parts.scheme == "https":
-            # A context a connection, so that renewed certificates are used without a restart.
-            context = ssl.create_default_context(cafile=_text(self._endpoint.ca_file))
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if self._endpoint.cert_file is not None:
-                context.load_cert_chain(self._endpoint.cert_file, self._endpoint.key_file)
+            context = _context(self._endpoint)
             connection = http.client.HTTPSConnection(host, self._parts.port, timeout=timeout, context=context)
         else:
             connection = http.client.HTTPConnection(host, self._parts.port, timeout=timeout)
@@ -173,6 +169,26 @@ class HttpTransport:
                 raise OSError(f"{path} holds no token: put one line of text there")
             self._token = (changed, token)
         return self._token[1]
+
+
+_Files = tuple[Path | None, Path | None, Path | None]
+_contexts: dict[_Files, tuple[list[int | None], ssl.SSLContext]] = {}
+"""One a set of files, shared by all connections, because the system's certificates alone are a MiB."""
+
+
+def _context(endpoint: Endpoint) -> ssl.SSLContext:
+    """Made anew when a file has changed, so that renewed certificates are used without a restart."""
+    files = (endpoint.ca_file, endpoint.cert_file, endpoint.key_file)
+    changed = [file.stat().st_mtime_ns if file is not None else None for file in files]
+    known = _contexts.get(files)
+    if known is not None and known[0] == changed:
+        return known[1]
+    context = ssl.create_default_context(cafile=_text(endpoint.ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if endpoint.cert_file is not None:
+        context.load_cert_chain(endpoint.cert_file, endpoint.key_file)
+    _contexts[files] = (changed, context)
+    return context
 
 
 def _checked(url: str) -> SplitResult:

@@ -451,3 +451,25 @@ def test_over_tls_the_collector_is_verified_and_the_node_shows_its_certificate(
         nameless.put(1)
         assert nameless.drain() is not None and nameless.spool.batches == 1
         assert len(server.taken) == 2
+
+
+def test_a_renewed_certificate_authority_is_used_without_a_restart(
+    tmp_path: Path, clock: ManualClock, certificates: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    with WireServer() as server:
+        server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+        trusted = tmp_path / "ca.pem"
+        trusted.write_bytes((certificates / "node.pem").read_bytes())  # not who signed the server's
+        lane = Lane(tmp_path, server.url.replace("http://", "https://"), clock, ca_file=trusted)
+        lane.put(1)
+        pause = lane.drain()
+        assert pause is not None and lane.spool.batches == 1
+        trusted.write_bytes((certificates / "ca.pem").read_bytes())
+        clock.advance(pause)
+        assert lane.drain() is None and len(server.taken) == 1
+        trusted.unlink()  # a file that is gone costs the next connection, not the agent
+        lane.pusher._transport.close()
+        lane.put(2)
+        assert lane.drain() is not None and lane.pusher.trouble == "unreachable"
