@@ -186,6 +186,8 @@ class Sampler:
             row = rows.get(key)
             if row is None:
                 rows[key] = row = _Merging(worker.origin, delivered, reading)
+            elif row.reading.counters_epoch is None:
+                row.reading = reading  # of several readings of one subject, any may name the epoch
             row.values.update(reading.values)
             row.failed.update(reading.failed)
         if taken.listed is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -331,3 +333,41 @@ def test_a_call_before_any_card_has_a_name_is_told_of_the_node(
     supervise(fake_maker.backend).tick(Tier.FAST, kept)
     (event,) = kept.of(Event)
     assert (event.subject, event.attributes["place"], event.attributes["call"]) == ("n1", "FAKE-0", "name")
+
+
+def test_no_child_outlives_a_killed_agent_even_while_it_hangs(
+    control: Path, fake_environment: dict[str, str]
+) -> None:
+    (control / "hang@FAKE-1@power_watts").touch()
+    program = (
+        "import sys, threading, time, fake_maker\n"
+        "from ullage_agent.backend import Host\n"
+        "from ullage_agent.supervisor import Deadlines, Supervisor\n"
+        "from ullage_contract.catalogue import Tier\n"
+        "from ullage_contract.clock import SystemClock\n"
+        "host = Host('n1', settings={'control': sys.argv[1]})\n"
+        "supervisor = Supervisor(fake_maker.backend, host, SystemClock(), deadlines=Deadlines(call=60))\n"
+        "threading.Thread(target=supervisor.tick, args=(Tier.FAST, lambda item: None), daemon=True).start()\n"
+        "while not supervisor.pids(): time.sleep(0.01)\n"
+        "time.sleep(1)\n"
+        "print(*supervisor.pids(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    agent = subprocess.Popen(
+        [sys.executable, "-c", program, str(control)], stdout=subprocess.PIPE, text=True, env=fake_environment
+    )
+    assert agent.stdout is not None
+    child = int(agent.stdout.readline())
+    agent.kill()
+    agent.communicate()
+    end = time.monotonic() + 20
+    while _runs(child):
+        assert time.monotonic() < end, "the child is still there"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
