@@ -26,7 +26,7 @@ STATES = {
     "used": "#56a0e0",
     "allocated_idle": "#ffcf4d",
     "unallocated_idle": "#c6d0da",
-    "fragmented": "#9a7fd1",
+    "fragmented": "#fe907e",
     "faulty": "#d7301f",
     "isolated": "#4b1d73",
     "unknown": "#6b737c",

@@ -6,7 +6,7 @@
 /** @typedef {{id: string, first: number, count: number, cluster: number}} Node */
 
 const STATES = ["used", "allocated_idle", "unallocated_idle", "fragmented", "faulty", "isolated", "unknown"];
-const COLORS = ["#56a0e0", "#ffcf4d", "#c6d0da", "#9a7fd1", "#d7301f", "#4b1d73", "#6b737c"];
+const COLORS = ["#56a0e0", "#ffcf4d", "#c6d0da", "#fe907e", "#d7301f", "#4b1d73", "#6b737c"];
 const OWNERS = ["#56a0e0", "#e8894a", "#5aae61", "#b07aa1", "#edc948", "#4b9c9c", "#d37295", "#9c755f", "#86bcb6", "#8cd17d"];
 const UNKNOWN = 255;
 const HEADER_BYTES = 24;
