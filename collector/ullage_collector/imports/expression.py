@@ -171,7 +171,9 @@ class ValueSpec:
     def number(self, of: Columns) -> str:
         """The number, of type DOUBLE; NULL where it is missing, NaN or no number."""
         raw, kind = self.raw(of), of.kind(self.column)
-        value = f"CAST({raw} AS DOUBLE)" if is_number(kind) and not self.null else f"TRY_CAST({raw} AS DOUBLE)"
+        value = (
+            f"CAST({raw} AS DOUBLE)" if is_number(kind) and not self.null else f"TRY_CAST({raw} AS DOUBLE)"
+        )
         if kind not in _WHOLE:
             value = f"nullif({value}, 'NaN'::DOUBLE)"
         if self.factor != 1.0:

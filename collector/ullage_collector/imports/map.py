@@ -19,7 +19,7 @@ from ullage_collector.imports.expression import TIME_UNITS, Template, TimeSpec, 
 from ullage_collector.imports.source import FileSpec
 from ullage_contract import catalogue
 from ullage_contract.errors import ConfigError
-from ullage_contract.sample import Family
+from ullage_contract.sample import Family, Origin
 
 KINDS: Final = ("inventory", "allocations", "telemetry", "prices", "mapping", "incidents")
 """What can be imported, in the order it is when a map says ``also``."""
@@ -74,7 +74,7 @@ class AllocationMap:
     """[allocations]. ``starts`` and ``ends``: one row is one allocation, ends None or missing: still held.
 
     span_of_rows: instead a workload held its card from its first row to its last plus interval_seconds.
-    share: of one card, 0..1; None: whole. cards: column that counts whole cards. place: how the card is known.
+    labels_json: a column with a JSON object of labels. share: of one card, 0..1; None: whole. cards: column that counts whole cards. place: how the card is known.
     """
 
     cluster: Template
@@ -89,6 +89,7 @@ class AllocationMap:
     partition: Template | None
     scenario: Template | None
     labels: Mapping[str, Template]
+    labels_json: Template | None
     starts: TimeSpec
     ends: TimeSpec | None
     span_of_rows: bool
@@ -135,11 +136,12 @@ class RecordMap:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A whole map. text: as it stands, part of the import's digest."""
+    """A whole map. text: as it stands, part of the import's digest. origin: how everything it makes is labelled."""
 
     name: str
     text: str
     file: FileSpec
+    origin: Origin = Origin.IMPORTED
     also: tuple[str, ...] = ()
     telemetry: TelemetryMap | None = None
     allocations: AllocationMap | None = None
@@ -155,7 +157,9 @@ class Map:
 def shipped() -> list[str]:
     """Names of the maps that come with the package."""
     folder = resources.files("ullage_collector.imports").joinpath("maps")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
+    )
 
 
 def load(name: str | None) -> Map:
@@ -168,7 +172,9 @@ def load(name: str | None) -> Map:
     try:
         return parse(path.read_text(encoding="utf-8"), path.name)
     except FileNotFoundError:
-        raise ConfigError(f"{name}: no such file, and no shipped map; there are {', '.join(shipped())}") from None
+        raise ConfigError(
+            f"{name}: no such file, and no shipped map; there are {', '.join(shipped())}"
+        ) from None
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{name}: cannot be read: {e}") from e
 
@@ -188,6 +194,7 @@ def parse(text: str, name: str) -> Map:
         name=name,
         text=text,
         file=_file(top.table("file")),
+        origin=Origin(top.word("origin", "imported", ("imported", "simulated"))),
         also=also,
         telemetry=_telemetry(top.table("telemetry")) if "telemetry" in document else None,
         allocations=_allocations(top.table("allocations")) if "allocations" in document else None,
@@ -227,14 +234,18 @@ def _telemetry(table: Table) -> TelemetryMap:
         values = {}
         for key in metrics.content:
             if key not in known:
-                raise metrics.wrong(key, metrics.content[key], f"no metric of a {family.value}; see docs/metrics.md")
+                raise metrics.wrong(
+                    key, metrics.content[key], f"no metric of a {family.value}; see docs/metrics.md"
+                )
             values[key] = _value(metrics, key)
         metrics.finish()
     found = TelemetryMap(
         family=family,
         cluster=_template(table, "cluster", "import"),
         node=_template(table, "node", "{node_id}"),
-        subject=_template(table, "subject", "{node_id}" if family is Family.NODE else f"{{{family.value}_id}}"),
+        subject=_template(
+            table, "subject", "{node_id}" if family is Family.NODE else f"{{{family.value}_id}}"
+        ),
         vendor=_optional(table, "vendor"),
         model=_optional(table, "model"),
         time=_time(table, "time", {"column": "time"}),
@@ -262,6 +273,7 @@ def _allocations(table: Table) -> AllocationMap:
         partition=_optional(table, "partition"),
         scenario=_optional(table, "scenario"),
         labels={key: _template(labels, key, "") for key in labels.content},
+        labels_json=_optional(table, "labels_json"),
         starts=_time(table, "from", {"column": "from"}),
         ends=None if span or "to" not in table.content else _time(table, "to", {}),
         span_of_rows=span,

@@ -11,9 +11,11 @@ LISTED: Final = 20
 
 @dataclass(slots=True)
 class Report:
-    """One kind out of one file. rows_read = rows_added + rows_present + rows_refused + rows_skipped.
+    """One kind out of one file.
 
-    rows_present: what the store had already. rows_skipped: what the map's filter leaves out.
+    rows_read: rows of the file that the map's filter takes (all of them, of telemetry). rows_added: records that
+    are new; a row of an inventory may be eight cards, and a thousand rows one allocation. Of telemetry
+    rows_read = rows_added + rows_present + rows_refused + rows_skipped. rows_present: what the store had already. rows_skipped: what the map's filter leaves out.
     again: the very same file and map were imported before; nothing was read.
     """
 

@@ -132,7 +132,9 @@ def _described(cursor: duckdb.DuckDBPyConnection, relation: str) -> dict[str, st
 def _parquet(cursor: duckdb.DuckDBPyConnection, path: Path) -> Source:
     quoted = literal(str(path))
     kinds = _described(cursor, f"read_parquet({quoted})")
-    relation = f"(SELECT *, file_row_number + 1 AS import_row FROM read_parquet({quoted}, file_row_number = true))"  # noqa: S608
+    relation = (
+        f"(SELECT *, file_row_number + 1 AS import_row FROM read_parquet({quoted}, file_row_number = true))"  # noqa: S608
+    )
     return Source(path, "parquet", relation, kinds)
 
 
@@ -140,7 +142,9 @@ def _csv(cursor: duckdb.DuckDBPyConnection, path: Path, spec: FileSpec, scratch:
     readable = path
     if codecs.lookup(spec.encoding).name not in ("utf-8", "ascii"):
         readable = _as_utf8(path, spec.encoding, scratch)
-    options = f"all_varchar = true, header = {str(spec.header).lower()}, ignore_errors = true, store_rejects = true"
+    options = (
+        f"all_varchar = true, header = {str(spec.header).lower()}, ignore_errors = true, store_rejects = true"
+    )
     options += ", rejects_limit = 20, null_padding = false, strict_mode = true"
     if spec.delimiter:
         options += f", delim = {literal(spec.delimiter)}"
@@ -180,9 +184,14 @@ def _jsonl(cursor: duckdb.DuckDBPyConnection, path: Path) -> Source:
 def _as_utf8(path: Path, encoding: str, scratch: Path) -> Path:
     copy = scratch / (path.name + ".utf8")
     try:
-        with path.open(encoding=encoding, newline="") as source, copy.open("w", encoding="utf-8", newline="") as to:
+        with (
+            path.open(encoding=encoding, newline="") as source,
+            copy.open("w", encoding="utf-8", newline="") as to,
+        ):
             while block := source.read(1 << 20):
                 to.write(block)
     except UnicodeDecodeError as e:
-        raise BadInput(f"{path.name} is not {encoding}: {e.reason} at byte {e.start}; say [file] encoding") from e
+        raise BadInput(
+            f"{path.name} is not {encoding}: {e.reason} at byte {e.start}; say [file] encoding"
+        ) from e
     return copy

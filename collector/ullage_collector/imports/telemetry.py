@@ -88,7 +88,7 @@ def import_telemetry(
             source = open_source(cursor, path, given.file, Path(folder))
             rows = _rows(source, spec)
             with _readable(cursor, source, rows, spec, Path(folder), progress) as select:
-                _Importer(store, cursor, spec, rows.metrics, select, report, progress).run()
+                _Importer(store, cursor, spec, rows.metrics, select, report, progress, given.origin).run()
             total = cursor.execute(f"SELECT count(*) FROM {source.relation}").fetchall()[0][0]  # noqa: S608
             for line, why in unreadable(cursor, source):
                 report.refuse(line, why)
@@ -190,10 +190,16 @@ def _problems(source: Source, metric: Metric, value: ValueSpec, inner: list[str]
                 found.append(f"WHEN {column} NOT IN ({words}) THEN {says}")
         else:
             nan = f" AND lower(CAST({raw} AS VARCHAR)) <> 'nan'"
-            says = f"'{metric.key}: ' || left(CAST({raw} AS VARCHAR), 40) || ' is no {raw_type(metric).lower()}'"
+            says = (
+                f"'{metric.key}: ' || left(CAST({raw} AS VARCHAR), 40) || ' is no {raw_type(metric).lower()}'"
+            )
             found.append(f"WHEN {column} IS NULL AND {raw} IS NOT NULL{nan} THEN {says}")
     if metric.type is Type.FLOAT:
-        limit = f"NOT BETWEEN 0 AND {RATIO_SLACK}" if metric.key.endswith("_ratio") else "NOT BETWEEN -1e30 AND 1e30"
+        limit = (
+            f"NOT BETWEEN 0 AND {RATIO_SLACK}"
+            if metric.key.endswith("_ratio")
+            else "NOT BETWEEN -1e30 AND 1e30"
+        )
         hint = (
             " is no ratio 0..1: set factor = 0.01 if it is per cent"
             if metric.key.endswith("_ratio")
@@ -249,9 +255,7 @@ def _in_order(cursor: duckdb.DuckDBPyConnection, source: Source, spec: Telemetry
     spans = []
     for low, high, count in groups:
         try:
-            span = cursor.execute(
-                f"SELECT CAST(? AS {kind_}), CAST(? AS {kind_})", [low, high]
-            ).fetchall()[0]
+            span = cursor.execute(f"SELECT CAST(? AS {kind_}), CAST(? AS {kind_})", [low, high]).fetchall()[0]
         except Exception:
             return False
         if None in span:
@@ -281,7 +285,9 @@ class _Importer:
         select: Callable[[int | None, int | None], str],
         report: Report,
         progress: Progress,
+        origin: Origin,
     ) -> None:
+        self._origin = origin.value
         self._store = store
         self._cursor = cursor
         self._spec = spec
@@ -296,7 +302,9 @@ class _Importer:
 
     def run(self) -> None:
         everything = self._select(None, None)
-        first, last, count, untimed = self._cursor.execute(fill(self._sql["extent"], rows=everything)).fetchall()[0]
+        first, last, count, untimed = self._cursor.execute(
+            fill(self._sql["extent"], rows=everything)
+        ).fetchall()[0]
         if untimed:
             listed = fill(self._sql["untimed"], rows=everything, listed=str(LISTED))
             for row, why in self._cursor.execute(listed).fetchall():
@@ -334,7 +342,7 @@ class _Importer:
         if len({row[2] for row in rows}) < len(rows):
             self._same = "p.subject = k.subject AND p.node_id = k.node_id AND p.cluster_id = k.cluster_id"
         found = []
-        family, origin = self._spec.family, Origin.IMPORTED.value
+        family, origin = self._spec.family, self._origin
         with self._store.write() as cursor:
             identities = self._store.identities
             for cluster, node_id, subject, vendor, model, first, last, _ in rows:
@@ -428,8 +436,8 @@ class _Importer:
                 increases.append(f', {grown} AS "{key}_increase"')
             for target in rolled(family, key):
                 names.append(target.name)
-                of = target.name if metric.kind is Kind.COUNTER else key
-                values.append(f', CAST(p."{of}" AS {target.type})')
+                said = target.name if metric.kind is Kind.COUNTER else key
+                values.append(f', CAST(p."{said}" AS {target.type})')
         of = kind(family, Grain.MINUTE)
         before = self._store.days.table(of, utc_day(from_us))
         table = self._store.days.ensure(cursor, of, utc_day(from_us), names).name
@@ -450,6 +458,7 @@ class _Importer:
             increases="".join(increases),
             same=self._same,
             absent=absent,
+            origin=self._origin,
         )
         added: int = cursor.execute(put, [from_us]).fetchall()[0][0]
         return added
@@ -485,9 +494,9 @@ class _Importer:
         cursor.execute(rolled_up, [from_us, to_us, from_us - look])
         of = kind(family, Grain.MINUTE)
         table = self._store.days.ensure(cursor, of, utc_day(from_us), names).name
-        present = cursor.execute(
-            fill(self._sql["present_finer"], table=table, subject=subject)
-        ).fetchall()[0][0]
+        present = cursor.execute(fill(self._sql["present_finer"], table=table, subject=subject)).fetchall()[
+            0
+        ][0]
         cursor.execute(
             fill(
                 self._sql["keep_finer"],
@@ -497,6 +506,7 @@ class _Importer:
                 sender_value="" if family is Family.NODE else ", f.node_key",
                 columns="".join(f', "{name}"' for name in names),
                 values="".join(f', f."{name}"' for name in names),
+                origin=self._origin,
             )
         )
         return good - int(present or 0)

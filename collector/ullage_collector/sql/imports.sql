@@ -46,7 +46,7 @@ SELECT count(*) FROM import_piece p ANTI JOIN import_subject k ON {same} WHERE p
 -- name: put_minutes
 -- A row a minute: each stands for the minute it was read in; what is there already stays.
 INSERT INTO {table} (minute, {subject}{sender}, covered_seconds, samples, origin{columns})
-SELECT make_timestamp(p.t - p.t % 60000000), k.subject_key{sender_value}, 60, 1, 'imported'{values}
+SELECT make_timestamp(p.t - p.t % 60000000), k.subject_key{sender_value}, 60, 1, '{origin}'{values}
 FROM (SELECT *{increases} FROM import_piece WHERE problem IS NULL
       WINDOW w AS (PARTITION BY subject ORDER BY t)) p
 JOIN import_subject k ON {same}
@@ -72,7 +72,7 @@ SELECT sum(f.samples) FROM fresh f SEMI JOIN {table} there ON there.minute = f.m
 -- name: keep_finer
 -- Minutes of finer or coarser rows; what is there already stays.
 INSERT INTO {table} (minute, {subject}{sender}, covered_seconds, samples, origin{columns})
-SELECT f.minute, f.{subject}{sender_value}, f.covered_seconds, f.samples, 'imported'{values}
+SELECT f.minute, f.{subject}{sender_value}, f.covered_seconds, f.samples, '{origin}'{values}
 FROM fresh f ANTI JOIN {table} there ON there.minute = f.minute AND there.{subject} = f.{subject};
 
 -- name: imported
@@ -82,7 +82,8 @@ SELECT count(*) FROM import WHERE kind = ? AND digest = ?;
 -- name: put_import
 -- What an import did.
 INSERT INTO import (import_id, kind, digest, file, map, rows_read, rows_added, rows_refused, imported_at)
-VALUES (nextval('record_number'), ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (nextval('record_number'), ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (kind, digest) DO UPDATE SET rows_added = import.rows_added + excluded.rows_added;
 
 -- name: set_zone
 -- Times without a zone in the file are of this one.
@@ -115,6 +116,14 @@ UPDATE allocation AS a SET known_to = make_timestamp($1) FROM import_allocation 
 WHERE a.known_to IS NULL AND {same_holding}
   AND (a.valid_to IS DISTINCT FROM i.valid_to OR a.share_nano <> i.share_nano);
 
+-- name: end_places
+-- Placed otherwise by an earlier import: one workload's holding from one instant stands where it is placed now.
+UPDATE allocation AS a SET known_to = make_timestamp($1)
+FROM (SELECT DISTINCT workload_key, valid_from FROM import_allocation) i
+WHERE a.known_to IS NULL AND a.source LIKE 'import:%' AND a.workload_key = i.workload_key AND a.valid_from = i.valid_from
+  AND NOT EXISTS (SELECT 1 FROM import_allocation s WHERE s.workload_key = a.workload_key
+                  AND s.valid_from = a.valid_from AND s.card_key IS NOT DISTINCT FROM a.card_key);
+
 -- name: put_allocations
 -- Those the store does not believe yet.
 INSERT INTO allocation (allocation_id, workload_key, card_key, slice_key, node_key, share_nano, memory_share_nano,
@@ -123,11 +132,6 @@ SELECT nextval('allocation_number'), i.workload_key, i.card_key, i.slice_key, i.
        i.memory_share_nano, i.valid_from, i.valid_to, make_timestamp($1), $2, i.attributes
 FROM import_allocation i ANTI JOIN (SELECT * FROM allocation WHERE known_to IS NULL) a
 ON {same_holding} AND a.valid_to IS NOT DISTINCT FROM i.valid_to AND a.share_nano = i.share_nano;
-
--- name: placed
--- Where an earlier import placed a workload's allocation: the same again, so that nothing is doubled.
-SELECT w.workload_id, epoch_us(a.valid_from), a.card_key FROM allocation a JOIN workload w USING (workload_key)
-WHERE a.known_to IS NULL AND w.cluster_id = ? AND a.card_key IS NOT NULL ORDER BY a.allocation_id;
 
 -- name: capacity
 -- Cards in service of a cluster, in the order they are filled.
@@ -139,6 +143,19 @@ ORDER BY i.node_id, length(i.card_id), i.card_id;
 -- name: stage_inventory
 -- What a file says, for comparing.
 CREATE OR REPLACE TEMP TABLE import_inventory AS SELECT * FROM incoming;
+
+-- name: cut_inventory
+-- A life without an end ends where the store has a later one of the same card.
+UPDATE import_inventory AS i SET valid_to = n.next_from FROM (
+    SELECT f.card_id, f.valid_from, min(a.valid_from) AS next_from
+    FROM import_inventory f JOIN inventory a ON a.card_id = f.card_id
+    WHERE a.known_to IS NULL AND a.source <> 'seen' AND a.valid_from > f.valid_from AND f.valid_to IS NULL
+    GROUP BY f.card_id, f.valid_from
+) n WHERE i.card_id = n.card_id AND i.valid_from = n.valid_from;
+
+-- name: newest_inventory
+-- The newest row there is before anything is changed.
+SELECT coalesce(max(inventory_id), 0) FROM inventory;
 
 -- name: present_inventory
 -- Lives the store believes already, word for word.
@@ -152,14 +169,14 @@ SELECT nextval('record_number') AS inventory_id, a.* EXCLUDE (inventory_id, vali
 FROM inventory a JOIN (
     SELECT a.inventory_id, min(i.valid_from) AS next_from
     FROM import_inventory i JOIN inventory a ON a.card_id = i.card_id
-    WHERE a.known_to IS NULL AND a.valid_from < i.valid_from AND (a.valid_to IS NULL OR a.valid_to > i.valid_from)
+    WHERE a.known_to IS NULL AND a.source <> 'seen' AND a.valid_from < i.valid_from AND (a.valid_to IS NULL OR a.valid_to > i.valid_from)
     GROUP BY a.inventory_id
 ) n ON n.inventory_id = a.inventory_id;
 
 -- name: end_inventory
 -- What is no longer believed: replaced word for word, or shortened just now.
 UPDATE inventory AS a SET known_to = make_timestamp($1) FROM import_inventory i
-WHERE a.known_to IS NULL AND a.card_id = i.card_id AND a.known_from < make_timestamp($1)
+WHERE a.known_to IS NULL AND a.source <> 'seen' AND a.card_id = i.card_id AND a.inventory_id <= $2
   AND ((a.valid_from = i.valid_from AND NOT ({same_life}))
        OR (a.valid_from < i.valid_from AND (a.valid_to IS NULL OR a.valid_to > i.valid_from)));
 
@@ -201,5 +218,5 @@ INSERT INTO incident (incident_id, family, subject, cause, severity, vendor, cod
                       closed_by, confirmed, action, evidence, history, origin)
 SELECT (SELECT coalesce(max(incident_id), 0) FROM incident) + row_number() OVER (ORDER BY i.onset, i.subject),
        i.family, i.subject, i.cause, i.severity, i.vendor, i.code, i.onset, i.onset, i.closed_at,
-       CASE WHEN i.closed_at IS NOT NULL THEN 'import' END, i.confirmed, i.action, i.evidence, true, 'imported'
+       CASE WHEN i.closed_at IS NOT NULL THEN 'import' END, i.confirmed, i.action, i.evidence, true, i.origin
 FROM import_record i ANTI JOIN incident a ON {same};
