@@ -16,13 +16,11 @@ Not here: what is in a body (batches.py), sending (push.py).
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import secrets
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -31,7 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from ullage_agent.quarantine import Quarantine
-from ullage_contract.wire import MAX_JSON_BYTES
+from ullage_agent.spool_files import Disk, is_sound, last_number, stream_json
 
 log = logging.getLogger(__name__)
 
@@ -42,45 +40,6 @@ MAX_HELD_BYTES: Final = 4 * 1024 * 1024  # our choice: because the agent's memor
 
 _DIRECTORY = re.compile(r"^(\d{6})-([0-9a-z]{16,64})$")
 _BATCH = re.compile(r"^(\d{16})\.batch$")
-
-
-class Disk:
-    """The three writes the spool makes. Tests give one that is full."""
-
-    def write(self, path: Path, body: bytes) -> None:
-        """``body`` under ``path``: whole or not at all. Durable once the directory is synced. Raises OSError."""
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                view = memoryview(body)
-                while view:
-                    view = view[os.write(handle, view) :]
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            temporary.rename(path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()  # a full disk must not stay full of our halves
-            raise
-
-    def sync(self, directory: Path) -> None:
-        """Make renames in ``directory`` durable. Raises OSError."""
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def make_directory(self, directory: Path) -> None:
-        """``directory`` and what is missing above it, durable. Raises OSError."""
-        missing = [directory]
-        while not missing[-1].parent.exists():
-            missing.append(missing[-1].parent)
-        for path in reversed(missing):
-            path.mkdir(mode=0o700, exist_ok=True)
-            self.sync(path.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +240,7 @@ class Spool:
                 log.error("spool %s cannot be read, its batches stay where they are: %s", directory, e)
                 continue
             self._streams[stream.id] = stream
-            last = _last_number(directory / "stream.json", stream.id)
+            last = last_number(directory / "stream.json", stream.id)
             current = stream if last is not None else None
             stream.last = max(last or 0, stream.last)
         for stream in self._ordered():
@@ -321,7 +280,7 @@ class Spool:
         """Number and body to disk, in that order; both durable on True."""
         path = stream.path(sequence)
         try:
-            self._disk.write(path.with_name("stream.json"), _stream_json(stream.id, sequence))
+            self._disk.write(path.with_name("stream.json"), stream_json(stream.id, sequence))
             self._disk.write(path, body)
             self._disk.sync(path.parent)
         except OSError as e:
@@ -350,7 +309,7 @@ class Spool:
                     self.held_bytes -= len(stream.held.pop(sequence))
                 if stream.held:
                     return
-                self._disk.write(stream.directory / "stream.json", _stream_json(stream.id, stream.last))
+                self._disk.write(stream.directory / "stream.json", stream_json(stream.id, stream.last))
                 self._disk.sync(stream.directory)
             except OSError as e:
                 self._trouble(stream.directory, e)
@@ -452,37 +411,3 @@ class Spool:
         with suppress(OSError):
             (stream.directory / "stream.json").unlink(missing_ok=True)
             stream.directory.rmdir()
-
-
-def is_sound(body: bytes, stream: str, sequence: int) -> bool:
-    """Whether a file holds a whole body of this very number: gzip checksum and the first fields."""
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        text = inflater.decompress(body, 512)
-        head = text[:512]
-        total = len(text)
-        while inflater.unconsumed_tail and total <= MAX_JSON_BYTES:
-            total += len(inflater.decompress(inflater.unconsumed_tail, 1 << 20))
-    except zlib.error:
-        return False
-    mark = f'"stream":"{stream}","sequence":{sequence},'.encode()
-    return inflater.eof and not inflater.unused_data and mark in head
-
-
-def _stream_json(stream: str, last: int) -> bytes:
-    return (json.dumps({"schema_version": 1, "stream": stream, "last_sequence": last}) + "\n").encode()
-
-
-def _last_number(path: Path, stream: str) -> int | None:
-    """The last number given out, or None when the file cannot be believed and the stream must end."""
-    try:
-        document = json.loads(path.read_bytes())
-        last = document["last_sequence"]
-        if document["stream"] == stream and isinstance(last, int) and last >= 0:
-            return last
-        log.error("spool: %s is of another stream, starting a new one", path)
-    except FileNotFoundError:
-        log.error("spool: %s is missing, starting a new stream", path)
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        log.error("spool: %s cannot be believed, starting a new stream: %s", path, e)
-    return None

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ullage_agent.quarantine import Quarantine
-from ullage_agent.spool import Disk, Spool
+from ullage_agent.spool import Spool
+from ullage_agent.spool_files import Disk
 from ullage_contract.wire import decode
 
 
