@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -407,6 +408,9 @@ def run(config: Config, clock: Clock | None = None) -> int:
     # The store decodes and the listener answers in one interpreter: a shorter switch interval keeps
     # answers quick while a long decode runs (5 ms is Python's default).
     sys.setswitchinterval(0.001)
+    # A commit's columns are tens of thousands of lists that live for a second and hold no cycles: looking
+    # through them at every 700 allocations took a third of the writer's time (measured).
+    gc.set_threshold(100_000, 20, 20)
     collector = Collector(config, clock or SystemClock())
     try:
         uvloop.run(collector.run())

@@ -42,7 +42,7 @@ def good(rows: int = 2) -> dict[str, Any]:
                 "monotonic": [1] * rows,
                 "interval_seconds": [10.0] * rows,
                 "counters_epoch": [None] * rows,
-                "columns": {_FLOAT: [0.5] * rows, _WHOLE: [2**63 + 5] * rows, _TEXT: ["ok"] * rows},
+                "columns": {_FLOAT: [0.5] * rows, _WHOLE: [2**63 - 5] * rows, _TEXT: ["ok"] * rows},
                 "failed": [[0, _FLOAT, sorted(REASONS)[0]]],
             }
         },
@@ -83,6 +83,13 @@ def test_a_whole_batch_is_read_fast_and_the_same() -> None:
     text = json.dumps(good()).encode()
     assert _fast(text) == verdict(text)
     assert read_batch(gzip.compress(text)) == verdict(text)
+
+
+def test_the_largest_counter_of_64_bits_is_read_by_the_contracts_own_reader() -> None:
+    document = good()
+    document["families"]["card"]["columns"][_WHOLE] = [2**64 - 1, -(2**63)]
+    found = read_json(json.dumps(document).encode())
+    assert found.families[Family.CARD].columns[_WHOLE] == [2**64 - 1, -(2**63)]
 
 
 def test_an_event_is_read_fast_and_the_same() -> None:
@@ -188,5 +195,5 @@ def test_whatever_is_changed_both_readers_say_the_same(
     "number", ["1e999", "-1e999", "NaN", "Infinity", "18446744073709551616", "true", '"1"', "1.5"]
 )
 def test_a_number_that_no_column_holds_is_refused(number: str) -> None:
-    document = json.dumps(good()).replace(str(2**63 + 5), number)
+    document = json.dumps(good()).replace(str(2**63 - 5), number)
     assert ours(document.encode()) == "malformed"
