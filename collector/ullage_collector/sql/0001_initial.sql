@@ -137,6 +137,14 @@ CREATE TABLE touched_day (
     touched_at  TIMESTAMP NOT NULL
 );
 
+-- Minute days the retention has dropped from here: their published revision is the only copy.
+CREATE TABLE dropped_day (
+    kind        VARCHAR NOT NULL,        -- card_minute, ...
+    day         DATE NOT NULL,           -- UTC
+    dropped_at  TIMESTAMP NOT NULL,
+    PRIMARY KEY (kind, day)
+);
+
 CREATE TABLE quarantine (
     received_at TIMESTAMP NOT NULL,
     node        VARCHAR,
