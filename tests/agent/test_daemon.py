@@ -134,7 +134,7 @@ def test_healthz_and_metrics_are_served(start: Start, tmp_path: Path) -> None:
             return ""
 
     _until(lambda: answer("/healthz").startswith("ok"))
-    assert 'ullage_source_success{source="host"} 1' in answer("/metrics")
+    _until(lambda: 'ullage_source_success{source="host"} 1' in answer("/metrics"))
 
 
 def test_a_directory_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
