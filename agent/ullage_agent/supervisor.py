@@ -169,6 +169,8 @@ class Supervisor:
             except _NotNow as e:
                 trouble = str(e)
                 break
+        if todo and trouble is None:
+            trouble = f"{troubles} hangs and crashes in one tick; the rest is asked in the next"
         failed_as = Broken.reason if trouble is not None or todo else None
         for reading in self._cards.missing(delivered, self._skip, failed_as):
             deliver(reading)

@@ -45,7 +45,13 @@ class FakeReader:
                 Family.CARD,
                 card,
                 time.time(),
-                {"vendor": "fake", "model": model, "index": index, "uuid": card},
+                {
+                    "vendor": "fake",
+                    "model": model,
+                    "index": index,
+                    "uuid": card,
+                    "pci_address": f"0000:{0x3B + index:02x}:00.0",
+                },
             )
 
     def read(self, tier: Tier, call: Call) -> Iterator[Reading]:

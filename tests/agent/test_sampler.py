@@ -218,6 +218,17 @@ def test_facts_are_sent_at_start_on_change_and_once_a_day(
     assert {f.subject for _, f in sink.facts_seen} == {*fake_maker.CARDS, "n1"}
 
 
+def test_a_card_knows_its_nearest_ports(
+    sampler: Sampler, sink: KeepingSink, supervise: Callable[..., Supervisor]
+) -> None:
+    sampler.add(_fake(supervise))
+    sampler.tick(Tier.FAST)
+    nearest = {
+        f.subject: f.attributes.get("nearest_ports") for _, f in sink.facts_seen if f.family is Family.CARD
+    }
+    assert nearest == {"FAKE-0": [PORT], "FAKE-1": None, "FAKE-2": None, "FAKE-3": None}
+
+
 def test_what_the_contract_does_not_know_is_left_out_and_told_once(
     sampler: Sampler,
     sink: KeepingSink,
