@@ -287,6 +287,18 @@ def test_parents_in_a_circle_do_not_hang_and_lose_nothing(tmp_path: Path) -> Non
     assert sum(r.amounts.cost for r in report.departments if r.depth == 0) == Decimal("480.00")
 
 
+def test_a_path_of_a_thousand_levels_is_cut_and_loses_nothing(tmp_path: Path) -> None:
+    world = World()
+    world.card("G1")
+    world.price("H800", 20_000_000)
+    world.rule("slurm:*", "/".join("a" * 1000))
+    world.hold("G1", "slurm/dc1/x/1", 0, 24)
+    publish(world, tmp_path, DAY.date())
+    report = made(tmp_path, periods.daily("2026-10-07", "UTC"))
+    assert sum(r.amounts.cost for r in report.departments if r.depth == 0) == Decimal("480.00")
+    assert max(r.depth for r in report.departments) < 20
+
+
 def test_the_json_form_keeps_every_digit_and_says_its_version(tmp_path: Path) -> None:
     publish(worked(), tmp_path, DAY.date())
     report = made(tmp_path, periods.daily("2026-10-07", "UTC"))
