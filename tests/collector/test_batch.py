@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 from typing import Any
@@ -178,7 +179,7 @@ def test_whatever_is_changed_both_readers_say_the_same(
             if how == "delete":
                 del place[path[-1]]
             else:
-                place[path[-1]] = value
+                place[path[-1]] = copy.deepcopy(value)
         except (KeyError, IndexError, TypeError):
             continue
     text = json.dumps(document).encode()
