@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -338,11 +339,13 @@ class Published:
             for manifest in (*used, *((dimensions,) if dimensions else ())):
                 manifest.verify()
         sql = statements("published")
+        spill = tempfile.TemporaryDirectory(prefix="ullage-report-")
         connection = duckdb.connect(
             ":memory:",
             config={
                 "threads": threads,
                 "memory_limit": f"{memory_bytes}B",
+                "temp_directory": spill.name,  # else DuckDB spills into the working directory
                 "autoload_known_extensions": False,
                 "autoinstall_known_extensions": False,
             },
@@ -369,6 +372,7 @@ class Published:
             raise StoreError(f"{self.root}: published files cannot be read: {str(e)[:300]}") from e
         finally:
             connection.close()
+            spill.cleanup()
 
 
 @dataclass(frozen=True, slots=True)

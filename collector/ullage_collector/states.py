@@ -118,6 +118,22 @@ def default_rules() -> Rules:
     return load_rules(None)
 
 
+def rules_of(part: Mapping[str, Any]) -> Rules:
+    """The rules that [states] of collector.toml names: ``rules = "/etc/ullage/states.toml"``; without it those shipped.
+
+    Raises ConfigError for another key, another type, or a file that is wrong.
+    """
+    for key in part:
+        if key != "rules":
+            raise ConfigError(f"[states] {key[:40]} is not known; write rules = FILE or leave it out")
+    named = part.get("rules")
+    if named is None:
+        return default_rules()
+    if not isinstance(named, str):
+        raise ConfigError(f"[states] rules = {named!r}; write the path of a file like detect/states.toml")
+    return load_rules(Path(named))
+
+
 def load_rules(path: Path | None) -> Rules:
     """Rules from a TOML file; None: those shipped. Raises ConfigError naming file and key."""
     name = str(path) if path else "states.toml"
