@@ -310,9 +310,19 @@ class Collector:
 
             Rollup(door.store).run(stop)
 
+        def publish(stop: threading.Event) -> None:
+            from ullage_collector.publish.publisher import Publisher
+
+            Publisher(door.store, self.config).run(stop)
+
         on_store = [
             Part(name, run, health=self.health, clock=self.clock)
-            for name, run in (("store-writer", write), ("fault-engine", judge), ("rollup", roll_up))
+            for name, run in (
+                ("store-writer", write),
+                ("fault-engine", judge),
+                ("rollup", roll_up),
+                ("publisher", publish),
+            )
         ]
 
         def keep(stop: threading.Event) -> None:
@@ -347,6 +357,7 @@ class Collector:
         from ullage_collector import api
         from ullage_collector.console import app as console
         from ullage_collector.fleet_now import FleetNow
+        from ullage_collector.operations import Operations
 
         fleet = FleetNow(door.cursor, self.clock)
 
@@ -376,7 +387,8 @@ class Collector:
                 quarantined=writer.counts.quarantined if writer is not None else 0,
             )
 
-        return api.routes(views), console.routes(views), exposition
+        operations = Operations(self.config, lambda: door.store, self.clock)
+        return [*api.routes(views), *operations.routes()], console.routes(views), exposition
 
 
 def notify(state: str) -> None:

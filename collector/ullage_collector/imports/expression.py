@@ -52,6 +52,23 @@ class Template:
         """The columns in it, in order."""
         return [m[1].partition("|")[0] for m in _PLACE.finditer(self.text) if m[1] is not None]
 
+    def fill(self, labels: Mapping[str, str]) -> str | None:
+        """The text with labels in it; None when one without a fallback is missing."""
+        parts: list[str] = []
+        at = 0
+        for match in _PLACE.finditer(self.text):
+            parts.append(self.text[at : match.start()])
+            at = match.end()
+            if match[1] is None:
+                parts.append(match[0][0])
+                continue
+            name, bar, fallback = match[1].partition("|")
+            value = labels.get(name) or (fallback if bar else None)
+            if value is None:
+                return None
+            parts.append(value)
+        return ("".join(parts) + self.text[at:]).strip() or None
+
     def sql(self, of: Columns) -> str:
         """The expression, of type VARCHAR; an empty text counts as missing."""
         parts: list[str] = []

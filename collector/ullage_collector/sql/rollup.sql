@@ -58,20 +58,23 @@ WHERE minute >= make_timestamp($1) AND minute < make_timestamp($2){restriction}
 GROUP BY date_trunc('hour', minute), {subject};
 
 -- name: forget
--- Rows that are about to be replaced.
+-- Rows that are about to be replaced. What is there and covers more stays: late rows whose first ones were
+-- dropped with their day take nothing away, and neither does half a minute from an agent beside a whole imported one.
 DELETE FROM {table} USING fresh
-WHERE {table}.{time} = fresh.{time} AND {same_subject};
+WHERE {table}.{time} = fresh.{time} AND {same_subject} AND fresh.covered_seconds >= {table}.covered_seconds;
 
 -- name: keep_minutes
 -- The new minutes, with the origin their boot says.
 INSERT INTO {table} (minute, {subject}{sender}, covered_seconds, samples, origin{columns})
 SELECT minute, {subject}{sender}, covered_seconds, samples, b.origin{columns}
-FROM fresh LEFT JOIN boot b USING (boot_key) ORDER BY minute, {subject};
+FROM (SELECT * FROM fresh ANTI JOIN {table} USING (minute, {subject})) f LEFT JOIN boot b USING (boot_key)
+ORDER BY minute, {subject};
 
 -- name: keep_hours
 -- The new hours.
 INSERT INTO {table} (hour, {subject}{sender}, covered_seconds, samples, origin{columns})
-SELECT hour, {subject}{sender}, covered_seconds, samples, origin{columns} FROM fresh ORDER BY hour, {subject};
+SELECT hour, {subject}{sender}, covered_seconds, samples, origin{columns}
+FROM (SELECT * FROM fresh ANTI JOIN {table} USING (hour, {subject})) f ORDER BY hour, {subject};
 
 -- name: dirty
 -- Hours with late rows, and the nodes they are of; those before an instant, oldest first.

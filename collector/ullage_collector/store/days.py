@@ -134,7 +134,15 @@ class Days:
 
     def drop_before(self, connection: duckdb.DuckDBPyConnection, kind: TableKind, day: date) -> list[date]:
         """Drop the day tables of days before ``day``; which."""
-        gone = [table.day for table in self.tables(kind) if table.day is not None and table.day < day]
+        kept = [table.day for table in self.tables(kind) if table.day is not None and table.day >= day]
+        return self.drop_others(connection, kind, kept)
+
+    def drop_others(
+        self, connection: duckdb.DuckDBPyConnection, kind: TableKind, kept: Iterable[date]
+    ) -> list[date]:
+        """Drop every day table of a kind but those of these days; which."""
+        days = set(kept)
+        gone = [table.day for table in self.tables(kind) if table.day is not None and table.day not in days]
         for old in gone:
             connection.execute(fill(statements("days")["drop"], table=f"{kind.name}_{old:%Y%m%d}"))
         if gone:

@@ -1,0 +1,138 @@
+"""``ullage-collector import KIND FILE [--map MAP]`` and ``import prometheus --url URL --map MAP --from T --to T``.
+
+While a collector serves, the command goes through its socket; else it opens the store itself. What was done
+stands as JSON on stdout, progress on stderr. Exit codes: 0 all, 3 some rows were refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ullage_collector import operator_door
+from ullage_collector.config import Config
+from ullage_contract.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ullage_collector.imports.map import Map
+
+KINDS = ("telemetry", "allocations", "inventory", "prices", "mapping", "incidents")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "kind", choices=(*KINDS, "prometheus"), metavar="KIND", help=", ".join((*KINDS, "prometheus"))
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="Parquet, CSV, JSON lines or TOML")
+    parser.add_argument(
+        "--map",
+        metavar="MAP",
+        help="a map file, or the name of a shipped map (default: Ullage's own column names)",
+    )
+    parser.add_argument("--again", action="store_true", help="even when this very file was imported before")
+    parser.add_argument("--url", help="of a Prometheus, e.g. http://127.0.0.1:9090")
+    parser.add_argument("--from", dest="from_", type=_instant, metavar="T", help="e.g. 2026-11-01T00:00:00Z")
+    parser.add_argument("--to", type=_instant, metavar="T", help="e.g. 2026-11-15T00:00:00Z")
+
+
+def run(args: argparse.Namespace, config: Config) -> int:
+    """0 all imported, 3 some rows were refused. Raises UllageError when nothing could be."""
+    with _door(config) as import_:
+        if args.kind == "prometheus":
+            reports = _prometheus(args, import_)
+        else:
+            if args.file is None:
+                raise ConfigError(f"import {args.kind}: name the FILE")
+            from ullage_collector.imports import map as maps
+
+            reports = import_(args.kind, args.file.absolute(), maps.load(args.map), args.again)
+    json.dump({"schema_version": 1, "imports": reports}, sys.stdout, ensure_ascii=False)
+    sys.stdout.write("\n")
+    for report in reports:
+        _tell(report)
+    return 3 if any(report["rows_refused"] for report in reports) else 0
+
+
+@contextmanager
+def _door(config: Config) -> Iterator[Any]:
+    """A function that imports one file: through the running collector, or into the store opened here."""
+    if operator_door.is_served(config.socket_path):
+
+        def through(kind: str, path: Path, given: Map, again: bool) -> list[dict[str, Any]]:
+            answer = operator_door.call(
+                config.socket_path,
+                "POST",
+                f"/api/v1/import/{kind}",
+                {"file": str(path), "map": given.text, "map_name": given.name, "again": again},
+            )
+            found: list[dict[str, Any]] = answer["imports"]
+            return found
+
+        yield through
+        return
+    from ullage_collector.imports.door import import_file
+    from ullage_collector.store.store import Store
+
+    store = Store.open(config.store_path, config.store)
+    shown: list[str] = []
+
+    def progress(what: str, share: float) -> None:
+        line = f"{what} {share:.0%}"
+        if line not in shown[-1:]:
+            shown.append(line)
+            print(line, file=sys.stderr)
+
+    try:
+        yield lambda kind, path, given, again: [
+            r.to_json() for r in import_file(store, kind, path, given, progress, again=again)
+        ]
+    finally:
+        store.close()
+
+
+def _prometheus(args: argparse.Namespace, import_: Any) -> list[dict[str, Any]]:
+    from ullage_collector.imports import prometheus
+
+    if not (args.url and args.map and args.from_ and args.to):
+        raise ConfigError("import prometheus needs --url, --map, --from and --to")
+    if args.to <= args.from_:
+        raise ConfigError("--to must be after --from")
+    spec = prometheus.load(args.map)
+    reports: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="ullage-import-") as folder:
+        for path in prometheus.fetch(
+            args.url, spec, args.from_.timestamp(), args.to.timestamp(), Path(folder)
+        ):
+            print(f"importing {path.name}", file=sys.stderr)
+            reports += import_("telemetry", path, prometheus.own_map(spec), args.again)
+            path.unlink()
+    return reports
+
+
+def _tell(report: dict[str, Any]) -> None:
+    if report["imported_before"]:
+        print(f"{report['kind']}: imported before, nothing added", file=sys.stderr)
+        return
+    print(
+        f"{report['kind']}: {report['rows_read']} rows read, {report['rows_added']} added, "
+        f"{report['rows_present']} there already, {report['rows_refused']} refused, {report['seconds']:.1f} s",
+        file=sys.stderr,
+    )
+    for refusal in report["refusals"]:
+        print(f"  row {refusal['row']}: {refusal['reason']}", file=sys.stderr)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time, e.g. 2026-11-01T00:00:00Z") from e
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
