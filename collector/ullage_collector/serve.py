@@ -354,10 +354,9 @@ class Collector:
     def _views(
         self, door: StoreDoor, journals: dict[str, Journal]
     ) -> tuple[Sequence[BaseRoute], Sequence[BaseRoute], Callable[[], str]]:
-        from ullage_collector import api
+        from ullage_collector import api, operations
         from ullage_collector.console import app as console
         from ullage_collector.fleet_now import FleetNow
-        from ullage_collector.operations import Operations
 
         fleet = FleetNow(door.cursor, self.clock)
 
@@ -387,8 +386,8 @@ class Collector:
                 quarantined=writer.counts.quarantined if writer is not None else 0,
             )
 
-        operations = Operations(self.config, lambda: door.store, self.clock)
-        return [*api.routes(views), *operations.routes()], console.routes(views), exposition
+        asked = operations.routes(lambda: door.store, self.config)
+        return [*api.routes(views), *asked], console.routes(views), exposition
 
 
 def notify(state: str) -> None:
