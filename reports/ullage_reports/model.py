@@ -2,7 +2,7 @@
 
 Money and card-hours are already rounded (largest remainder, top down), so every table adds up to the
 last digit as it stands: a renderer prints, it never adds and never rounds money. Names are raw text
-that other people chose: pass them through ``plain.plain`` and escape them.
+that other people chose: pass them through ``ullage_contract.plain`` and escape them.
 
 A renderer is ``render(report: Report, lang: str, out: Path) -> Path``: it writes below the folder
 ``out``, names its file or folder after ``report.stem``, and returns what it wrote. lang is ``zh`` or

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
+from ullage_contract.plain import plain
 from ullage_reports import figures, tables, trust_tables
 from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
-from ullage_reports.plain import plain
 from ullage_reports.table import Column, Figure, Lines, Notice, Section, Table, TileView
 from ullage_reports.wording import Wording, tone, wording
 

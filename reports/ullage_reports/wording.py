@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Final
 
 from ullage_collector.ledger import STATES
+from ullage_contract.plain import names_alike, plain
 from ullage_reports.format import DASH, Format, plain_number
 from ullage_reports.model import Change, DepartmentRow, Kind, Report
 from ullage_reports.period import zone_info
-from ullage_reports.plain import names_alike, plain
 from ullage_reports.table import Cell
 from ullage_reports.texts import Texts
 

@@ -16,10 +16,10 @@ from test_charts import assert_well_laid
 from test_html import Page
 
 import ullage_assets
+from ullage_contract.plain import plain
 from ullage_reports import csv_files, html
 from ullage_reports.charts import Bar, hbar
 from ullage_reports.pages import pages
-from ullage_reports.plain import plain
 
 pieces = st.sampled_from(
     [

@@ -33,7 +33,7 @@ from ullage_contract.errors import ActuatorError, AssetMissing, BadInput
 from ullage_contract.plain import plain
 
 STATIC: Final = Path(__file__).parent / "static"
-VENDOR: Final = ("uPlot.iife.min.js", "uPlot.min.css", "NotoSansSC-Regular.woff2")
+VENDOR: Final = ("htmx.min.js", "uPlot.iife.min.js", "uPlot.min.css", "NotoSansSC-Regular.woff2")
 TABLE_ROWS: Final = 1_000  # our choice: because a longer page is read by nobody; the API has all
 LOOK_BACK: Final = timedelta(
     hours=24

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ullage_reports.plain import MAX_LENGTH, names_alike, plain
+from ullage_contract.plain import MAX_LENGTH, names_alike, plain
 
 
 @pytest.mark.parametrize(
