@@ -50,6 +50,7 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
 
     def publish(body: dict[str, Any], request: Request) -> dict[str, Any]:
         from ullage_collector.publish.publisher import publish as publish_due
+        from ullage_collector.states import rules_of
 
         opened = store()
         return publish_due(
@@ -59,6 +60,7 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
             day=_day(body, "day"),
             through=_day(body, "through"),
             everything=bool(body.get("all")),
+            rules=rules_of(config.part("states")),
         ).to_json()
 
     def backup(body: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -40,8 +40,10 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 def _alone(args: argparse.Namespace, config: Config) -> dict[str, Any]:
     from ullage_collector.publish.publisher import publish
+    from ullage_collector.states import rules_of
     from ullage_collector.store.store import Store
 
+    rules = rules_of(config.part("states"))
     store = Store.open(config.store_path, config.store)
     try:
         now = datetime.fromtimestamp(store.clock.wall(), UTC)
@@ -52,6 +54,7 @@ def _alone(args: argparse.Namespace, config: Config) -> dict[str, Any]:
             day=args.day,
             through=args.through,
             everything=args.all,
+            rules=rules,
             progress=lambda what, share: print(f"{what} {share:.0%}", file=sys.stderr),
         )
         return outcome.to_json()

@@ -18,6 +18,7 @@ import duckdb
 from ullage_collector.publish import facts, telemetry
 from ullage_collector.published import newest
 from ullage_collector.sql import statements
+from ullage_collector.states import Rules, rules_of
 from ullage_collector.store.retention import Retention
 from ullage_collector.store.rollup import Rollup
 from ullage_contract.errors import UllageError
@@ -66,13 +67,14 @@ def publish(
     day: date | None = None,
     through: date | None = None,
     everything: bool = False,
+    rules: Rules | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Outcome:
     """Publish what is due. root: DIR/published.
 
     day: this day alone, whatever its state. through: the last day (default: yesterday, UTC). everything: also
     days that are sealed and unchanged. Days before anything is known of work or telemetry are left out: that
-    a card was bought in spring is no reason to publish a spring nobody watched.
+    a card was bought in spring is no reason to publish a spring nobody watched. rules: None takes those shipped.
     """
     outcome = Outcome()
     with _running:
@@ -94,6 +96,7 @@ def publish(
                     each,
                     now=now,
                     sealed=_passed(store, each, now),
+                    rules=rules,
                     sources=sources(store, root, each),
                 )
                 outcome.facts.append((each, made.manifest.revision, made.manifest.status))
@@ -217,11 +220,12 @@ class Publisher:
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._root = config.published_dir
+        self._rules = rules_of(config.part("states"))
         self._retention = Retention(store, config.store)
 
     def run(self, stop: threading.Event, every_seconds: float = EVERY_SECONDS) -> None:
         """A round every ten minutes until ``stop`` is set."""
         while not stop.wait(every_seconds):
             now = datetime.fromtimestamp(self._store.clock.wall(), UTC)
-            publish(self._store, self._root, now=now)
+            publish(self._store, self._root, now=now, rules=self._rules)
             self._retention.step(now)
