@@ -18,6 +18,7 @@ from typing import Any, Final
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from demo.places import fleet
 from ullage_contract import __version__, catalogue, wire
 from ullage_contract.sample import Facts, Family, Origin, Sample
 
@@ -35,6 +36,8 @@ class Live:
         self._address = address
         self._stop = stop
         self._streams: dict[str, tuple[str, int]] = {}
+        servers = len({node for minute in self._minutes for node in minute})
+        self._places = {card.who.card_id: card.place for card in fleet(servers)}
 
     def run(self) -> None:
         """Push once a minute; what the collector refuses is told and left behind."""
@@ -65,7 +68,7 @@ class Live:
                 boot_id=f"demo-{node}",
                 origin=Origin.SIMULATED,
                 samples=[_sample(card, now) for card in cards],
-                facts=[_facts(card, now) for card in cards] if sequence == 1 else (),
+                facts=[self._facts(card, now) for card in cards] if sequence == 1 else (),
             )
             connection.request(
                 "POST",
@@ -82,6 +85,19 @@ class Live:
             if answer.status != 200:
                 log.warning("live: %s: %d %s", node, answer.status, body[:200])
         connection.close()
+
+    def _facts(self, row: dict[str, Any], now: float) -> Facts:
+        return Facts(
+            Family.CARD,
+            row["card_id"],
+            now,
+            {
+                "vendor": row["vendor"],
+                "model": row["model"],
+                "index": self._places.get(row["card_id"]),
+                "memory_total_bytes": row.get("memory_total_bytes"),
+            },
+        )
 
 
 def _last_hour(telemetry: Path, end: float) -> list[dict[str, list[dict[str, Any]]]]:
@@ -114,13 +130,4 @@ def _sample(row: dict[str, Any], now: float) -> Sample:
         monotonic=time.monotonic(),
         interval_seconds=EVERY_SECONDS,
         values=values,
-    )
-
-
-def _facts(row: dict[str, Any], now: float) -> Facts:
-    return Facts(
-        Family.CARD,
-        row["card_id"],
-        now,
-        {"vendor": row["vendor"], "model": row["model"], "memory_total_bytes": row.get("memory_total_bytes")},
     )

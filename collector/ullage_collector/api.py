@@ -338,13 +338,15 @@ def series(
     if not keys or len(keys) > 16:
         raise BadInput("key: give 1 to 16 keys, separated by commas")
     row = find_card(views, card_id)
-    columns = ", ".join(f"avg({key})" for key in keys)  # keys are the catalogue's own words
-    sql = (
-        f"SELECT time_bucket(to_seconds(?), time) AS step, {columns} FROM card_sample "  # noqa: S608
-        "WHERE card_key = ? AND time >= ? AND time < ? GROUP BY step ORDER BY step"
-    )
     with views.connect() as connection:
-        rows = connection.execute(sql, [step_seconds, row["card_key"], start, end]).fetchall()
+        # minutes are what history was imported as and what stays; raw rows are finer and win where both are
+        rows = [
+            found
+            for table, time in (("card_minute", "minute"), ("card_sample", "time"))
+            for found in connection.execute(
+                _series_sql(table, time, keys), [step_seconds, row["card_key"], start, end]
+            ).fetchall()
+        ]
     by_step = {int(found[0].replace(tzinfo=UTC).timestamp()): found[1:] for found in rows}
     if not by_step:
         return {
@@ -364,6 +366,19 @@ def series(
     }
 
 
+def _series_sql(table: str, time: str, keys: list[str]) -> str:
+    """Means by step. table, time and keys are words of the catalogue and the schema, never input."""
+    known = catalogue.keys(Family.CARD)
+    columns = ", ".join(
+        "NULL" if table == "card_minute" and known[key].kind is catalogue.Kind.COUNTER else f"avg({key})"
+        for key in keys
+    )
+    return (
+        f"SELECT time_bucket(to_seconds(?), {time}) AS step, {columns} FROM {table} "  # noqa: S608
+        f"WHERE card_key = ? AND {time} >= ? AND {time} < ? GROUP BY step ORDER BY step"
+    )
+
+
 def _series(views: Views, request: Request) -> Any:
     end = _instant(request, "to", views.clock.wall())
     start = _instant(request, "from", end.replace(tzinfo=UTC).timestamp() - 3600)
@@ -371,7 +386,7 @@ def _series(views: Views, request: Request) -> Any:
     if not 0 < seconds <= 366 * 86400:
         raise BadInput("from and to: give a span of more than nothing and at most a year")
     try:
-        step = int(request.query_params.get("step", max(10, round(seconds / 360))))
+        step = int(request.query_params.get("step", max(10, round(seconds / 60))))
     except ValueError as e:
         raise BadInput("step: give whole seconds") from e
     if step < 1 or seconds / step > MAX_POINTS:

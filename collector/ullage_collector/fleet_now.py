@@ -56,7 +56,7 @@ WHOLE: Final = 1_000_000_000
 class CardNow:
     """One card at this instant. None: not known.
 
-    state: its main state. held_nano: share somebody holds, in 1e-9. department: display id, None: nobody holds it.
+    state: its main state. held_nano: share somebody holds, in 1e-9; held_from: since when, by the newest of its holders. department: display id, None: nobody holds it.
     """
 
     card_id: str
@@ -74,6 +74,7 @@ class CardNow:
     health: str | None
     last_time: datetime | None
     held_nano: int
+    held_from: datetime | None
     workload_id: str | None
     user: str | None
     department: str | None
@@ -169,7 +170,7 @@ def _card(
 ) -> CardNow:
     (_, card_id, cluster_id, node_id, vendor, model, index, pool, life, last_time) = row[:10]
     (utilization, memory, power, temperature, health, busiest) = row[10:16]
-    (held_nano, workload_key, is_broken, is_apart, _, origin) = row[16:]
+    (held_nano, workload_key, held_from, is_broken, is_apart, _, origin) = row[16:]
     fresh = last_time is not None and last_time >= now - timedelta(seconds=STALE_SECONDS)
     if is_apart or life in ("maintenance", "rma"):
         state = "isolated"
@@ -201,6 +202,7 @@ def _card(
         health=health if fresh else None,
         last_time=last_time,
         held_nano=held_nano,
+        held_from=held_from,
         workload_id=workload.workload_id if workload else None,
         user=workload.user if workload else None,
         department=owner.department if owner else None,

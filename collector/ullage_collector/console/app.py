@@ -43,10 +43,11 @@ CSP: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 CHARTS: Final = (
-    ("chart_use", "utilization_ratio,memory_bandwidth_ratio", "100", "100"),
-    ("chart_memory", "memory_used_bytes", str(1 / 2**30), ""),
-    ("chart_power", "power_watts", "1", ""),
-    ("chart_temperature", "temperature_celsius,memory_temperature_celsius", "1", ""),
+    # title, catalogue keys, their labels, factor to the page's unit, top of the axis
+    ("chart_use", "utilization_ratio,memory_bandwidth_ratio", ("utilization", "bandwidth"), "100", "100"),
+    ("chart_memory", "memory_used_bytes", ("memory",), str(1 / 2**30), ""),
+    ("chart_power", "power_watts", ("power",), "1", ""),
+    ("chart_temperature", "temperature_celsius,memory_temperature_celsius", ("core", "memory"), "1", ""),
 )
 
 Page = Callable[["Console", Request, Identity], Response]
@@ -304,7 +305,9 @@ def _idle(console: Console, request: Request, identity: Identity) -> Response:
         if card.state != "allocated_idle" or card.card_id not in since:
             continue
         last_busy, seen_from = since[card.card_id]
-        start = last_busy or seen_from
+        # what the card did before this holder came is not this holder's
+        known = [instant for instant in (last_busy, card.held_from) if instant is not None]
+        start = max([*known, seen_from])
         price = views.fleet.price(card)
         hours = Decimal((now - start).total_seconds()) / 3600 * card.held_nano / 1_000_000_000
         cost = "–" if price is None else f"{hours * price[0]:,.2f} {price[1]}"
@@ -312,7 +315,7 @@ def _idle(console: Console, request: Request, identity: Identity) -> Response:
             {
                 "card": card,
                 "since": start,
-                "at_least": last_busy is None,
+                "at_least": start == seen_from,
                 "duration": _duration(now - start),
                 "cost": cost,
             }

@@ -56,7 +56,15 @@ FROM segment s JOIN newest USING (day, revision)
 GROUP BY ALL ORDER BY ALL;
 
 -- name: idle_since
--- Since when held cards have done nothing, looking back $back: the last minute each was busy.
-SELECT any_value(c.card_id) AS card_id, max(time) FILTER (greatest(utilization_ratio, sm_active_ratio, tensor_active_ratio,
-                                            memory_bandwidth_ratio) >= $active) AS last_busy, min(time) AS seen_from
-FROM card_sample s JOIN card c USING (card_key) WHERE time >= $back AND time <= $now GROUP BY s.card_key;
+-- Since when cards have done nothing, looking back to $back: the last minute each was busy, and the first seen.
+WITH seen AS (
+    SELECT card_key, time,
+           greatest(utilization_ratio, sm_active_ratio, tensor_active_ratio, memory_bandwidth_ratio) AS busy
+    FROM card_sample WHERE time >= $back AND time <= $now
+    UNION ALL
+    SELECT card_key, minute,
+           greatest(utilization_ratio_max, sm_active_ratio_max, tensor_active_ratio_max, memory_bandwidth_ratio_max)
+    FROM card_minute WHERE minute >= $back AND minute <= $now
+)
+SELECT any_value(c.card_id) AS card_id, max(time) FILTER (busy >= $active) AS last_busy, min(time) AS seen_from
+FROM seen JOIN card c USING (card_key) GROUP BY card_key;

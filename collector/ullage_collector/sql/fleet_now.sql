@@ -30,7 +30,8 @@ owned AS (
     GROUP BY card_id
 ),
 held AS (
-    SELECT card_key, sum(share_nano)::BIGINT AS share_nano, arg_max(workload_key, share_nano) AS workload_key
+    SELECT card_key, sum(share_nano)::BIGINT AS share_nano, arg_max(workload_key, share_nano) AS workload_key,
+           max(valid_from) AS held_from
     FROM allocation
     WHERE known_to IS NULL AND card_key IS NOT NULL
       AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now)
@@ -51,7 +52,7 @@ SELECT c.card_key, c.card_id, coalesce(o.cluster_id, n.cluster_id) AS cluster_id
        coalesce(r.memory_ratio, r.memory_used_bytes / nullif(coalesce(r.memory_total_bytes, c.memory_total_bytes), 0))
            AS memory_ratio,
        r.power_watts, r.temperature_celsius, r.health, r.busiest_ratio,
-       least(coalesce(h.share_nano, 0), 1000000000) AS held_nano, h.workload_key,
+       least(coalesce(h.share_nano, 0), 1000000000) AS held_nano, h.workload_key, h.held_from,
        b.subject IS NOT NULL AS is_broken,
        (a.subject IS NOT NULL OR an.subject IS NOT NULL) AS is_apart,
        n.clock_wrong, c.origin

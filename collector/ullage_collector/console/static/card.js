@@ -4,8 +4,14 @@
 
 const places = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-series]"));
 
+/** Seconds since the epoch as UTC text, from the hour to ``end`` characters of ISO 8601. */
+function clock(seconds, end) {
+  return new Date(seconds * 1000).toISOString().slice(11, end);
+}
+
 async function chart(place) {
   const keys = (place.dataset.series || "").split(",");
+  const labels = (place.dataset.labels || "").split(",");
   const scale = Number(place.dataset.scale || 1);
   const query = new URLSearchParams({ key: keys.join(","), from: place.dataset.from || "", to: place.dataset.to || "" });
   const answer = await fetch(`/api/v1/cards/${encodeURIComponent(place.dataset.card || "")}/series?${query}`);
@@ -24,8 +30,12 @@ async function chart(place) {
   new uPlot({
     width: place.clientWidth,
     height: 190,
-    series: [{}, ...keys.map((key, i) => ({ label: key, stroke: strokes[i % 4], width: 1.5, spanGaps: false }))],
-    axes: [axis, { ...axis, size: 60 }],
+    series: [{ label: "UTC", value: (_u, t) => (t === null ? "–" : clock(t, 19)) },
+      ...keys.map((key, i) => ({
+        label: labels[i] || key, stroke: strokes[i % 4], width: 1.5, spanGaps: false,
+        value: (_u, v) => (v === null ? "–" : v.toLocaleString(undefined, { maximumFractionDigits: 1 })),
+      }))],
+    axes: [{ ...axis, values: (_u, times) => times.map((t) => clock(t, 16)) }, { ...axis, size: 60 }],
     scales: { y: { range } },
     cursor: { sync: { key: "card" } },
   }, data, place);

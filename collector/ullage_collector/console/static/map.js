@@ -38,21 +38,35 @@ function rgb(hex) {
 const STATE_RGB = COLORS.map(rgb);
 const OWNER_RGB = OWNERS.map(rgb);
 
+const HEAD_ROWS = 2; // a cluster's name and the first nodes' names
+
+/** Blocks per line that let the cells be largest in this window. */
+function bestPerLine(width, height, blockWidth) {
+  const deep = Math.max(1, ...nodes.map((node) => Math.ceil(node.count / 8)));
+  const sizes = topology.clusters.map((_, c) => nodes.filter((node) => node.cluster === c).length);
+  let best = 1, bestScale = 0;
+  for (let perLine = 1; perLine <= Math.max(1, ...sizes); perLine++) {
+    const lines = sizes.reduce((sum, n) => sum + HEAD_ROWS + Math.ceil(n / perLine) * (deep + 1), 0);
+    const scale = Math.min((width - 24) / (perLine * blockWidth - 1), (height - 24) / lines);
+    if (scale > bestScale) { best = perLine; bestScale = scale; }
+  }
+  return best;
+}
+
 /** Cells: a node is a block at most 8 wide, blocks stand side by side under their cluster's name. */
 function arrange() {
   const width = Math.max(300, canvas.clientWidth);
   const height = Math.max(200, canvas.clientHeight);
   const cards = topology.cards.length;
-  // Choose blocks per line so that the world has the window's shape.
   const blockWidth = 9;
-  const perLine = Math.max(1, Math.round(Math.sqrt((nodes.length * 2 * width) / (height * blockWidth))));
+  const perLine = bestPerLine(width, height, blockWidth);
   let y = 0, maxX = 1;
   labels = [];
   cellX = new Uint32Array(cards);
   cellY = new Uint32Array(cards);
   topology.clusters.forEach((cluster, c) => {
-    labels.push({ text: cluster, x: 0, y: y + 1.4, big: true });
-    y += 2;
+    labels.push({ text: cluster, x: 0, y: y + 0.9, big: true });
+    y += HEAD_ROWS;
     let column = 0, line = 1;
     nodes.forEach((node) => {
       if (node.cluster !== c) return;
@@ -63,11 +77,12 @@ function arrange() {
         cellX[node.first + i] = column * blockWidth + (i % 8);
         cellY[node.first + i] = y + (i >> 3);
       }
-      labels.push({ text: node.id, x: column * blockWidth, y, big: false });
+      labels.push({ text: node.id, x: column * blockWidth, y: y - 0.15, big: false });
       maxX = Math.max(maxX, column * blockWidth + 8);
       column++;
     });
-    y += line + 2;
+    y += line + 0.5;
+    y = Math.ceil(y);
   });
   columns = maxX;
   rows = Math.max(1, y);
@@ -138,7 +153,7 @@ function draw() {
     if (!label.big && scale < 11) continue;
     const size = label.big ? Math.max(12, Math.min(18, scale * 1.1)) : Math.min(11, scale * 0.62);
     pen.font = `${label.big ? 600 : 400} ${size}px ${style.fontFamily}`;
-    const top = label.big ? y + label.y * scale : y + label.y * scale - 2;
+    const top = y + label.y * scale;
     const room = label.big ? columns * scale : 8 * scale;
     if (top < -20 || top > canvas.clientHeight + 20) continue;
     pen.fillText(shorten(label.text, room), x + label.x * scale, top);
