@@ -70,7 +70,9 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
     kind = PeriodKind(args.command)
     now = datetime.fromtimestamp(clock.wall(), tz=UTC)
     zone = args.zone or chosen.zone
-    period = periods.last(kind, now, zone) if args.period == "last" else periods.parse(kind, args.period, zone)
+    period = (
+        periods.last(kind, now, zone) if args.period == "last" else periods.parse(kind, args.period, zone)
+    )
     lang = args.lang or chosen.lang
     if lang not in LANGUAGES:
         raise ConfigError(f"--lang {lang[:20]!r} is not known; choose from {', '.join(LANGUAGES)}")
