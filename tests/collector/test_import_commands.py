@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,16 @@ needs_traces = pytest.mark.skipif(
     not TRACES.is_dir(),
     reason=f"no real traces in {TRACES}: set ULLAGE_SHARED to the folder that holds traces/",
 )
+
+
+@pytest.fixture(autouse=True)
+def _root_handlers():
+    """The command logs to the stderr of its test: give the root logger its own handlers back."""
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    yield
+    root.handlers, level = before
+    root.setLevel(level)
 
 
 def run(data: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict]:

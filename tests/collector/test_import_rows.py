@@ -194,7 +194,7 @@ def test_placing_again_after_cards_were_listed_moves_and_does_not_double(world: 
     assert second.notes["unplaced"] == 0
     assert [(h[0], h[1]) for h in holdings(world)] == [("a", "G1"), ("b", "G2"), ("b", "G3")]
     assert world.rows(
-        "SELECT count(*) FROM allocation WHERE known_to IS NULL AND attributes->>'placed_by' = 'first_fit'"
+        "SELECT count(*) FROM allocation WHERE known_to IS NULL AND (attributes->>'placed_by') = 'first_fit'"
     ) == [(3,)]
 
 

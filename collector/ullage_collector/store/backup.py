@@ -2,7 +2,7 @@
 
     OUT/store.duckdb  OUT/published/...  OUT/backup.json
 
-The copy is one read transaction: writers go on. To restore: stop the collector, put ``store.duckdb`` in
+The copy is one read transaction: writers go on. To restore: stop the collector, remove ``store.duckdb.wal`` if it is there, put ``store.duckdb`` in
 DIR/collector and ``published`` in DIR, start it; agents send again what they still hold, and what the copy
 has already is skipped by its stream and number.
 """
