@@ -37,7 +37,7 @@ ABSENT: Final = frozenset(
 """Texts that say nothing, in lower case, brackets taken off."""
 
 _NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
-_SIZE: Final = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*([kmgt]?i?b?)\b", re.IGNORECASE)
+_SIZE: Final = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?b?)\b", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1 << 40}
 
 
@@ -53,7 +53,13 @@ def number(text: str | None) -> float | None:
     """The first number of ``33.01°C``, ``45.2W``, ``0 %``; None where there is none."""
     clean = said(text)
     match = _NUMBER.search(clean) if clean else None
-    return float(match.group()) if match else None
+    return _finite(match.group()) if match else None
+
+
+def _finite(text: str) -> float | None:
+    """The number, unless it is longer than any counter: a text torn in the middle of digits."""
+    found = float(text)
+    return found if abs(found) < 1e19 else None
 
 
 def whole(text: str | None) -> int | None:
@@ -79,7 +85,8 @@ def size(text: str | None, unit: int = MIB) -> int | None:
         return None
     letters = match[2].lower()
     factor = _UNITS[letters[:1] if letters not in ("b",) else "b"] if letters else unit
-    return round(float(match[1]) * factor)
+    found = _finite(match[1])
+    return None if found is None else round(found * factor)
 
 
 def watts(text: str | None) -> float | None:

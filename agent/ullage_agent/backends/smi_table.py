@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from ullage_agent.backends.printed import Box, box, said, size
+from ullage_agent.backends.printed import Box, box, hertz, number, ratio, said, size, whole
 
 _LOG_PREFIX: Final = re.compile(r"^\s*#?\s*\[[^\]]*\]\s*>>\s?")
 _POWER: Final = re.compile(
@@ -29,9 +29,13 @@ _HERTZ: Final = re.compile(r"(\d+(?:\.\d+)?)\s*MHz", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One card: (what the head says, what the card says) of each cell, line by line."""
+    """One card: (what the head says, what the card says) of each cell, line by line.
+
+    whole: False when the text ends, or the next card begins, before all lines of the card were seen.
+    """
 
     cells: tuple[tuple[str, str], ...]
+    whole: bool = True
 
     def find(self, *words: str) -> str | None:
         """The card's cell under the first head cell that holds all of ``words`` (any case); None where there is none."""
@@ -52,14 +56,15 @@ def lines_of(text: str) -> list[str]:
     return [_LOG_PREFIX.sub("", line.expandtabs()).rstrip("\r") for line in text.splitlines()]
 
 
-def blocks(lines: Sequence[str], head_word: str, *also: str) -> list[Block]:
-    """The cards of the first table whose head has ``head_word`` in its first cell and ``also`` anywhere in it."""
+def blocks(lines: Sequence[str], head_word: str | Sequence[str], *also: str) -> list[Block]:
+    """The cards of the first table whose head begins with one of ``head_word`` and has ``also`` anywhere in it."""
     table = box(lines)
-    for number, group in enumerate(table.groups):
-        head = _head(group, head_word, also)
+    words = (head_word,) if isinstance(head_word, str) else tuple(head_word)
+    for position, group in enumerate(table.groups):
+        head = _head(group, words, also)
         if head:
             body = [row for row in group[head.start + len(head.rows) :]]
-            return list(_body([body, *table.groups[number + 1 :]], head.rows))
+            return list(_body([body, *table.groups[position + 1 :]], head.rows))
     return []
 
 
@@ -69,10 +74,11 @@ class _Head:
     rows: tuple[tuple[str, ...], ...]
 
 
-def _head(group: Sequence[tuple[str, ...]], word: str, also: Sequence[str]) -> _Head | None:
+def _head(group: Sequence[tuple[str, ...]], words: Sequence[str], also: Sequence[str]) -> _Head | None:
     """The head in a group, which may begin with a line of versions and hold the first card too."""
+    wanted = [[word.lower()] for word in words]
     for start, row in enumerate(group):
-        if len(row) >= 2 and row[0].lower().split()[:1] == [word.lower()]:
+        if len(row) >= 2 and row[0].lower().split()[:1] in wanted:
             rows = [row]
             for more in group[start + 1 :]:
                 if len(more) != len(row) or re.match(r"^\d+\b", more[0]):
@@ -85,27 +91,44 @@ def _head(group: Sequence[tuple[str, ...]], word: str, also: Sequence[str]) -> _
 
 
 def _body(groups: Sequence[Sequence[tuple[str, ...]]], head: Sequence[tuple[str, ...]]) -> Iterator[Block]:
-    """Blocks of as many lines as the head; a block cut short by the end of the text keeps what it has."""
+    """Blocks of as many lines as the head; a block cut short by the end of the text keeps what it has.
+
+    A rule between two lines ends a card. A line whose bars were overwritten by a long name is cut anew.
+    """
     width, height = len(head[0]), len(head)
     for group in groups:
-        if group and len(group[0]) != width:
-            if len(group[0]) == 1 and group[0][0]:
+        if group and len(group[0]) != width and len(group[0]) == 1 and not _mended(group[0], head[0]):
+            if group[0][0]:
                 return  # another table begins
             continue
         current: list[tuple[str, str]] = []
         used = 0
         for row in group:
-            if len(row) != width:
-                continue
             if used == height or (
                 used and re.match(r"^\d+\b", row[0]) and not _number_expected(head[used][0])
             ):
-                yield Block(tuple(current))
+                yield Block(tuple(current), used == height)
                 current, used = [], 0
-            current += list(zip(head[used], row, strict=True))
+            cells = row if len(row) == width else _mended(row, head[used])
+            if cells is not None:
+                current += list(zip(head[used], cells, strict=True))
             used += 1
         if current:
-            yield Block(tuple(current))
+            yield Block(tuple(current), used == height)
+
+
+def _mended(row: tuple[str, ...], head: tuple[str, ...]) -> tuple[str, ...] | None:
+    """A line whose bars do not match its head's, cut at the bus address or the pair of memory sizes it must hold."""
+    text = "  ".join(row)
+    for column, name in enumerate(head):
+        low = name.lower()
+        anchor = _BUS if "bus-id" in low else _MEMORY if "usage" in low and "pwr" not in low else None
+        match = anchor.search(text) if anchor else None
+        if match and 0 < column < len(head) - 1:
+            before = [text[: match.start()], *[""] * (column - 1)]
+            after = [text[match.end() :], *[""] * (len(head) - column - 2)]
+            return tuple(cell.strip() for cell in (*before, match[0], *after))
+    return None
 
 
 def _number_expected(head: str) -> bool:
@@ -115,10 +138,16 @@ def _number_expected(head: str) -> bool:
 
 def index_and_name(cell: str | None) -> tuple[int | None, str]:
     """``0    Iluvatar BI-V100`` as (0, "Iluvatar BI-V100"); what stands behind two blanks more is dropped."""
-    match = re.match(r"^\s*(\d+)\s+(.*)$", cell or "")
+    match = re.match(r"^\s*(\d{1,4})\s+(.*)$", cell or "")
     if match is None:
         return None, ""
     return int(match[1]), re.split(r"\s{2,}", match[2].strip())[0]
+
+
+def performance_state(cell: str | None) -> str | None:
+    """``P0`` of a line of fan, temperature and power."""
+    match = re.search(r"\bP\d{1,2}\b", cell or "")
+    return match[0] if match else None
 
 
 def power(cell: str | None) -> tuple[float | None, float | None]:
@@ -133,14 +162,14 @@ def _watts(text: str | None) -> float | None:
     clean = said(text)
     if clean is None:
         return None
-    value = float(clean.lower().rstrip("w").strip())
-    return value if value < 65535 else None
+    value = number(clean)
+    return value if value is not None and value < 65535 else None
 
 
 def temperature(cell: str | None) -> float | None:
     """``31C``, ``34℃``, ``39 C``."""
     match = _TEMPERATURE.search(cell or "")
-    return float(match[1]) if match else None
+    return number(match[1]) if match else None
 
 
 def memory(cell: str | None) -> tuple[int | None, int | None]:
@@ -148,14 +177,13 @@ def memory(cell: str | None) -> tuple[int | None, int | None]:
     match = _MEMORY.search(cell or "")
     if match is None:
         return None, None
-    unit = match[2] or match[4]
-    return size(f"{match[1]}{unit}"), size(f"{match[3]}{match[4]}")
+    return size(f"{match[1]}{match[2] or match[4]}"), size(f"{match[3]}{match[4]}")
 
 
 def per_cent(cell: str | None) -> float | None:
     """The first per cent as 0..1."""
     match = _PER_CENT.search(cell or "")
-    return float(match[1]) / 100 if match else None
+    return ratio(match[1]) if match else None
 
 
 def bus(cell: str | None) -> str | None:
@@ -166,23 +194,95 @@ def bus(cell: str | None) -> str | None:
 
 def clocks(cell: str | None) -> list[float]:
     """Every ``1500MHz`` as hertz, in order."""
-    return [float(value) * 1e6 for value in _HERTZ.findall(cell or "")]
+    found = (hertz(value) for value in _HERTZ.findall(cell or ""))
+    return [value for value in found if value is not None]
 
 
-def process_rows(lines: Sequence[str]) -> list[list[str]] | None:
-    """Words of each line of the process table; [] when it says there are none, None when there is no such table."""
-    inside: list[list[str]] | None = None
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """One line of a process table: card index, pid, name and device memory; None where the line does not say."""
+
+    card: int
+    pid: int | None
+    name: str | None
+    memory_used_bytes: int | None
+
+    def document(self) -> dict[str, Any]:
+        """As ``DecodedCard.processes`` has it."""
+        return {"pid": self.pid, "name": self.name, "memory_used_bytes": self.memory_used_bytes}
+
+
+_SIZE_WORD: Final = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]i?B?)?$", re.IGNORECASE)
+_KINDS: Final = frozenset({"C", "G", "C+G", "M+C", "X", "N/A", "NA", "-"})
+
+
+def process_rows(lines: Sequence[str]) -> list[ProcessRow] | None:
+    """The lines of the process table; [] when it says there are none, None when there is no such table.
+
+    A line is card, perhaps instance ids and a type, pid, name and memory; the first number behind the card that
+    is not an instance is the pid. Where the head names instances (GI, XI, CI) two words before the pid are theirs.
+    """
+    found: list[ProcessRow] | None = None
+    instances = 0
     for line in lines:
         low = line.lower()
         if re.search(r"\bprocess(es)?\s*:", low):
-            inside = []
+            found, instances = [], 0
             continue
-        if inside is None:
+        if found is None:
             continue
         words = line.strip().strip("|").split()
-        if len(words) >= 3 and words[0].isdigit() and any(word.isdigit() for word in words[1:4]):
-            inside.append(words)
-    return inside
+        if "pid" in low.split():
+            heads = low.strip().strip("|").split()
+            instances = max(heads.index("pid") - 1, 0)
+            continue
+        row = _process(words, instances)
+        if row is not None:
+            found.append(row)
+    return found
 
 
-__all__ = ["Block", "Box", "blocks", "lines_of", "process_rows"]
+def _process(words: list[str], instances: int) -> ProcessRow | None:
+    if len(words) < 2 or not re.fullmatch(r"\d{1,4}", words[0]):
+        return None
+    rest = words[1:]
+    for _ in range(instances):
+        if len(rest) > 1 and (rest[0] in _KINDS or re.fullmatch(r"\d{1,3}", rest[0])):
+            rest = rest[1:]
+    pid = whole(rest[0]) if re.fullmatch(r"\d{1,10}", rest[0]) else None
+    if pid is None and said(rest[0]) is not None:
+        return None
+    rest = rest[1:]
+    if rest and rest[0] in _KINDS:
+        rest = rest[1:]
+    held: int | None = None
+    if rest:
+        last = _SIZE_WORD.match(rest[-1])
+        if last is None and len(rest) > 2 and _SIZE_WORD.match("".join(rest[-2:])):
+            last, rest = _SIZE_WORD.match("".join(rest[-2:])), rest[:-1]
+        if last is not None:
+            held, rest = size(f"{last[1]}{last[2] or 'MiB'}"), rest[:-1]
+        elif said(rest[-1]) is None:
+            rest = rest[:-1]
+    name = said(" ".join(rest))
+    return None if pid is None and name is None else ProcessRow(int(words[0]), pid, name, held)
+
+
+def processes_by_card(lines: Sequence[str]) -> dict[int, list[dict[str, Any]]] | None:
+    """Card index -> its processes; None when the text has no process table."""
+    rows = process_rows(lines)
+    if rows is None:
+        return None
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row.card, []).append(row.document())
+    return found
+
+
+def cut_note(found: Sequence[Block]) -> list[str]:
+    """What to note when a card's lines are not all there."""
+    short = [block for block in found if not block.whole]
+    return [f"{len(short)} card(s) with lines missing: the text is cut"] if short else []
+
+
+__all__ = ["Block", "Box", "ProcessRow", "blocks", "lines_of", "process_rows", "processes_by_card"]

@@ -1,4 +1,4 @@
-"""``efsmi``: its table (1.2 to 1.6) and ``efsmi -q``, whole or by subject.
+"""``efsmi``: its table (1.2 to 1.7), ``efsmi -q``, whole or by subject, and ``efsmi -q --json-format``.
 
 The table prints the memory there is, not what is used; virtual functions of one card share its serial number.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.printed import address, celsius, hertz, ratio, said, size, watts, whole
+from ullage_agent.backends.json_text import find_json, listing, looks_like_json, mapping, word
+from ullage_agent.backends.printed import address, celsius, hertz, number, ratio, said, size, watts, whole
 from ullage_agent.backends.smi_table import (
     Block,
     blocks,
     bus,
+    cut_note,
     index_and_name,
     lines_of,
     per_cent,
@@ -23,8 +26,8 @@ from ullage_agent.backends.smi_table import (
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
-_DRIVER = re.compile(r"Driver Ver(?:sion)?\s*:\s*(\S+)")
-_DEVICE = re.compile(r"^\s*DEV ID\s*:?\s*(\d+)\s*$", re.IGNORECASE)
+_DRIVER = re.compile(r"Driver Ver(?:sion)?\s*:\s*([\w.-]+)")
+_DEVICE = re.compile(r"^\s*DEV ID\s*:?\s*(\d{1,4})\s*$", re.IGNORECASE)
 _PAIR = re.compile(r"^\s*([A-Za-z][\w /.()-]*?)\s*:\s*(.*?)\s*$")
 _SIZE = re.compile(r"([\d.]+\s*[KMGT]i?B)", re.IGNORECASE)
 
@@ -36,6 +39,8 @@ def decode(text: str) -> Decoded:
         return _query(lines)
     found = blocks(lines, "DEV", "BUS-ID", "DUsed")
     if not found:
+        if looks_like_json(text):
+            return _json(text)
         raise BadInput("no table of efsmi and no block of efsmi -q in this text")
     driver = _DRIVER.search(text)
     return Decoded(
@@ -44,6 +49,7 @@ def decode(text: str) -> Decoded:
         format="table",
         driver_version=driver[1] if driver else None,
         cards=[card for card in map(_card, found) if card is not None],
+        notes=cut_note(found),
     )
 
 
@@ -53,23 +59,36 @@ def _card(block: Block) -> DecodedCard | None:
         return None
     climate = block.find("temp")
     draw, cap = power(climate)
-    total = _SIZE.search(block.find("mem") or "")
+    memory = block.find("mem") or ""
+    total = _SIZE.search(memory)
     busy = (block.find("dused") or "").split()
+    virtual = memory[total.end() :].strip() if total else None
     values: dict[str, Value | None] = {
         "utilization_ratio": per_cent(block.find("dused")),
         "memory_total_bytes": size(total[1]) if total else None,
         "power_watts": draw,
         "power_limit_watts": cap,
-        "temperature_celsius": temperature(climate),
+        "temperature_celsius": temperature(climate) or _bare(climate),
+    }
+    extra = {
+        "firmware": said(block.find("fw ver")),
+        "virtualization": said(virtual),
+        "ecc": said(" ".join((block.find("bus-id") or "").split()[1:])),
     }
     return DecodedCard(
         index=index,
-        model=name or None,
-        serial=said(busy[-1]) if len(busy) > 1 else None,
+        model=said(name),
+        serial=said(busy[-1]) if len(busy) > 1 and "%" not in busy[-1] else None,
         pci_address=address(_bus(block.find("bus-id"))),
         values={key: value for key, value in values.items() if value is not None},
-        extra={"firmware": said(block.find("fw ver"))},
+        extra={key: value for key, value in extra.items() if value is not None},
     )
+
+
+def _bare(climate: str | None) -> float | None:
+    """``35  LP1 ...``: a degree sign that got lost on the way."""
+    match = re.match(r"^\s*(\d{1,3})\s{2,}\S", climate or "")
+    return celsius(match[1]) if match else None
 
 
 def _bus(cell: str | None) -> str | None:
@@ -80,22 +99,45 @@ def _bus(cell: str | None) -> str | None:
 
 
 def _query(lines: list[str]) -> Decoded:
-    blocks_found: list[tuple[int, dict[str, str]]] = []
+    found: list[tuple[int, dict[str, str]]] = []
     for line in lines:
         device = _DEVICE.match(line)
         if device:
-            blocks_found.append((int(device[1]), {}))
+            found.append((int(device[1]), {}))
             continue
         pair = _PAIR.match(line)
-        if pair and blocks_found:
-            blocks_found[-1][1].setdefault(pair[1].lower(), pair[2])
+        if pair and found:
+            found[-1][1].setdefault(pair[1].lower(), pair[2])
     return Decoded(
         maker="enflame",
         tool="efsmi -q",
         format="text",
-        driver_version=next((said(pairs["ver"]) for _, pairs in blocks_found if "ver" in pairs), None),
-        cards=[_device(index, pairs) for index, pairs in blocks_found],
+        driver_version=next((said(pairs["ver"]) for _, pairs in found if "ver" in pairs), None),
+        cards=[_device(index, pairs) for index, pairs in found],
     )
+
+
+def _json(text: str) -> Decoded:
+    """``{"devices": [{"id": 0, "Device Mem Info": {"Total Size": 42976, ...}, ...}]}``: the sections of -q."""
+    document = find_json(text, "efsmi")
+    devices = listing(mapping(document).get("devices")) or listing(document)
+    cards = []
+    driver = None
+    for position, device in enumerate(map(mapping, devices)):
+        pairs: dict[str, str] = {}
+        for key, value in device.items():
+            for name, inner in (mapping(value) or {key: value}).items():
+                told = "" if word(inner) is None and not isinstance(inner, bool) else str(inner)
+                if told:
+                    pairs.setdefault(str(name).lower(), told)
+        if not any(isinstance(value, dict) for value in device.values()):
+            continue
+        driver = driver or said(pairs.get("ver"))
+        index = whole(pairs.get("id", pairs.get("dev id")))
+        cards.append(_device(position if index is None else index, pairs))
+    if not cards:
+        raise BadInput("this JSON is not efsmi's: no list of devices with sections")
+    return Decoded("enflame", "efsmi -q", "json", driver, cards)
 
 
 def _device(index: int, pairs: Mapping[str, str]) -> DecodedCard:
@@ -111,17 +153,22 @@ def _device(index: int, pairs: Mapping[str, str]) -> DecodedCard:
         "power_limit_watts": watts(first("power capa")),
         "temperature_celsius": celsius(first("gcu temp")),
         "memory_temperature_celsius": celsius(first("mem temp", "hbm temp")),
+        "board_temperature_celsius": celsius(first("board temp")),
         "clock_core_hertz": hertz(first("gcu clk", "dtu clk")),
-        "clock_memory_hertz": hertz(first("mem clk")),
+        "clock_memory_hertz": hertz(first("mem clk", "hbm clk")),
+        "voltage_volts": number(first("vdd gcu", "vdd dtu")),
         "pcie_generation": whole(first("cur link speed")),
         "pcie_generation_max": whole(first("max link speed")),
         "pcie_width": whole(first("cur link width")),
         "pcie_width_max": whole(first("max link width")),
+        "pcie_tx_bytes_per_second": size(first("tx throughput")),
+        "pcie_rx_bytes_per_second": size(first("rx throughput")),
         "health_detail": said(first("health")),
     }
     place = None
     if {"bus", "dev", "func"} <= pairs.keys():
         place = f"{pairs.get('domain', '0')}:{pairs['bus'].zfill(2)}:{pairs['dev'].zfill(2)}.{pairs['func']}"
+    extra: dict[str, Any] = {"part_number": said(first("dev pn")), "ecc": said(first("mem ecc", "current"))}
     return DecodedCard(
         index=index,
         model=said(first("dev name")),
@@ -129,4 +176,5 @@ def _device(index: int, pairs: Mapping[str, str]) -> DecodedCard:
         serial=said(first("dev sn")),
         pci_address=address(place),
         values={key: value for key, value in values.items() if value is not None},
+        extra={key: value for key, value in extra.items() if value is not None},
     )

@@ -1,54 +1,67 @@
-"""``ixsmi``: its table (3.x and 4.x, with or without time stamp or log marks) and ``--query-gpu`` CSV.
+"""``ixsmi``: its table (3.x and 4.x, with or without time stamp or log marks), ``--query-gpu`` CSV and ``-q``.
 
 On a board of two chips only one of them prints the board's power. A dead card answers 65535 W, 0 C, 100 %.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.printed import MIB, address, celsius, hertz, ratio, said, size, watts, whole
+from ullage_agent.backends import smi_csv, smi_query
+from ullage_agent.backends.printed import address, said
 from ullage_agent.backends.smi_table import (
     Block,
     blocks,
     bus,
     clocks,
+    cut_note,
     index_and_name,
     lines_of,
     memory,
     per_cent,
+    performance_state,
     power,
-    process_rows,
+    processes_by_card,
     temperature,
 )
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
-_DRIVER = re.compile(r"Driver Version\s*:\s*(\S+)")
+_DRIVER = re.compile(r"Driver Version\s*:\s*([\w./-]+)")
+_RUNTIME = re.compile(r"CUDA Version\s*:\s*([\w./-]+)")
+_ALL_ONES = re.compile(r"\b65535(?:\.0*)?\s*W\b")
 
 
 def decode(text: str) -> Decoded:
     """The chips. Raises BadInput for a text that is not this tool's."""
     lines = lines_of(text)
     found = blocks(lines, "GPU", "Bus-Id", "GPU-Util")
-    driver = _DRIVER.search(text)
+    driver, runtime = _DRIVER.search(text), _RUNTIME.search(text)
+    version = said(driver[1]) if driver else None
     if found or "IX-ML" in text:
-        processes = _processes(lines)
+        processes = processes_by_card(lines)
+        cards = [card for card in (_card(block, processes) for block in found) if card is not None]
         return Decoded(
             maker="iluvatar",
             tool="ixsmi",
             format="table",
-            driver_version=said(driver[1]) if driver else None,
-            cards=[card for card in (_card(block, processes) for block in found) if card is not None],
+            driver_version=version,
+            cards=cards,
+            extra={"runtime_version": runtime[1]} if runtime and said(runtime[1]) else {},
+            notes=[*cut_note(found), *_dead(found)],
         )
-    return _csv(lines)
+    columns = smi_csv.cards(lines)
+    if columns is not None:
+        return Decoded("iluvatar", "ixsmi --query-gpu", "csv", columns[1], columns[0])
+    listed = list(smi_query.cards(lines))
+    if not any(card.values for card in listed):
+        raise BadInput("neither the table of ixsmi, its query CSV nor its -q is in this text")
+    return Decoded("iluvatar", "ixsmi -q", "text", version, listed)
 
 
-def _card(block: Block, processes: Mapping[int, list[Mapping[str, Any]]] | None) -> DecodedCard | None:
+def _card(block: Block, processes: Mapping[int, list[dict[str, object]]] | None) -> DecodedCard | None:
     index, name = index_and_name(block.find("name"))
     if index is None:
         return None
@@ -64,12 +77,13 @@ def _card(block: Block, processes: Mapping[int, list[Mapping[str, Any]]] | None)
         "power_limit_watts": cap,
         "temperature_celsius": temperature(climate),
         "fan_ratio": _fan(climate),
+        "performance_state": performance_state(climate),
         "clock_core_hertz": rates[0] if rates else None,
         "clock_memory_hertz": rates[1] if len(rates) > 1 else None,
     }
     return DecodedCard(
         index=index,
-        model=name or None,
+        model=said(name),
         pci_address=address(bus(block.find("bus-id"))),
         values={key: value for key, value in values.items() if value is not None},
         processes=None if processes is None else processes.get(index, []),
@@ -77,62 +91,11 @@ def _card(block: Block, processes: Mapping[int, list[Mapping[str, Any]]] | None)
 
 
 def _fan(climate: str | None) -> float | None:
-    match = re.match(r"\s*(\d+)\s*%", climate or "")
+    match = re.match(r"\s*(\d{1,3})\s*%", climate or "")
     return int(match[1]) / 100 if match else None
 
 
-def _processes(lines: list[str]) -> dict[int, list[Mapping[str, Any]]] | None:
-    rows = process_rows(lines)
-    if rows is None:
-        return None
-    found: dict[int, list[Mapping[str, Any]]] = {}
-    for words in rows:
-        held = re.sub(r"\D", "", words[-1])
-        found.setdefault(int(words[0]), []).append(
-            {
-                "pid": int(words[1]),
-                "name": " ".join(words[2:-1]) or None,
-                "memory_used_bytes": int(held) * MIB if held else None,
-            }
-        )
-    return found
-
-
-def _csv(lines: list[str]) -> Decoded:
-    """``--query-gpu=... --format=csv``: the head names columns as the query did, units in brackets."""
-    rows = [row for row in csv.reader(lines) if len(row) > 1]
-    head = [re.sub(r"\s*\[.*?\]", "", cell).strip().lower() for cell in rows[0]] if rows else []
-    if not {"index", "name", "uuid"} & set(head):
-        raise BadInput("neither the table of ixsmi nor its query CSV is in this text")
-    cards = []
-    for position, row in enumerate(rows[1:]):
-        cells = {name: cell.strip() for name, cell in zip(head, row, strict=False)}
-        values: dict[str, Value | None] = {
-            "utilization_ratio": ratio(cells.get("utilization.gpu")),
-            "memory_bandwidth_ratio": ratio(cells.get("utilization.memory")),
-            "memory_used_bytes": size(cells.get("memory.used")),
-            "memory_total_bytes": size(cells.get("memory.total")),
-            "power_watts": watts(cells.get("power.draw")),
-            "board_power_watts": watts(cells.get("board.power.draw")),
-            "power_limit_watts": watts(cells.get("power.limit")),
-            "temperature_celsius": celsius(cells.get("temperature.gpu")),
-            "clock_core_hertz": hertz(cells.get("clocks.sm") or cells.get("clocks.current.sm")),
-            "clock_memory_hertz": hertz(cells.get("clocks.mem") or cells.get("clocks.current.memory")),
-        }
-        index = whole(cells.get("index"))
-        cards.append(
-            DecodedCard(
-                index=position if index is None else index,
-                model=said(cells.get("name") or cells.get("gpu_name")),
-                uuid=said(cells.get("uuid") or cells.get("gpu_uuid")),
-                serial=said(cells.get("serial") or cells.get("gpu_serial")),
-                pci_address=address(cells.get("pci.bus_id") or cells.get("gpu_bus_id")),
-                values={key: value for key, value in values.items() if value is not None},
-            )
-        )
-    driver = next(
-        (said(row[head.index("driver_version")]) for row in rows[1:] if "driver_version" in head), None
-    )
-    return Decoded(
-        maker="iluvatar", tool="ixsmi --query-gpu", format="csv", driver_version=driver, cards=cards
-    )
+def _dead(found: list[Block]) -> list[str]:
+    """A card whose power is all ones answers nothing: what else it prints is there, and not to be believed."""
+    dead = [index_and_name(block.find("name"))[0] for block in found if _ALL_ONES.search(block.text)]
+    return [f"card {index} is dead (65535 W): its other figures are not real" for index in dead]
