@@ -41,6 +41,7 @@ FRESH_SECONDS: Final = (
 READ_BYTES: Final = (
     1024 * 1024
 )  # our choice: because a burst of a thousand events fits and a step stays short
+PROPOSE_AGAIN_SECONDS: Final = 2.0  # our choice: because the store is behind the journal by a second or two
 MAX_EVIDENCE: Final = 50  # our choice: because fifty events say what a thousand would
 
 
@@ -72,6 +73,8 @@ class FaultEngine:
         self._position = self._read_position()
         self._open = self._read_open()
         self._judged: dict[str, int] = {}  # a record may stand twice in the journal
+        self._unproposed: dict[int, tuple[str, str]] = self._read_unproposed()
+        self._proposed_at = float("-inf")
 
     @property
     def position(self) -> Position:
@@ -82,6 +85,7 @@ class FaultEngine:
         """Step until ``stop`` is set; a step that fails is told and tried again."""
         while not stop.is_set():
             try:
+                self.propose_again()
                 if not self.step():
                     wait(self._events, self._position, stop, 1.0)
             except StoreError as e:
@@ -226,6 +230,7 @@ class FaultEngine:
             known = self._open.pop((event.subject, rule.name), None)
             if known is None:
                 continue
+            self._unproposed.pop(known.incident_id, None)
             connection.execute(
                 statements("incidents")["close_incident"],
                 [naive_utc(happened), f"event {event.kind}", known.incident_id],
@@ -249,8 +254,31 @@ class FaultEngine:
         connection.execute(
             statements("incidents")["propose"], [json.dumps(proposal, ensure_ascii=False), incident_id]
         )
+        if "error" in proposal:
+            self._unproposed[incident_id] = (subject, reason)
+            return
+        self._unproposed.pop(incident_id, None)
         for call in proposal["calls"]:
             log.warning("incident %d: proposed, not done: %s", incident_id, call)
+
+    def propose_again(self) -> None:
+        """Plan for incidents that have no plan yet: the engine is ahead of the store, which may not know a
+        card that has just come; and a crash may have stood between an incident and its proposal."""
+        now = self._clock.monotonic()
+        if not self._unproposed or now - self._proposed_at < PROPOSE_AGAIN_SECONDS:
+            return
+        self._proposed_at = now
+        connection = self._connect()
+        for incident_id, (subject, reason) in list(self._unproposed.items()):
+            self._propose(connection, incident_id, subject, reason)
+        connection.close()
+
+    def _read_unproposed(self) -> dict[int, tuple[str, str]]:
+        with self._connect() as connection:
+            rows = connection.execute(statements("incidents")["unproposed"]).fetchall()
+        return {
+            int(number): (subject, f"{cause} {code or ''}".strip()) for number, subject, cause, code in rows
+        }
 
     def _read_position(self) -> Position:
         with self._connect() as connection:
@@ -268,3 +296,4 @@ class FaultEngine:
     def forget_closed(self) -> None:
         """Read the open incidents anew: called after a person released a subject."""
         self._open = self._read_open()
+        self._unproposed = self._read_unproposed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ullage_collector.detect.faults import judge, parse_rules, shipped_rules, site_rules
 from ullage_contract.errors import ConfigError
 from ullage_contract.event import Event, Severity

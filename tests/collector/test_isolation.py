@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+
 from ullage_collector.isolate import command, kubernetes_node, slurm_node, webhook
 from ullage_collector.isolate.isolation import Isolation
 from ullage_contract.clock import ManualClock

@@ -32,6 +32,12 @@ UPDATE incident SET evidence = ?, onset = least(onset, ?) WHERE incident_id = ?;
 -- The exact calls that would isolate the subject.
 UPDATE incident SET proposal = ? WHERE incident_id = ?;
 
+-- name: unproposed
+-- Open incidents that ask for more than observing and have no plan yet.
+SELECT incident_id, subject, cause, code FROM incident
+WHERE closed_at IS NULL AND NOT history AND action <> 'observe'
+  AND (proposal IS NULL OR json_extract_string(proposal, '$.error') IS NOT NULL);
+
 -- name: close_incident
 -- Its exit condition came true, or a person released the subject.
 UPDATE incident SET closed_at = ?, closed_by = ? WHERE incident_id = ? AND closed_at IS NULL;
