@@ -29,6 +29,7 @@ from ullage_collector.snapshot import (
 )
 from ullage_collector.sql import statements
 from ullage_contract.clock import Clock
+from ullage_contract.event import Severity
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,6 +45,7 @@ STATES: Final = (
 )
 """In the order of the map's legend and of its byte planes."""
 
+NODE_STATUSES: Final = ("up", "silent", "clock_wrong", "never_seen")
 QUIET_SECONDS: Final = 600.0
 """How long a held card must do nothing to be shown as idle: the ten minutes of detect/states.toml."""
 STALE_SECONDS: Final = 300.0  # our choice: because five missed slow rounds are more than a hiccup
@@ -145,8 +147,11 @@ class FleetNow:
         ).fetchall()
         self._cards = [_card(row, now, workloads, owners) for row in rows]
         self._names = dict(connection.execute(sql["departments"], {"now": now}).fetchall())
-        incidents = dict(connection.execute(sql["incidents"]).fetchall())
-        nodes = dict(connection.execute(sql["nodes"], {"now": now}).fetchall())
+        # none open is a zero we know, not a series that is missing
+        incidents = dict.fromkeys(map(str, Severity), 0)
+        incidents.update(connection.execute(sql["incidents"]).fetchall())
+        nodes = dict.fromkeys(NODE_STATUSES, 0)
+        nodes.update(connection.execute(sql["nodes"], {"now": now}).fetchall())
         self._snapshot = _summary(at, self._cards, book, incidents, nodes)
         self._book = book
         self._at = at
