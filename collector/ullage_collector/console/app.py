@@ -177,7 +177,7 @@ class Console:
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in ("map.js", "card.js", "app.css"):
+        if name not in ("map.js", "card.js", "app.css", "icon.svg"):
             return Response(status_code=404)
         return FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
 
