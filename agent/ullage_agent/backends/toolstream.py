@@ -6,16 +6,31 @@ Never a process spawn per sample. It runs inside the maker's child, so its hang 
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from typing import Final
 
-from ullage_contract.errors import Broken, NotPermitted, NotPresent
+from ullage_contract.errors import Broken, NotPermitted, NotPresent, ReadingError
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024  # our choice: because neuron-monitor prints a whole report on a line
 RESTART_SECONDS: Final = 30.0  # our choice: because a tool that just died will mostly die again
+
+
+def find_tool(name: str, folders: Sequence[str] = (), setting: object = None) -> str:
+    """Where a maker's tool is: the setting's path, else in ``folders``, else on PATH, else the bare name.
+
+    Not shutil.which: it imports archive modules that a child would pay for.
+    """
+    if isinstance(setting, str) and setting:
+        return setting
+    for folder in (*folders, *os.environ.get("PATH", "").split(":")):
+        path = f"{folder}/{name}"
+        if folder and os.access(path, os.X_OK):
+            return path
+    return name
 
 
 class ToolStream:
@@ -36,6 +51,7 @@ class ToolStream:
         self._block: str | None = None
         self._block_at = 0.0
         self._started_at = float("-inf")
+        self._refused: ReadingError | None = None
 
     def latest(self, wait_seconds: float = 0.0) -> str:
         """The newest complete block. Starts the tool when it does not run.
@@ -65,18 +81,23 @@ class ToolStream:
         if self._process is not None and self._process.poll() is None:
             return
         if time.monotonic() - self._started_at < RESTART_SECONDS:
+            if self._refused is not None:
+                raise type(self._refused)(str(self._refused))
             if self._block is None:
                 raise Broken(f"{self._argv[0]} ended; it is started again in {RESTART_SECONDS:g} s")
             return
         self._started_at = time.monotonic()
+        self._refused = None
         try:
             self._process = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except FileNotFoundError as e:
-            raise NotPresent(f"{self._argv[0]} is not installed") from e
+            self._refused = NotPresent(f"{self._argv[0]} is not installed")
+            raise self._refused from e
         except PermissionError as e:
-            raise NotPermitted(f"{self._argv[0]} may not be run by this user") from e
+            self._refused = NotPermitted(f"{self._argv[0]} may not be run by this user")
+            raise self._refused from e
         threading.Thread(target=self._follow, args=(self._process,), daemon=True).start()
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:

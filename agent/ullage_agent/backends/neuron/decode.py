@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
@@ -23,6 +24,9 @@ def decode(text: str) -> Decoded:
         document = find_json(text, "neuron-ls or neuron-monitor")
         if isinstance(document, list):
             return _listed(document)
+        for name in ("mlas", "neuron_devices", "devices"):  # later releases wrap the list
+            if isinstance(mapping(document).get(name), list):
+                return _listed(mapping(document)[name])
         if {"neuron_runtime_data", "system_data", "neuron_hardware_info"} & mapping(document).keys():
             return _monitored(mapping(document))
         raise BadInput("this JSON is neither neuron-ls's nor neuron-monitor's")
@@ -41,11 +45,28 @@ def _table(text: str) -> Decoded:
         if head is None:
             continue
         for row in group:
-            if len(row) == len(head) and (index := whole(row[_at(head, "neuron device")])) is not None:
-                cards.append(_row(index, dict(zip(head, row, strict=True))))
+            cells = _fitted(row, head)
+            if cells is None:
+                continue
+            if (index := whole(cells[_at(head, "neuron device")])) is not None:
+                cards.append(_row(index, dict(zip(head, cells, strict=True))))
+            elif cards and (more := _row(0, dict(zip(head, cells, strict=True))).processes):
+                # a further process of the device above: its own cells stand empty
+                cards[-1] = replace(cards[-1], processes=[*(cards[-1].processes or ()), *more])
     if head is None:
         raise BadInput("no table of neuron-ls in this text")
     return Decoded(maker="neuron", tool="neuron-ls", format="table", cards=cards)
+
+
+def _fitted(row: Sequence[str], head: Sequence[str]) -> Sequence[str] | None:
+    """The row in as many cells as the head has: a command may hold bars of its own. None for a torn row."""
+    spare = len(row) - len(head)
+    if spare == 0:
+        return row
+    command = next((i for i, column in enumerate(head) if "command" in column), None)
+    if spare < 0 or command is None:
+        return None
+    return [*row[:command], "|".join(row[command : command + spare + 1]), *row[command + spare + 1 :]]
 
 
 def _at(head: Sequence[str], name: str) -> int:
@@ -65,12 +86,18 @@ def _row(index: int, cells: Mapping[str, str]) -> DecodedCard:
     }
     pid = whole(cell("pid"))
     name = said(cell("command"))
+    process = {"pid": pid, "name": name, "runtime_version": said(cell("runtime", "version"))}
+    listed = any("pid" in column for column in cells)
     return DecodedCard(
         index=index,
         pci_address=address(cell("bdf")),
-        processes=None if pid is None else [{"pid": pid, "name": name}],
+        processes=None if not listed else [] if pid is None else [_without_none(process, "pid", "name")],
         extra={key: value for key, value in extra.items() if value is not None},
     )
+
+
+def _without_none(mapping_: Mapping[str, Any], *kept: str) -> dict[str, Any]:
+    return {key: value for key, value in mapping_.items() if value is not None or key in kept}
 
 
 def _listed(document: Sequence[Any]) -> Decoded:
