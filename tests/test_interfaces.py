@@ -114,9 +114,17 @@ def test_every_documented_route_of_the_collector_is_there() -> None:
     source += (ROOT / "collector/ullage_collector/receive/listener.py").read_text(encoding="utf-8")
     source += (ROOT / "collector/ullage_collector/receive/push.py").read_text(encoding="utf-8")
     source += "".join(
-        file.read_text(encoding="utf-8") for file in (ROOT / "collector/ullage_collector/imports").glob("*.py")
+        file.read_text(encoding="utf-8")
+        for file in (ROOT / "collector/ullage_collector/imports").glob("*.py")
     )
-    for path in ("/metrics", "/healthz", "/v1/metrics", "/api/v1/fleet", "/api/v1/fleet/state", "/api/v1/isolate"):
+    for path in (
+        "/metrics",
+        "/healthz",
+        "/v1/metrics",
+        "/api/v1/fleet",
+        "/api/v1/fleet/state",
+        "/api/v1/isolate",
+    ):
         assert path in PAGE
         assert f'"{path}"' in source, path
     assert '"/v1/push"' in source or "PUSH_PATH" in source
