@@ -8,7 +8,7 @@ Not here: facts about a subject (facts.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,6 +101,8 @@ class Identities:
         self._keys: list[int] = []
         self._new: dict[str, list[tuple[Any, ...]]] = {}
         self._seen: dict[str, dict[int, tuple[int, int | None]]] = {}
+        self._rows_seen: dict[tuple[str, int], tuple[list[int], int]] = {}
+        self._row_keys: dict[tuple[str, int], tuple[list[str], list[int]]] = {}
         self._seen_nodes: dict[int, tuple[int, str | None, str | None, float | None, bool]] = {}
 
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -240,6 +242,38 @@ class Identities:
             if family is Family.CARD and node_key is not None:
                 self._card_node[key] = node_key
 
+    def row_keys(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        family: Family,
+        subjects: Sequence[str],
+        node_key: int,
+        newest_us: int,
+        origin: str,
+    ) -> list[int]:
+        """Keys of the cards, slices or ports of a push's rows, made where they are new; they were heard just now.
+
+        A node sends the same subjects in the same order push after push: then nothing is looked up.
+        """
+        place = (family.value, node_key)
+        known = self._row_keys.get(place)
+        if known is not None and known[0] == subjects:
+            keys = known[1]
+        else:
+            make = self.subject_maker(family)
+            keys = [make(connection, subject, node_key, newest_us, origin) for subject in subjects]
+            self._row_keys[place] = (list(subjects), keys)
+            if family is Family.CARD:
+                for key in keys:
+                    self._card_node[key] = node_key
+        before = self._rows_seen.get(place)
+        if before is not None and before[0] is not keys:
+            for key in before[0]:
+                self.see(family, key, before[1], node_key)
+            before = None
+        self._rows_seen[place] = (keys, newest_us if before is None else max(newest_us, before[1]))
+        return keys
+
     def see_node(
         self,
         node: Node,
@@ -275,6 +309,10 @@ class Identities:
     def flush_seen(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Write when everything was last heard. Once a minute is enough: the newest is in memory."""
         sql = statements("identities")
+        for (name, node_key), (keys, newest_us) in self._rows_seen.items():
+            for key in keys:
+                self.see(Family(name), key, newest_us, node_key)
+        self._rows_seen = {}
         nodes = ((key, *row) for key, row in self._seen_nodes.items())
         incoming.execute(connection, sql["see_nodes"], incoming.table(_SEEN_NODE, nodes))
         for family, name in ((Family.CARD, "card"), (Family.SLICE, "slice"), (Family.PORT, "port")):

@@ -33,7 +33,7 @@ from ullage_collector.store.columns import Grain, fixed_columns, kind
 from ullage_collector.store.days import DAY_US, HOUR_US, utc_day
 from ullage_collector.store.facts import FactBook, ReceivedFacts
 from ullage_collector.store.identities import Node
-from ullage_collector.store.latest import Latest, Reading
+from ullage_collector.store.latest import Frame, Latest
 from ullage_collector.store.quarantine import Quarantine
 from ullage_collector.store.rollup import LOOKBACK_US, through_us
 from ullage_collector.store.rows import Gathered, Gathering
@@ -50,9 +50,9 @@ log = logging.getLogger(__name__)
 SAMPLES: Final = "store-samples"
 EVENTS: Final = "store-events"
 GATHER_SECONDS: Final = 1.0  # measured: one commit a second costs a third of one every quarter second
-READ_BYTES: Final = (
-    2 * 1024 * 1024
-)  # our choice: because about a million values a transaction stay under 100 MB
+READ_BYTES: Final = 1024 * 1024
+"""About 450,000 values a transaction: half of it costs a sixth more a value, twice as much a tenth more (measured:
+a commit's fixed cost on one side, memory that no cache holds on the other)."""
 SEEN_SECONDS: Final = (
     60.0  # our choice: because "last seen" is shown in minutes and latest.py knows it exactly
 )
@@ -119,7 +119,10 @@ class Stream:
 
 @dataclass(slots=True)
 class Counts:
-    """What the writer did since it started; for the collector's own metrics."""
+    """What the writer did since it started; for the collector's own metrics.
+
+    read_seconds: processor time of its thread from the journal to columns; write_seconds: from there to the commit.
+    """
 
     batches: int = 0
     duplicates: int = 0
@@ -132,8 +135,8 @@ class Counts:
     unknown_metrics: int = 0
     commits: int = 0
     gaps: int = 0
-    commit_seconds: float = 0.0
-    decode_seconds: float = 0.0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -146,7 +149,7 @@ class _Work:
     events: list[tuple[Any, ...]] = field(default_factory=list)
     facts: list[ReceivedFacts] = field(default_factory=list)
     dirty: set[tuple[int, int]] = field(default_factory=set)
-    latest: list[tuple[Family, str, Reading]] = field(default_factory=list)
+    latest: list[tuple[Family, int, str, Frame]] = field(default_factory=list)
     quarantine: list[tuple[Record, str]] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
 
@@ -266,20 +269,21 @@ class Writer:
     def _apply(
         self, consumer: str, records: Sequence[tuple[Record, Position]], refused: str | None = None
     ) -> None:
-        started = time.perf_counter()
-        batches = [(record, self._decoded(record) if refused is None else refused) for record, _ in records]
+        started = time.thread_time()
         work = _Work()
-        decoded = time.perf_counter()
         with self._store.write() as cursor:
             through = through_us(cursor)
-            for record, batch in batches:
+            # One batch is read, laid and let go before the next: keeping them all read costs as much again.
+            for record, _ in records:
+                batch = self._decoded(record) if refused is None else refused
                 self._take(cursor, work, record, batch, through)
+            laid = time.thread_time()
             self._write(cursor, work)
             end = records[-1][1]
             now = naive_utc(self._store.clock.wall())
             cursor.execute(statements("store")["move_position"], [consumer, end.segment, end.offset, now])
-        work.counts.decode_seconds = decoded - started
-        work.counts.commit_seconds = time.perf_counter() - decoded
+        work.counts.read_seconds = laid - started
+        work.counts.write_seconds = time.thread_time() - laid
         self._committed(consumer, end, work)
 
     def _committed(self, consumer: str, end: Position, work: _Work) -> None:
@@ -290,11 +294,8 @@ class Writer:
         work.counts.commits += 1
         for name in Counts.__slots__:
             setattr(self.counts, name, getattr(self.counts, name) + getattr(work.counts, name))
-        by_family: dict[Family, list[tuple[str, Reading]]] = {}
-        for family, subject, reading in work.latest:
-            by_family.setdefault(family, []).append((subject, reading))
-        for family, rows in by_family.items():
-            self.latest.put(family, rows)
+        for family, node_key, origin, frame in work.latest:
+            self.latest.put(family, node_key, origin, frame)
 
     def _decoded(self, record: Record) -> ColumnarBatch | str | None:
         """The batch, or why there is none, or None when its stream has it already."""
@@ -421,10 +422,11 @@ class Writer:
     ) -> int | None:
         shift = record.shift_seconds
         times = [round((t + shift) * 1e6) for t in rows.time]
+        oldest, newest = min(times), max(times)
         received = record.received_at_us
         oldest_accepted = received - ACCEPT_PAST_DAYS * DAY_US
         newest_accepted = received + round(ACCEPT_FUTURE_SECONDS * 1e6)
-        if min(times) < oldest_accepted or max(times) > newest_accepted:
+        if oldest < oldest_accepted or newest > newest_accepted:
             kept = [i for i, t in enumerate(times) if oldest_accepted <= t <= newest_accepted]
             work.counts.rows_refused += len(times) - len(kept)
             if record.node not in self._told:
@@ -439,11 +441,12 @@ class Writer:
                 return None
             rows = _only(rows, kept)
             times = [times[i] for i in kept]
+            oldest, newest = min(times), max(times)
         count = len(times)
         identities = self._store.identities
         origin = batch.origin.value
         group = work.gathering.group(family, tuple(rows.columns))
-        self._lay_subjects(cursor, group, family, rows.subject, node, times, origin)
+        self._lay_subjects(cursor, group, family, rows.subject, node, newest, origin)
         group.time_us += times
         if family is not Family.NODE:
             group.node_key += [node.key] * count
@@ -451,9 +454,7 @@ class Writer:
         group.interval_seconds += rows.interval_seconds
         group.monotonic += rows.monotonic
         group.boot_key += [identities.boot(cursor, batch.boot_id, origin)] * count
-        group.epoch_key += [
-            None if text is None else identities.epoch(cursor, text) for text in rows.counters_epoch
-        ]
+        group.epoch_key += self._epochs(cursor, rows.counters_epoch)
         group.clock_shift_seconds += [shift or None] * count
         failed: list[str | None] = [None] * count
         for row, key, reason in rows.failed if len(rows.failed) else ():
@@ -463,20 +464,22 @@ class Writer:
             column += values
         work.counts.rows += count
         work.counts.values += count * len(rows.columns)
-        if min(times) < through:
+        if oldest < through:
             for t in times:
                 for late in (t, t + LOOKBACK_US):  # a counter's next reading may stand in the next hour
                     if t < through and late < through:
                         work.dirty.add((late - late % HOUR_US, node.key))
-        newest = max(times)
         if newest > received - LIVE_SECONDS * 1e6:
-            work.latest += [
-                (family, subject, Reading(t / 1e6, interval, node.key, origin, rows.columns, row))
-                for row, (subject, t, interval) in enumerate(
-                    zip(rows.subject, times, rows.interval_seconds, strict=True)
-                )
-            ]
+            frame = Frame(rows.subject, times, rows.interval_seconds, rows.columns, newest)
+            work.latest.append((family, node.key, origin, frame))
         return newest
+
+    def _epochs(self, cursor: duckdb.DuckDBPyConnection, texts: Sequence[str | None]) -> list[int | None]:
+        identities = self._store.identities
+        first = texts[0]
+        if texts.count(first) == len(texts):  # nearly always one life a push
+            return [None if first is None else identities.epoch(cursor, first)] * len(texts)
+        return [None if text is None else identities.epoch(cursor, text) for text in texts]
 
     def _lay_subjects(
         self,
@@ -485,7 +488,7 @@ class Writer:
         family: Family,
         subjects: Sequence[str],
         node: Node,
-        times: Sequence[int],
+        newest: int,
         origin: str,
     ) -> None:
         identities = self._store.identities
@@ -495,20 +498,14 @@ class Writer:
             group.subjects[0] += [node.key] * len(subjects)
             return
         if family is Family.PROCESS:
-            for subject, t in zip(subjects, times, strict=True):
+            for subject in subjects:
                 card, _, pid = subject.rpartition("#")
                 if not card or not pid.isascii() or not pid.isdigit() or len(pid) > 9:
                     raise BadInput(f"process {subject[:60]!r} is not card_id#pid")
-                group.subjects[0].append(identities.card(cursor, card, node.key, t, origin))
+                group.subjects[0].append(identities.card(cursor, card, node.key, newest, origin))
                 group.subjects[1].append(int(pid))
             return
-        make = identities.subject_maker(family)
-        for subject, t in zip(subjects, times, strict=True):
-            key = identities.subject_key(family, subject)
-            if key is None:
-                key = make(cursor, subject, node.key, t, origin)
-            group.subjects[0].append(key)
-            identities.see(family, key, t, node.key)
+        group.subjects[0] += identities.row_keys(cursor, family, subjects, node.key, newest, origin)
 
     def _subject(
         self,
