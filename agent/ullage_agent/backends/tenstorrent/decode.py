@@ -10,7 +10,7 @@ from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
 from ullage_agent.backends.json_text import find_json, listing, mapping, word
-from ullage_agent.backends.printed import address, celsius, hertz, number, said, watts, whole
+from ullage_agent.backends.printed import address, celsius, hertz, number, ratio, said, watts, whole
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
@@ -24,13 +24,26 @@ def decode(text: str) -> Decoded:
         raise BadInput("this JSON is not tt-smi's: it has no device_info")
     host = mapping(document.get("host_info"))
     cards = [_card(i, mapping(entry)) for i, entry in enumerate(listing(document["device_info"]))]
+    notes = []
+    places = [card.pci_address for card in cards if card.pci_address]
+    if len(set(places)) < len(places):
+        notes.append("several chips stand behind one PCI address: a board is not counted by its entries")
+    if any(_dead(mapping(entry)) for entry in listing(document["device_info"])):
+        notes.append("a chip's registers are all ones: its PCIe link is dead")
     return Decoded(
         maker="tenstorrent",
         tool="tt-smi -s",
         format="json",
         driver_version=said(word(host.get("Driver"))),
         cards=cards,
+        notes=notes,
     )
+
+
+def _dead(entry: Mapping[str, Any]) -> bool:
+    registers = [whole(word(value)) for value in mapping(entry.get("smbus_telem")).values()]
+    known = [value for value in registers if value is not None]
+    return bool(known) and all(value == _ALL_ONES for value in known)
 
 
 def _card(index: int, entry: Mapping[str, Any]) -> DecodedCard:
@@ -48,7 +61,10 @@ def _card(index: int, entry: Mapping[str, Any]) -> DecodedCard:
         "temperature_limit_celsius": _limit(limits.get("therm_trip_l1_limit"), 1),
         "heartbeat": _register(telemetry.get("heartbeat") or registers.get("TIMER_HEARTBEAT")),
         "pcie_width": whole(word(board.get("pcie_width"))),
+        "pcie_generation": _generation(board.get("pcie_speed")),
+        "fan_ratio": ratio(word(telemetry.get("fan_speed"))),
         "fan_rpm": number(word(telemetry.get("fan_rpm"))) or _register(registers.get("FAN_RPM")),
+        "health": _health(board, registers),
     }
     extra = {
         "dram_status": board.get("dram_status"),
@@ -66,6 +82,21 @@ def _card(index: int, entry: Mapping[str, Any]) -> DecodedCard:
         values={key: value for key, value in values.items() if value is not None},
         extra={key: value for key, value in extra.items() if value is not None},
     )
+
+
+def _health(board: Mapping[str, Any], registers: Mapping[str, Any]) -> str | None:
+    """Our word where the snapshot shows trouble; it has no word of its own for a chip that is well."""
+    faults = [whole(word(registers.get(name))) for name in ("FAULTS", "ASIC_FAULTS")]
+    if board.get("dram_status") is False or any(count and count != _ALL_ONES for count in faults):
+        return "critical"
+    trips = whole(word(registers.get("THERM_TRIP_COUNT")))
+    return "degraded" if trips and trips != _ALL_ONES else None
+
+
+def _generation(speed: Any) -> int | None:
+    """board_info.pcie_speed is the link's generation."""
+    found = whole(word(speed))
+    return found if found is not None and 1 <= found <= 7 else None
 
 
 def _limit(value: Any, factor: float) -> float | None:
