@@ -231,7 +231,7 @@ def test_a_backup_while_writing_is_whole_and_opens_as_a_store(fleet: Fleet, tmp_
     assert done["published_files"] > 0
     assert not [p for p in out.rglob("*") if "token" in p.name or p.name == "session.key"]
     fleet.writer.drain()  # the served store goes on
-    restored = Store.open(out / "store.duckdb")
+    restored = Store.open(out / "collector" / "store.duckdb")
     reader = restored.reader()
     assert reader.execute("SELECT count(*), sum(covered_seconds) FROM card_minute").fetchall() == [
         (120, 7200.0)
@@ -255,7 +255,7 @@ def test_a_restored_backup_takes_again_what_came_since_and_doubles_nothing(tmp_p
     push_hours(fleet, NOON, 1)
     backup.back_up(fleet.store, tmp_path / "published", tmp_path / "backup")
     fleet.store.close()
-    shutil.copy(tmp_path / "backup" / "store.duckdb", tmp_path / "a" / "store.duckdb")
+    shutil.copy(tmp_path / "backup" / "collector" / "store.duckdb", tmp_path / "a" / "store.duckdb")
     (tmp_path / "a" / "store.duckdb.wal").unlink(missing_ok=True)
     fleet.open()
     push_hours(fleet, NOON + 3600, 1)

@@ -1,9 +1,10 @@
 """A consistent copy while serving: the store, and the published days it stands on. Never tokens or keys.
 
-    OUT/store.duckdb  OUT/published/...  OUT/backup.json
+    OUT/collector/store.duckdb  OUT/published/...  OUT/backup.json
 
-The copy is one read transaction: writers go on. To restore: stop the collector, remove ``store.duckdb.wal`` if it is there, put ``store.duckdb`` in
-DIR/collector and ``published`` in DIR, start it; agents send again what they still hold, and what the copy
+The copy is one read transaction: writers go on. To restore: stop the collector, put the copy's
+``collector`` and ``published`` in DIR (and remove ``store.duckdb.wal`` of the store they replace), start it. What the
+journal still holds is stored again from the copy's position; agents send what they still have; what the copy
 has already is skipped by its stream and number.
 """
 
@@ -71,10 +72,11 @@ def back_up(store: Store, published: Path, out: Path) -> dict[str, Any]:
         making.mkdir(mode=0o700, parents=True)
         # The published days first: the store may know newer ones than the copy has, never the other way round
         # once they are published again; a reader trusts manifests alone.
+        (making / "collector").mkdir(mode=0o700)
         files = _copy_published(published, making / "published")
         cursor = store.cursor()
         name = f"backup_{os.getpid()}_{time.monotonic_ns()}"
-        quoted = str(making / "store.duckdb").replace("'", "''")
+        quoted = str(making / "collector" / "store.duckdb").replace("'", "''")
         try:
             cursor.execute(f"ATTACH '{quoted}' AS {name} (STORAGE_VERSION '{STORAGE_VERSION}')")
             try:
@@ -83,7 +85,7 @@ def back_up(store: Store, published: Path, out: Path) -> dict[str, Any]:
                 cursor.execute(f"DETACH {name}")
         finally:
             cursor.close()
-        copied = making / "store.duckdb"
+        copied = making / "collector" / "store.duckdb"
         copied.chmod(0o600)
         outcome = {
             "out": str(out),
