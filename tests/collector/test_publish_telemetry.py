@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -223,11 +224,14 @@ def test_a_backup_while_writing_is_whole_and_opens_as_a_store(fleet: Fleet, tmp_
     push_hours(fleet, NOON, 2)
     publish(fleet, NEXT)
     (tmp_path / "tokens.toml").write_text("secret")
+    served = socket.socket(socket.AF_UNIX)
+    served.bind(str(tmp_path / "collector.sock"))  # as in the folder of a collector that serves
     out = tmp_path / "backup"
     fleet.push([card_sample("GPU-1", NOON + 7200, {"power_watts": 1.0})])
     with fleet.store.write() as cursor:  # a writer in the middle of something does not hold it up
         cursor.execute("INSERT INTO touched_day VALUES ('2020-01-01', now()::TIMESTAMP)")
         done = backup.back_up(fleet.store, tmp_path / "published", out)
+    served.close()
     assert done["published_files"] > 0
     assert not [p for p in out.rglob("*") if "token" in p.name or p.name == "session.key"]
     fleet.writer.drain()  # the served store goes on

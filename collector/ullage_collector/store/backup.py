@@ -97,7 +97,8 @@ def back_up(store: Store, published: Path, out: Path) -> dict[str, Any]:
             "seconds": round(time.monotonic() - started, 3),
         }
         (making / "backup.json").write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
-        _sync(making)
+        for path in [*making.rglob("*"), making]:
+            _sync(path)
         making.rename(out)
         _sync(out.parent)
     except OSError as e:
@@ -134,10 +135,9 @@ def _sha256(path: Path) -> str:
     return total.hexdigest()
 
 
-def _sync(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
