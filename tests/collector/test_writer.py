@@ -349,3 +349,37 @@ def test_a_killed_writer_leaves_every_batch_whole_or_absent_and_stores_it_once(t
     assert fleet.one("SELECT count(*) FROM card_sample") == 3 * batches
     assert fleet.one("SELECT count(DISTINCT (time, card_key)) FROM card_sample") == 3 * batches
     fleet.close()
+
+
+_FULL = """
+import resource, signal, sys; sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from tests.collector.fleet_fixture import NOON, Fleet, card_sample
+from ullage_contract.errors import DiskFull
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+fleet = Fleet(Path(sys.argv[1]))
+for k in range(40):
+    fleet.push([card_sample(f"GPU-{i}", NOON + k * 10, {"power_watts": i * 1.37 * k}) for i in range(100)])
+size = max(p.stat().st_size for p in Path(sys.argv[1]).glob("store*"))
+no = resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 3000, no))
+refused = 0
+for _ in range(3):
+    try:
+        fleet.writer.drain()
+    except DiskFull:
+        refused += 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (no, no))
+fleet.writer.drain()
+print(refused, fleet.one("SELECT count(*) FROM card_sample"), fleet.one("SELECT count(*) FROM quarantine"))
+fleet.reopen()
+print(fleet.one("SELECT count(DISTINCT (time, card_key)) FROM card_sample"))
+"""
+
+
+def test_a_file_that_may_not_grow_refuses_for_now_and_loses_nothing(tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path), root], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split("\n")[:2] == ["3 4000 0", "4000"], done.stderr

@@ -186,7 +186,7 @@ def trouble(path: Path, error: duckdb.Error) -> StoreError:
     """A DuckDB error as one of ours: DiskFull when the disk or a limit is full."""
     text = str(error)
     full = any(sign in text for sign in ("No space left", "disk is full", "Disk quota", "File too large"))
-    if isinstance(error, duckdb.IOException | duckdb.FatalException) and full:
+    if full:
         return DiskFull(f"{path}: no room left; free some space: {text[:200]}")
     return StoreError(f"{path}: {text[:300]}")
 
