@@ -12,7 +12,9 @@ from ullage_contract.event import Event, Severity
 from ullage_contract.sample import Family
 
 
-def event(kind: str, *, code: str | None = None, severity: Severity = Severity.CRITICAL, **attributes: int) -> Event:
+def event(
+    kind: str, *, code: str | None = None, severity: Severity = Severity.CRITICAL, **attributes: int
+) -> Event:
     return Event(
         time=1.0,
         kind=kind,
@@ -34,7 +36,9 @@ def test_a_lost_card_is_a_fault_and_its_return_ends_it() -> None:
     assert rule.exit == {"card_back"}
 
 
-@pytest.mark.parametrize(("code", "action"), [("79", "isolate_node"), ("95", "isolate_card"), ("48", "isolate_card")])
+@pytest.mark.parametrize(
+    ("code", "action"), [("79", "isolate_node"), ("95", "isolate_card"), ("48", "isolate_card")]
+)
 def test_a_fatal_xid_proposes_what_nvidia_says(code: str, action: str) -> None:
     rule = judge(event("xid", code=code), shipped_rules())
     assert rule is not None
@@ -87,7 +91,10 @@ def test_a_site_rule_replaces_the_shipped_one_of_its_name(tmp_path: Path) -> Non
             "[[fault]]\nname='x'\nkind='xid'\nseverity='fatal'\naction='explode'\nconfirmed=true\nsource='s'",
             "action 'explode'",
         ),
-        ("[[fault]]\nname='x'\nkind='xid'\nseverity='bad'\naction='observe'\nconfirmed=true\nsource='s'", "bad"),
+        (
+            "[[fault]]\nname='x'\nkind='xid'\nseverity='bad'\naction='observe'\nconfirmed=true\nsource='s'",
+            "bad",
+        ),
     ],
 )
 def test_a_wrong_rule_is_named_with_its_place(text: str, says: str) -> None:

@@ -22,7 +22,9 @@ SCHEMA = Path(__file__).parents[2] / "collector/ullage_collector/sql/0001_initia
 def store() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute(SCHEMA.read_text(encoding="utf-8"))
-        connection.execute("INSERT INTO node (node_key, cluster_id, node_id, origin) VALUES (1, 'c', 'g1', 'real')")
+        connection.execute(
+            "INSERT INTO node (node_key, cluster_id, node_id, origin) VALUES (1, 'c', 'g1', 'real')"
+        )
         for i in range(4):
             connection.execute(
                 "INSERT INTO card (card_key, card_id, node_key, vendor, model, card_index, minor, origin) "
@@ -87,7 +89,9 @@ def test_a_dry_run_calls_nothing_and_says_what_else_it_takes(
 ) -> None:
     outcome = isolation.isolate("GPU-1", reason="xid 79", actor="ada")
     assert not outcome.executed
-    assert outcome.calls == (f"{scheduler.scontrol} update nodename=g1 state=drain 'reason=ullage:GPU-1 xid 79'",)
+    assert outcome.calls == (
+        f"{scheduler.scontrol} update nodename=g1 state=drain 'reason=ullage:GPU-1 xid 79'",
+    )
     assert outcome.also.cards == ("GPU-0", "GPU-2", "GPU-3")
     assert outcome.also.workloads == ("slurm/c/77",)
     assert scheduler.calls() == []
@@ -117,7 +121,9 @@ def test_a_drain_a_person_placed_is_left_alone(isolation: Isolation, scheduler: 
     assert not any("resume" in call for call in scheduler.calls())
 
 
-def test_the_node_stays_isolated_while_another_of_its_cards_is(isolation: Isolation, scheduler: Scheduler) -> None:
+def test_the_node_stays_isolated_while_another_of_its_cards_is(
+    isolation: Isolation, scheduler: Scheduler
+) -> None:
     isolation.isolate("GPU-1", reason="a", actor="ada", execute_calls=True)
     isolation.isolate("GPU-2", reason="b", actor="ada", execute_calls=True)
     outcome = isolation.release("GPU-2", reason="ok", actor="ada", execute_calls=True)
