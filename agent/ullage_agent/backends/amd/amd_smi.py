@@ -137,7 +137,7 @@ def from_csv(lines: Sequence[str]) -> Decoded | None:
     for row in rows[start + 1 :]:
         torn += len(row) != len(head)
         pairs = {name: cell.strip() for name, cell in zip(head, row, strict=False)}
-        if not pairs.get("gpu", "").isdigit():
+        if not pairs.get("gpu", "").isdecimal():
             continue
         tree: Tree = {"gpu": pairs["gpu"], "timestamp": pairs.get("timestamp")}
         monitor = "power_usage" in pairs or "hotspot_temperature" in pairs
@@ -181,7 +181,7 @@ def from_monitor(lines: Sequence[str]) -> Decoded | None:
         return None
     cards: dict[str, list[Tree]] = {}
     for record in table.records():
-        if record.get("gpu", "").isdigit():
+        if record.get("gpu", "").isdecimal():
             cards.setdefault(record["gpu"], []).append(dict(record))
     notes = [f"{table.torn} rows do not fit their head"] if table.torn else []
     return _decoded(

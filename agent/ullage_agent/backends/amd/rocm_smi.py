@@ -144,7 +144,7 @@ def from_concise(
     cards = [
         _row(record, below, table)
         for record, below in zip(table.records(), table.below, strict=True)
-        if record.get(table.names[0], "").isdigit()
+        if record.get(table.names[0], "").isdecimal()
     ]
     notes = [f"{table.torn} rows do not fit their head"] if table.torn else []
     return Decoded(maker=maker, tool=tool, format="table", cards=cards, notes=notes)

@@ -113,7 +113,7 @@ def _processes(lines: Sequence[str]) -> dict[int, list[Mapping[str, Any]]] | Non
             found = {}
             continue
         match = _PROCESS.match(line.strip().strip("|"))
-        if found is None or match is None or not match[2].isdigit():
+        if found is None or match is None or not match[2].isdecimal():
             continue
         process: dict[str, Any] = {"pid": int(match[2]), "type": said(match[3]), "name": said(match[4])}
         if (used := size(match[5])) is not None:
@@ -188,7 +188,7 @@ def _without_header(row: Sequence[str]) -> dict[str, str]:
             fields.setdefault("temperature.aip", cell)
         elif re.fullmatch(r"[\d.]+\s*%", cell):
             fields.setdefault("utilization.aip", cell)
-        elif position == 0 and cell.isdigit():
+        elif position == 0 and cell.isdecimal():
             fields["index"] = cell
     return fields
 
