@@ -7,6 +7,7 @@ may only be stricter, never laxer (tests/collector/test_batch.py holds them toge
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import compress
 from typing import Annotated, Any, Final, Literal
 
@@ -145,6 +146,13 @@ def read_json(text: bytes) -> ColumnarBatch:
         raise WireError("the body is nested too deeply") from e
 
 
+def _fit(attributes: Mapping[str, Any]) -> bool:
+    """Whether every number among attributes fits 64 bits, as the contract wants."""
+    return all(
+        -(2.0**63) <= value < 2.0**64 for value in attributes.values() if isinstance(value, int | float)
+    )
+
+
 def _fast(text: bytes) -> ColumnarBatch:
     body = _decoder.decode(text)
     version = body.schema_version
@@ -161,6 +169,8 @@ def _fast(text: bytes) -> ColumnarBatch:
         columns = families[family] = _columns(family, rows)
         total += len(columns.subject)
     if total > wire.MAX_ROWS:
+        raise _Slow
+    if not all(_fit(entry.attributes) for entry in (*body.facts, *body.events)):
         raise _Slow
     try:
         return ColumnarBatch(
