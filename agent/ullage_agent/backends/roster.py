@@ -98,7 +98,8 @@ class Maker(Protocol):
 @dataclass(slots=True)
 class _Card:
     found: Found
-    unsupported: set[str] = field(default_factory=set)
+    refused: set[tuple[str, str]] = field(default_factory=set)
+    """(call, key) that was answered with not supported: not asked again until the next facts."""
     learnt: bool = False
     lost: str | None = None
     health: str | None = None
@@ -124,14 +125,14 @@ class Roster:
         now = self._now()
         for card in list(self._cards.values()):
             if card.lost is None:
-                card.unsupported.clear()
+                card.refused.clear()
                 card.learnt = False
                 try:
                     self._ask(card, Tier.SLOW, call)
                 except CardLost as e:
                     self._lose(card, str(e))
             attributes = {**card.found.attributes, "vendor": self._maker.vendor}
-            attributes["unsupported"] = sorted(card.unsupported | self._never(card))
+            attributes["unsupported"] = sorted(self._never(card))
             yield Facts(Family.CARD, card.found.card_id, now, attributes)
             if card.lost is None:
                 for part in self._slices(card, call):
@@ -190,8 +191,13 @@ class Roster:
             self._tell("card_lost", Severity.FATAL, card, why)
 
     def _never(self, card: _Card) -> set[str]:
-        """Catalogue keys that no probe of this card gives."""
-        given = {key for probe in card.found.probes for key in probe.gives}
+        """Catalogue keys that no probe of this card gives: none names it, or every one that does refused it."""
+        given = {
+            key
+            for probe in card.found.probes
+            for key in probe.gives
+            if (probe.call, key) not in card.refused
+        }
         return set(keys(Family.CARD)) - given
 
     # ---- one reading
@@ -210,7 +216,7 @@ class Roster:
 
     def _ask(self, card: _Card, tier: Tier, call: Call) -> tuple[dict[str, Value], dict[str, str]]:
         values, failed = _gather(
-            card.found.probes, tier, call, card.found.card_id, Family.CARD, card.unsupported
+            card.found.probes, tier, call, card.found.card_id, Family.CARD, card.refused
         )
         if tier is Tier.SLOW:
             card.learnt = True
@@ -305,7 +311,12 @@ class Roster:
 
 
 def _gather(
-    probes: Sequence[Probe], tier: Tier, call: Call, subject: str, family: Family, unsupported: set[str]
+    probes: Sequence[Probe],
+    tier: Tier,
+    call: Call,
+    subject: str,
+    family: Family,
+    refused: set[tuple[str, str]],
 ) -> tuple[dict[str, Value], dict[str, str]]:
     """Ask every probe of the tier; values that are there, reasons for those that failed. Raises CardLost."""
     values: dict[str, Value] = {}
@@ -314,7 +325,7 @@ def _gather(
     for probe in probes:
         if tier is Tier.FAST and probe.tier is Tier.SLOW:
             continue
-        wanted = [key for key in probe.gives if key not in unsupported and key not in values]
+        wanted = [key for key in probe.gives if key not in values and (probe.call, key) not in refused]
         if not wanted:
             continue
         try:
@@ -322,7 +333,7 @@ def _gather(
         except CardLost:
             raise
         except (NotSupported, NotPresent):
-            unsupported.update(wanted)
+            refused.update((probe.call, key) for key in wanted)
             continue
         except ReadingError as e:
             failed.update(dict.fromkeys(wanted, e.reason))
@@ -340,10 +351,9 @@ def _gather(
                 failed[key] = Broken.reason
                 continue
             values[key] = value
-    # a key that several probes can give is only failed or unsupported when none of them gave it
+    # a key that several probes can give is only failed when none of them gave it
     for key in values:
         failed.pop(key, None)
-        unsupported.discard(key)
     return values, failed
 
 
