@@ -18,7 +18,6 @@ backend = Backend(
     sysfs_nodes=("module/drv_davinci_intf_host",),
     reader="ullage_agent.backends.ascend.reader:open_reader",
     decoder="ullage_agent.backends.ascend.decode:decode",
-    kernel_log="ullage_agent.backends.ascend.kernel:PATTERNS",
     sources=SOURCES,
     # DCMI utilisation 2 (AI Core): mean over the chip's AI cores of the time they work
     util_kind="core_mean",

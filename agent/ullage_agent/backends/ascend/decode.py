@@ -111,10 +111,10 @@ class _Table:
 
     def _chip(self, cells: Sequence[str]) -> None:
         words = cells[0].split()
-        if not words or not words[0].isdigit():
+        if not words or not words[0].isdecimal():
             return
         middle = cells[1].strip()
-        if _BUS.match(middle) or (middle.upper() in ("NA", "N/A", "-") and all(w.isdigit() for w in words)):
+        if _BUS.match(middle) or (middle.upper() in ("NA", "N/A", "-") and all(w.isdecimal() for w in words)):
             self._second_line(words, middle, cells)
         elif len(words) >= 2:
             chip = _Chip(npu_id=int(words[0]), name=" ".join(words[1:]), health=told(middle))
@@ -130,7 +130,7 @@ class _Table:
             chip.has_device = any(word in ("device", "phy-id") for word in self._chip_head)
             self.chips.append(chip)
         chip.chip = int(words[0])
-        if len(words) > 1 and words[1].isdigit():
+        if len(words) > 1 and words[1].isdecimal():
             chip.device = int(words[1])
         chip.bus = bus
         chip.cells.update(_aligned(self._second, " ".join(cells[2:])))
@@ -138,7 +138,12 @@ class _Table:
 
     def _process(self, cells: Sequence[str]) -> None:
         words = cells[0].split()
-        if self.processes is None or not words or not all(word.isdigit() for word in words) or len(cells) < 3:
+        if (
+            self.processes is None
+            or not words
+            or not all(word.isdecimal() for word in words)
+            or len(cells) < 3
+        ):
             return
         pid = re.search(r"\d+", cells[1])
         if pid is None:

@@ -210,7 +210,7 @@ def _map(lines: Sequence[str]) -> list[DecodedCard]:
         low = [cell.lower() for cell in cells]
         if low[:2] == ["npu id", "chip id"]:
             head = low
-        elif head and len(cells) >= 4 and cells[0].isdigit():
+        elif head and len(cells) >= 4 and cells[0].isdecimal():
             row = dict(zip(head, cells, strict=False))
             logic = whole(row.get("chip logic id"))
             if logic is None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from ullage_agent.backends.pcie_sources import SOURCES as PCIE_SOURCES
+
 SOURCES: Final[Mapping[str, str]] = {
     "utilization_ratio": "rate 2 (AI Core); slice: dcmi_get_device_info(VDEV_MNG) vdev_aicore_utilization",
     "tensor_active_ratio": "rate 14 (cube)",
@@ -25,10 +27,8 @@ SOURCES: Final[Mapping[str, str]] = {
     "clock_sm_hertz": "freq 7 (AI Core now)",
     "clock_core_max_hertz": "freq 9 (AI Core rated)",
     "clock_memory_hertz": "freq 6 (HBM), without HBM freq 1 (DDR)",
-    "link_rx_bytes_per_second": "dcmi_get_hccs_link_bandwidth_info.total_rxbw; only with [backends.ascend] bandwidth = true",
-    "link_tx_bytes_per_second": "dcmi_get_hccs_link_bandwidth_info.total_txbw; only with [backends.ascend] bandwidth = true",
-    "link_crc_errors": "dcmi_get_device_info(HCCS) crc_err_cnt, all lanes",
-    "link_replay_errors": "dcmi_get_device_info(HCCS) retry_cnt, all lanes",
+    "link_crc_errors": "dcmi_get_device_info(HCCS, 5) crc_err_cnt, all lanes",
+    "link_replay_errors": "dcmi_get_device_info(HCCS, 5) retry_cnt, all lanes",
     "ecc_corrected": "dcmi_get_device_ecc_info single_bit_error_cnt of HBM, without HBM of DDR",
     "ecc_uncorrected": "dcmi_get_device_ecc_info double_bit_error_cnt of HBM, without HBM of DDR",
     "ecc_corrected_lifetime": "dcmi_get_device_ecc_info total_single_bit_error_cnt",
@@ -37,9 +37,10 @@ SOURCES: Final[Mapping[str, str]] = {
     "retired_pages_corrected": "dcmi_get_device_ecc_info single_bit_isolated_pages_cnt",
     "retired_pages_uncorrected": "dcmi_get_device_ecc_info double_bit_isolated_pages_cnt",
     "remap_pending": "dcmi_get_device_ecc_info: pages that are isolated at the next reset",
-    "health": "dcmi_get_device_health, and the codes of dcmi_get_device_errorcode_v2 by fault_codes.toml",
+    "health": "dcmi_get_device_health, and the codes of dcmi_get_device_errorcode_v2 by fault_codes.json",
     "health_detail": "dcmi_get_device_health in npu-smi's words, standing codes, dcmi_get_device_network_health",
-    "recovery_action": "the level of the worst standing code (fault_codes.toml)",
+    "recovery_action": "the level of the worst standing code (fault_codes.json)",
+    **PCIE_SOURCES,
     "processes": "dcmi_get_device_resource_info (32 at most)",
     "process_memory_used_bytes": "dcmi_get_device_resource_info",
 }
