@@ -70,26 +70,26 @@ def _blocks(rows: Sequence[Row]) -> list[tuple[str, int | None, list[Row]]]:
     for row in rows:
         first = row[0].lower() if row else ""
         second = row[1] if len(row) > 1 else ""
-        if first == "device id" and whole(second) is not None and second.strip().isdigit():
+        if first == "device id" and whole(second) is not None and second.strip().isdecimal():
             title = "stats"  # stats and health name the device on top; which one, the first row tells
             blocks.append((title, int(second), []))
         elif first in ("device id", "device type", "device information"):
             title = "config" if first == "device type" else "discovery"
         elif title == "config" and len(row) >= 3:
             device = second.partition("/")[0].strip()
-            if device.isdigit() and (not blocks or blocks[-1][1] != int(device)):
+            if device.isdecimal() and (not blocks or blocks[-1][1] != int(device)):
                 blocks.append((title, int(device), []))
             if blocks:
                 blocks[-1][2].append(row)
         elif title == "stats" and blocks:
-            if first[:1].isdigit() and ". " in first[:4]:
+            if first[:1].isdecimal() and ". " in first[:4]:
                 blocks[-1] = ("health", blocks[-1][1], blocks[-1][2])
             blocks[-1][2].append(row)
         elif len(row) == 1 and row[0].lower().startswith("pci bdf address:"):
             blocks.append(("vgpu", None if not blocks else len(blocks), [("", row[0])]))
         elif len(row) == 1 and blocks and ":" in row[0]:
             blocks[-1][2].append(("", row[0]))
-        elif first.isdigit() and ":" in second:
+        elif first.isdecimal() and ":" in second:
             blocks.append((title, int(first), [row]))
         elif not first and blocks:
             blocks[-1][2].append(row)
@@ -125,10 +125,10 @@ def _processes(lines: Sequence[str]) -> Decoded:
     held: dict[int, list[Mapping[str, Any]]] = {}
     for line in lines:
         words = line.split()
-        if len(words) < 4 or not words[0].isdigit():
+        if len(words) < 4 or not words[0].isdecimal():
             continue
         numbers = words[-3:]
-        if not numbers[0].isdigit():
+        if not numbers[0].isdecimal():
             continue
         used = size(numbers[2], 1000)
         held.setdefault(int(numbers[0]), []).append(

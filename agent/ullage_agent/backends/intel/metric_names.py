@@ -24,7 +24,8 @@ class Meaning:
     def value(self, printed: float) -> Value:
         """In our unit; counts and sizes are whole."""
         found = printed * self.factor
-        return round(found) if self.key in _WHOLE else found
+        # 47 x 0.01 is 0.47, not its neighbour
+        return round(found) if self.key in _WHOLE else round(found, 9)
 
 
 _WHOLE: Final = frozenset(
@@ -89,7 +90,8 @@ SANE: Final[Mapping[str, Callable[[float], bool]]] = {
 
 def meaning(name: str) -> Meaning | None:
     """The meaning of a column or row name, units in brackets left out; None when it is none of the catalogue's."""
-    return _NAMES.get(" ".join(_BRACKETS.sub(" ", name).lower().split()))
+    plain = " ".join(_BRACKETS.sub(" ", name).lower().split())
+    return _NAMES.get(plain) or _NAMES.get(plain.removeprefix("gpu "))
 
 
 def sane(key: str, printed: float) -> bool:

@@ -96,7 +96,7 @@ def settings_card(index: int | None, rows: Sequence[Row]) -> DecodedCard:
     extra: dict[str, Any] = {}
     section = ""
     for row in rows:
-        key, colon, value = row[2].partition(":")
+        key, colon, value = row[-1].partition(":")
         name = plain(key)
         if not colon:
             continue

@@ -1,0 +1,59 @@
+"""RAS counters of Intel's own i915 packages: DEVICE/drm/cardN/gt/gtM/error_counter/*.
+
+Mainline drivers have none. A name with ``fatal`` is uncorrectable, with ``correctable`` corrected; with ``hbm`` in
+it the device memory's, else on-chip (as Intel's Kubernetes device plugin reads them: any fatal one above 0 makes a
+card unhealthy).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ullage_agent.backends.sysfs import SysfsFiles
+from ullage_contract.errors import NotSupported
+from ullage_contract.sample import Value
+
+_GIVES: Final = ("ecc_corrected", "ecc_uncorrected", "sram_ecc_corrected", "sram_ecc_uncorrected")
+
+
+class ErrorCounters:
+    """All of one card's. Descriptors are not kept: there are some hundred, read once a minute."""
+
+    gives = _GIVES
+
+    def __init__(self, device: Path) -> None:
+        self._device = device
+        self._names = sorted(
+            path.relative_to(device).as_posix()
+            for pattern in ("drm/card[0-9]*/gt/gt[0-9]*/error_counter/*", "gt/gt[0-9]*/error_counter/*")
+            for path in device.glob(pattern)
+            if "fatal" in path.name or "correctable" in path.name
+        )
+
+    def read(self) -> dict[str, Value]:
+        """Sums by kind; a kind without counters is left out. Raises NotSupported when there are none."""
+        sums: dict[str, int] = {}
+        for name, count in self._counts():
+            kind = "ecc" if "hbm" in name else "sram_ecc"
+            key = f"{kind}_uncorrected" if "fatal" in name else f"{kind}_corrected"
+            sums[key] = sums.get(key, 0) + count
+        return dict(sums)
+
+    def fatal(self) -> list[tuple[str, str]]:
+        """(code, message) of every fatal counter above 0. Raises NotSupported when there are no counters."""
+        found = []
+        for name, count in self._counts():
+            if "fatal" in name and count > 0:
+                *_, part, _, counter = name.split("/")
+                found.append((f"{part}/{counter}", f"{count} fatal errors counted by {part}/{counter}"))
+        return found
+
+    def _counts(self) -> list[tuple[str, int]]:
+        if not self._names:
+            raise NotSupported(f"{self._device}: the driver has no error counters")
+        files = SysfsFiles(self._device)
+        try:
+            return [(name, files.number(name)) for name in self._names]
+        finally:
+            files.close()
