@@ -66,6 +66,8 @@ def _import_one(
             report.again = True
             return report
         progress(kind, 0.0)
+        with store.write() as writer:
+            store.identities.refresh(writer)
         if kind == "telemetry":
             import_telemetry(store, path, given, progress, report)
         else:

@@ -306,6 +306,12 @@ class Identities:
             incoming.execute(connection, statement, incoming.table(types[name], rows))
         self._new = {}
 
+    def refresh(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Write what is waiting and read everything anew: somebody else may have made identities meanwhile."""
+        self.flush(connection)
+        self.flush_seen(connection)
+        self.load(connection)
+
     def flush_seen(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Write when everything was last heard. Once a minute is enough: the newest is in memory."""
         sql = statements("identities")
