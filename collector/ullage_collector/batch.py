@@ -22,6 +22,9 @@ from ullage_contract.sample import FACT_NAMES, Facts, Family, Origin
 from ullage_contract.wire import ColumnarBatch, FamilyColumns
 
 _Seconds = Annotated[float, Meta(ge=0, lt=1e11)]
+# Numbers beyond 63 and 64 bits are rare: the contract's own reader judges them.
+_Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Float = Annotated[float, Meta(ge=-(2.0**63), lt=2.0**64)]
 _Key = Annotated[str, Meta(min_length=1, max_length=200)]
 _Short = Annotated[str, Meta(max_length=200)]
 _Text = Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -33,9 +36,8 @@ _Kind: Any = Literal.__getitem__(tuple(KINDS))
 _Failed: Any = tuple.__class_getitem__((_Row, str, _Reason))
 
 _COLUMN: Final[dict[catalogue.Type, Any]] = {
-    catalogue.Type.FLOAT: list[float | None],
-    # Whole numbers beyond 63 bits are rare: the contract's own reader judges them.
-    catalogue.Type.INTEGER: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None],
+    catalogue.Type.FLOAT: list[_Float | None],
+    catalogue.Type.INTEGER: list[_Int | None],
     catalogue.Type.TEXT: list[_Short | None],
 }
 
@@ -77,8 +79,8 @@ class _Facts(msgspec.Struct):
     attributes: dict[
         str,
         Annotated[str, Meta(max_length=2000)]
-        | int
-        | float
+        | _Int
+        | _Float
         | Annotated[list[str], Meta(max_length=1000)]
         | None,
     ]
@@ -94,7 +96,7 @@ class _Event(msgspec.Struct):
     message: Annotated[str, Meta(max_length=2000)]
     code: _Short | None = None
     vendor: _Short | None = None
-    attributes: dict[str, Annotated[str, Meta(max_length=500)] | int | float] = msgspec.field(
+    attributes: dict[str, Annotated[str, Meta(max_length=500)] | _Int | _Float] = msgspec.field(
         default_factory=dict
     )
 
@@ -170,7 +172,7 @@ def _fast(text: bytes) -> ColumnarBatch:
         total += len(columns.subject)
     if total > wire.MAX_ROWS:
         raise _Slow
-    if not all(_fit(entry.attributes) for entry in (*body.facts, *body.events)):
+    if not (all(_fit(f.attributes) for f in body.facts) and all(_fit(e.attributes) for e in body.events)):
         raise _Slow
     try:
         return ColumnarBatch(
