@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.agent.damage import damaged, survives
 from tests.agent.maker_bench import Bench, Child, children, put, straight
-from tests.agent.mutations import damaged, survives
 
 from ullage_agent.backend import Host
 from ullage_agent.backends.neuron import backend

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.agent.damage import damaged, survives
 from tests.agent.maker_bench import Bench, Child, children, holder, link, pci_function, put
-from tests.agent.mutations import damaged, survives
 
 from ullage_agent.backend import Host
 from ullage_agent.backends.roster import Roster
