@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +148,9 @@ class Demo:
             "--out",
             str(out),
             "--format",
-            "html,pdf,csv",
+            "html,pdf,csv,json",
             "--lang",
             lang,
-            "--zone",
-            ZONE if period[0] == "weekly" else "UTC",
             good=(0, 3),
         )
         return text.split("\n")[:-1]
@@ -189,7 +187,7 @@ class Demo:
             stamp.write_text(json.dumps({"version": __version__, "end": end.isoformat()}), encoding="utf-8")
         self.start_live()
         week = (end.date() - timedelta(days=7)).isocalendar()
-        return ("weekly", "--week", f"{week.year}-W{week.week:02d}")
+        return ("weekly", "--week", f"{week.year}-W{week.week:02d}", "--zone", ZONE)
 
     def traced(self, trace: Path, steps: Steps) -> Sequence[str]:
         """A real trace in the store; which report to write of it."""
@@ -222,18 +220,48 @@ class Demo:
                 self.collector("import", "telemetry", str(trace), "--map", name)
         with steps.step("work out states and money, publish the days"):
             done = self.collector("publish", "--all")
-        return ("daily", "--date", _busiest_day(done, self.data))
+        day, zone = busiest_day(self.data)
+        if day is None:
+            raise Failed(f"nothing was held on any published day:\n{done[-1000:]}")
+        return ("daily", "--date", day.isoformat(), "--zone", zone)
 
 
-def _busiest_day(published: str, data: Path) -> str:
-    """The published day with most rows: the day a one-day trace is about."""
-    sizes: dict[str, int] = {}
-    for manifest in (data / "published" / "facts").glob("day=*/rev=*/manifest.json"):
-        day = manifest.parent.parent.name.removeprefix("day=")
-        sizes[day] = max(sizes.get(day, 0), sum(f.stat().st_size for f in manifest.parent.iterdir()))
-    if not sizes:
-        raise Failed(f"nothing was published:\n{published[-1000:]}")
-    return max(sizes, key=lambda day: (sizes[day], day))
+def busiest_day(data: Path) -> tuple[date | None, str]:
+    """The local day, among whole-hour zones, in which most card-time was held, and its zone: what a trace of a day is about.
+
+    Where days of several zones hold the same, UTC comes first, then ZONE, then what is nearest to UTC. Lines never cross
+    a UTC hour, so no day of such a zone cuts one. None: nothing was held.
+    """
+    from ullage_collector.published import Published
+
+    door = Published(data / "published")
+    days = door.days()
+    if not days:
+        return None, "UTC"
+    first = datetime.combine(days[0], datetime.min.time(), UTC)
+    last = datetime.combine(days[-1] + timedelta(days=1), datetime.min.time(), UTC)
+    with door.open(first, last, verify=False) as facts:
+        hours = facts.rows(
+            "SELECT from_us // 3600000000, sum(quantity) FROM segment "
+            "WHERE state IN ('used', 'allocated_idle', 'unknown') GROUP BY 1"
+        )
+    held: dict[tuple[int, int], int] = {}
+    for hour, quantity in hours:
+        for offset in range(-12, 15):
+            key = (offset, (int(hour) + offset) // 24)
+            held[key] = held.get(key, 0) + int(quantity)
+    if not held:
+        return None, "UTC"
+    liked = (0, 8)
+
+    def rank(key: tuple[int, int]) -> tuple[int, int, int, int]:
+        offset, day = key
+        return (-held[key], liked.index(offset) if offset in liked else len(liked), abs(offset), day)
+
+    offset, number = min(held, key=rank)
+    zones = {0: "UTC", 8: ZONE}
+    # the sign of Etc/GMT names is that of POSIX: Etc/GMT-5 is five hours ahead of UTC
+    return date(1970, 1, 1) + timedelta(days=number), zones.get(offset, f"Etc/GMT{-offset:+d}")
 
 
 def _history(stamp: Path) -> datetime | None:

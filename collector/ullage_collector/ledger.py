@@ -10,9 +10,10 @@ Not here: who pays and why (states, mapping, prices), and where rows are kept (p
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from heapq import heapify, heappop, heappush
 from typing import Final, TypeVar
 
 from ullage_contract.errors import LedgerError
@@ -248,83 +249,195 @@ def round_table(
     columns: Mapping[str, int],
     unit: int,
 ) -> dict[tuple[str, str], int]:
-    """Whole units for a table whose row and column totals are already rounded: it adds up both ways.
+    """Whole units for a table whose margins are already rounded: columns are met, rows where a table can meet them.
 
-    cells: (row, column) -> exact fine units; an absent cell is 0. rows, columns: whole units of each margin,
-    each within one unit of its exact sum and with one common total.
-    Every cell gets its floor; what the margins still miss is laid on cells by largest remainder, moved
-    along where a row or column would be left over, on cells that are not 0 while any such way exists.
+    cells: (row, column) -> exact fine units, none below 0; an absent cell is 0. rows, columns: whole units of each
+    margin, with one common total; columns within one unit of their exact sums, and few (states, not workloads).
+    A cell that is exactly 0 stays 0, always. Each cell is its floor or the next whole unit if any such table has
+    these margins; else single cells move further. Where no table without cells made from nothing has these margins
+    at all (docs/money.md shows one), a row's total gives way, within its own floor and ceiling if that is possible:
+    the rows as printed are the sums of the result.
     Raises LedgerError("BUG...") when the margins do not belong to the cells.
     """
     if sum(rows.values()) != sum(columns.values()):
         raise LedgerError(f"BUG: rows add up to {sum(rows.values())}, columns to {sum(columns.values())}")
-    result = {key: amount // unit for key, amount in cells.items()}
-    need_row = dict(rows)
-    need_column = dict(columns)
-    for (row, column), floor in result.items():
-        need_row[row] -= floor
-        need_column[column] -= floor
-    if any(n < 0 for n in need_row.values()) or any(n < 0 for n in need_column.values()):
-        raise LedgerError("BUG: a margin is smaller than the floors of its cells")
-    ups: dict[tuple[str, str], int] = {}
-    fractional = sorted((k for k in cells if cells[k] % unit), key=lambda k: (-(cells[k] % unit), k))
-    for row, column in fractional:
-        if need_row[row] and need_column[column]:
-            ups[row, column] = 1
-            need_row[row] -= 1
-            need_column[column] -= 1
-    if any(need_row.values()):
-        once = {key: 1 for key in fractional}
-        often = {key: 1 << 60 for key in cells if cells[key]}
-        anywhere = {(row, column): 1 << 60 for row in rows for column in columns}
-        for room in (once, often, anywhere):
-            _fill(ups, room, need_row, need_column)
-    for key, up in ups.items():
-        if up:
-            result[key] = result.get(key, 0) + up
-    return result
+    if any(amount < 0 for amount in cells.values()):
+        raise LedgerError("BUG: a cell below 0 cannot be rounded in a table")
+    fitting = _Fitting(cells, rows, columns, unit)
+    for level in (_NEAREST, _FURTHER, _OTHER_ROWS):
+        if not fitting.fit(level):
+            break
+    return fitting.result()
 
 
-def _fill(
-    ups: dict[tuple[str, str], int],
-    room: Mapping[tuple[str, str], int],
-    need_row: dict[str, int],
-    need_column: dict[str, int],
-) -> None:
-    """Move units along augmenting paths (row -> column forward, column -> row back) until none is left."""
-    by_row: dict[str, list[str]] = {}
-    for row, column in sorted(room):
-        by_row.setdefault(row, []).append(column)
-    for start in sorted(need_row):
-        while need_row[start]:
-            came: dict[tuple[bool, str], tuple[bool, str] | None] = {(True, start): None}
-            queue: list[tuple[bool, str]] = [(True, start)]
-            goal: tuple[bool, str] | None = None
-            for is_row, name in queue:
-                if is_row:
-                    for column in by_row.get(name, ()):
-                        if (False, column) not in came and ups.get((name, column), 0) < room[name, column]:
-                            came[False, column] = (True, name)
-                            queue.append((False, column))
-                elif need_column[name]:
-                    goal = (False, name)
-                    break
-                else:
-                    for (row, column), up in ups.items():
-                        if column == name and up and (True, row) not in came:
-                            came[True, row] = (False, name)
-                            queue.append((True, row))
-            if goal is None:
-                break
-            need_row[start] -= 1
-            need_column[goal[1]] -= 1
-            at = goal
-            while (before := came[at]) is not None:
-                if at[0]:  # column -> row: take one back
-                    ups[at[1], before[1]] -= 1
-                else:
-                    ups[before[1], at[1]] = ups.get((before[1], at[1]), 0) + 1
-                at = before
+_NEAREST: Final = 1
+"""Cells are floors or one more, rows as asked."""
+_FURTHER: Final = 2
+"""Cells that are not 0 may be anything from 0 up."""
+_OTHER_ROWS: Final = 3
+"""Besides, rows may be their floor or ceiling."""
+
+
+class _Fitting:
+    """A table whose columns are met, and whose rows are made to fit by moving units between columns.
+
+    A unit leaves a row through a column, the column takes it back in another row, which gives it up in another column,
+    and so on, until a row takes it for good. Columns are few, so the way is searched among them (breadth first, hence
+    no row is on a way twice), and a heap for each step holds the rows that can make it, least harm first.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[tuple[str, str], int],
+        rows: Mapping[str, int],
+        columns: Mapping[str, int],
+        unit: int,
+    ) -> None:
+        self._rows, self._columns, self._unit = sorted(rows), sorted(columns), unit
+        row_number = {name: n for n, name in enumerate(self._rows)}
+        column_number = {name: n for n, name in enumerate(self._columns)}
+        width = range(len(self._columns))
+        self._exact = [[0 for _ in width] for _ in self._rows]
+        for (row, column), amount in cells.items():
+            self._exact[row_number[row]][column_number[column]] = amount
+        self._asked = [rows[name] for name in self._rows]
+        self._units = [[amount // unit for amount in row] for row in self._exact]
+        for c in width:
+            need = columns[self._columns[c]] - sum(row[c] for row in self._units)
+            order = sorted(
+                (r for r, row in enumerate(self._exact) if row[c] % unit),
+                key=lambda r: (-(self._exact[r][c] % unit), r),
+            )
+            if not 0 <= need <= len(order):
+                raise LedgerError(f"BUG: column {self._columns[c]!r} is not what its cells were rounded to")
+            for r in order[:need]:
+                self._units[r][c] += 1
+        self._level = _NEAREST
+        self._totals = [sum(row) for row in self._units]
+        self._swap: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._take: list[list[tuple[int, int]]] = []
+        self._give: list[list[tuple[int, int]]] = []
+
+    def result(self) -> dict[tuple[str, str], int]:
+        return {
+            (self._rows[r], self._columns[c]): self._units[r][c]
+            for r, row in enumerate(self._exact)
+            for c, amount in enumerate(row)
+            if amount
+        }
+
+    def fit(self, level: int) -> bool:
+        """Bring rows to what they may be at this level, as far as it goes. False: all are."""
+        self._level = level
+        wrong = [r for r in range(len(self._rows)) if not self._low(r) <= self._totals[r] <= self._high(r)]
+        if not wrong:
+            return False
+        self._heaps()
+        for row in wrong:
+            while self._totals[row] > self._high(row) and self._move(row, leaves=True):
+                pass
+        for row in wrong:
+            while self._totals[row] < self._low(row) and self._move(row, leaves=False):
+                pass
+        return any(not self._low(r) <= self._totals[r] <= self._high(r) for r in wrong)
+
+    def _low(self, row: int) -> int:
+        asked = self._asked[row]
+        return asked if self._level < _OTHER_ROWS else min(asked, sum(self._exact[row]) // self._unit)
+
+    def _high(self, row: int) -> int:
+        asked = self._asked[row]
+        return asked if self._level < _OTHER_ROWS else max(asked, -(-sum(self._exact[row]) // self._unit))
+
+    def _can_raise(self, row: int, column: int) -> bool:
+        exact = self._exact[row][column]
+        if self._level > _NEAREST:
+            return exact > 0
+        return exact % self._unit > 0 and self._units[row][column] == exact // self._unit
+
+    def _can_lower(self, row: int, column: int) -> bool:
+        least = 0 if self._level > _NEAREST else self._exact[row][column] // self._unit
+        return self._units[row][column] > least
+
+    def _heaps(self) -> None:
+        width = range(len(self._columns))
+        self._swap = {(c, d): [] for c in width for d in width if c != d}
+        self._take = [[] for _ in width]
+        self._give = [[] for _ in width]
+        for row in range(len(self._rows)):
+            self._offer(row, list.append)
+        for heap in (*self._swap.values(), *self._take, *self._give):
+            heapify(heap)
+
+    def _offer(self, row: int, push: Callable[[list[tuple[int, int]], tuple[int, int]], None]) -> None:
+        """Enter a row wherever it can take part; entries that no longer hold are dropped when they come up."""
+        width = range(len(self._columns))
+        off = [self._exact[row][c] - self._units[row][c] * self._unit for c in width]
+        up = [c for c in width if self._can_raise(row, c)]
+        down = [c for c in width if self._can_lower(row, c)]
+        for c in up:
+            push(self._take[c], (-off[c], row))
+            for d in down:
+                if c != d:
+                    push(self._swap[c, d], (off[d] - off[c], row))
+        for d in down:
+            push(self._give[d], (off[d], row))
+
+    def _move(self, start: int, *, leaves: bool) -> bool:
+        """One unit out of (or into) a row, along the shortest way to a row that may take (or give) it."""
+        can, ends = (self._can_lower, self._take) if leaves else (self._can_raise, self._give)
+        came: dict[int, tuple[int, int] | None] = {
+            c: None for c in range(len(self._columns)) if can(start, c)
+        }
+        queue = list(came)
+        for column in queue:
+            end = self._first(ends[column], column, leaves)
+            if end is not None:
+                self._go(start, end, column, came, 1 if leaves else -1)
+                return True
+            for other in range(len(self._columns)):
+                if other not in came:
+                    pair = (column, other) if leaves else (other, column)
+                    row = self._swapper(pair)
+                    if row is not None:
+                        came[other] = (column, row)
+                        queue.append(other)
+        return False
+
+    def _go(
+        self, start: int, end: int, column: int, came: Mapping[int, tuple[int, int] | None], sign: int
+    ) -> None:
+        touched = [start, end]
+        self._units[end][column] += sign
+        while (before := came[column]) is not None:
+            back, row = before
+            self._units[row][column] -= sign
+            self._units[row][back] += sign
+            touched.append(row)
+            column = back
+        self._units[start][column] -= sign
+        for row in touched:
+            self._totals[row] = sum(self._units[row])
+            self._offer(row, heappush)
+
+    def _first(self, heap: list[tuple[int, int]], column: int, takes: bool) -> int | None:
+        while heap:
+            row = heap[0][1]
+            if takes and self._can_raise(row, column) and self._totals[row] < self._high(row):
+                return row
+            if not takes and self._can_lower(row, column) and self._totals[row] > self._low(row):
+                return row
+            heappop(heap)
+        return None
+
+    def _swapper(self, pair: tuple[int, int]) -> int | None:
+        heap = self._swap[pair]
+        while heap:
+            row = heap[0][1]
+            if self._can_raise(row, pair[0]) and self._can_lower(row, pair[1]):
+                return row
+            heappop(heap)
+        return None
 
 
 # ------------------------------------------------------------------------------- figures for people

@@ -211,6 +211,65 @@ class HolderRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldAmounts:
+    """What workloads held. held: used + idle + unknown, in hours and in money, exactly. idle: held but idle.
+
+    Hours have two decimals, costs the currency's minor units. unpriced_hours: part of held_hours without a price.
+    """
+
+    held_hours: Decimal
+    used_hours: Decimal
+    idle_hours: Decimal
+    unknown_hours: Decimal
+    held_cost: Decimal
+    used_cost: Decimal
+    idle_cost: Decimal
+    unknown_cost: Decimal
+    unpriced_hours: Decimal
+
+    def __add__(self, other: HeldAmounts) -> HeldAmounts:
+        """Both together: printed figures, so the sum prints what the rows add up to."""
+        names = (f.name for f in dataclasses.fields(self))
+        return HeldAmounts(*(getattr(self, name) + getattr(other, name) for name in names))
+
+    def __sub__(self, other: HeldAmounts) -> HeldAmounts:
+        """What is left of a total when these rows are taken off."""
+        names = (f.name for f in dataclasses.fields(self))
+        return HeldAmounts(*(getattr(self, name) - getattr(other, name) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRow:
+    """One workload that held cards, under one department, business and scenario, dearest first.
+
+    A workload whose department, business or scenario changed within the period has a row for each. kind: pod, slurm_job,
+    ... None: not known. cards: distinct cards it held. since, until: first and last instant it held some in the
+    period. share: of the report's cost, 0..1, four decimals, None when the report costs nothing.
+    """
+
+    workload_id: str
+    name: str | None
+    kind: str | None
+    department_id: str
+    department: str
+    business: str | None
+    scenario: str | None
+    cards: int
+    since: datetime
+    until: datetime
+    amounts: HeldAmounts
+    share: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRest:
+    """Workload rows beyond those that are listed. rows: how many."""
+
+    rows: int
+    amounts: HeldAmounts
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentRow:
     """One incident that cost card-hours in the period, or was open in it. closed_at None: still open.
 
@@ -426,7 +485,11 @@ class PageOne:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole statement. previous: the period compared with, None where none of it is published."""
+    """A whole statement. previous: the period compared with, None where none of it is published.
+
+    workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
+    which is None where every row is listed, add up to held.
+    """
 
     period: Period
     previous: Period | None
@@ -445,6 +508,10 @@ class Report:
     models: tuple[ModelRow, ...]
     pools: tuple[GroupRow, ...]
     clusters: tuple[GroupRow, ...]
+    workload_count: int
+    held: HeldAmounts
+    workloads: tuple[WorkloadRow, ...]
+    workloads_rest: WorkloadRest | None
     holders: tuple[HolderRow, ...]
     incidents: tuple[IncidentRow, ...]
     findings: tuple[FindingRow, ...]

@@ -264,6 +264,7 @@ def _sections(w: Wording) -> tuple[Section, ...]:
             tables.groups(w, "pools", report.pools) if len(report.pools) > 1 else None,
             tables.groups(w, "clusters", report.clusters) if len(report.clusters) > 1 else None,
         ),
+        _section(w, "workloads", _held_lead(w), tables.workloads(w)),
         _section(
             w,
             "idle",
@@ -286,6 +287,18 @@ def _section(
 ) -> Section:
     kept = tuple(block for block in blocks if block is not None)
     return Section(key=key, title=w.t(f"section.{key}"), lead=lead, blocks=kept, new_page=new_page)
+
+
+def _held_lead(w: Wording) -> str:
+    """How many workloads held cards, and what they held."""
+    report = w.report
+    key = "lead.workload_one" if report.workload_count == 1 else "lead.workloads"
+    return w.t(
+        key,
+        count=w.f.number(report.workload_count),
+        hours=w.hours(report.held.held_hours),
+        cost=w.f.money_short(report.held.held_cost),
+    )
 
 
 def _movers(w: Wording) -> str:
@@ -400,6 +413,7 @@ def _file_tables(w: Wording, states: Table) -> tuple[Table, ...]:
         tables.departments(w),
         *(tables.groups(w, key, rows) for key, rows in grouped.items()),
         tables.models(w),
+        tables.workloads(w),
         tables.holders(w),
         tables.incidents(w),
         tables.findings(w),

@@ -1,7 +1,8 @@
 """Exact sums into printed amounts: the totals are rounded once, every table is fitted to them both ways.
 
-Money and hours of the whole are rounded half up; the seven states to that whole; each table's rows to the same
-whole; and a row's states so that rows and columns both add up (ledger.round_table). Not here: reading sums.
+Money and hours of the whole are rounded half up; what was held and what was not to that whole, their states to
+each; each table's rows to the same whole; and a row's states so that rows and columns both add up
+(ledger.round_table). Not here: reading sums.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from decimal import Decimal
 from typing import Final
 
 from ullage_collector import ledger
-from ullage_collector.ledger import STATES, Branch, Rounded
-from ullage_reports.model import Amounts, Change, StateAmount
+from ullage_collector.ledger import HELD_STATES, STATES, Branch, Rounded
+from ullage_reports.model import Amounts, Change, HeldAmounts, StateAmount
 
 HOUR_DIGITS: Final = 2
 """Decimals of card-hours on pages. our choice: 0.01 h is 36 s of a card, finer than anybody acts on."""
@@ -67,13 +68,11 @@ class Rounding:
             cost=cost,
             hours=hours,
             unpriced=ledger.half_up(total.unpriced, HOUR_UNIT),
-            state_cost=ledger.apportion(cost, total.atoms, self._unit),
-            state_hours=ledger.apportion(hours, total.quantity, HOUR_UNIT),
+            state_cost=_by_state(cost, total.atoms, self._unit),
+            state_hours=_by_state(hours, total.quantity, HOUR_UNIT),
         )
         whole = self._whole
-        self.total = self._amounts(
-            whole.cost, whole.hours, whole.unpriced, whole.state_cost, whole.state_hours, total
-        )
+        self.total = self._amounts(whole.unpriced, whole.state_cost, whole.state_hours, total)
 
     def money(self, atoms: int) -> Decimal:
         """One figure alone, half up."""
@@ -91,6 +90,47 @@ class Rounding:
             else {}
         )
         return self._fitted(rows, cost, self._row_hours(rows), self._row_unpriced(rows))
+
+    def held(self, rows: Mapping[str, Sums]) -> tuple[dict[str, HeldAmounts], HeldAmounts]:
+        """Rows of what was held, and their total: the held states of the whole. Other states of the rows are not looked at.
+
+        Raises LedgerError (BUG) when the rows' held states are not the whole's.
+        """
+        whole = self._whole
+        parts: list[Mapping[str, Mapping[str, int]]] = []
+        for unit, states, amounts in (
+            (HOUR_UNIT, whole.state_hours, {k: s.quantity for k, s in rows.items()}),
+            (self._unit, whole.state_cost, {k: s.atoms for k, s in rows.items()}),
+        ):
+            columns = {state: states[state] for state in HELD_STATES}
+            exact = {k: sum(row[state] for state in HELD_STATES) for k, row in amounts.items()}
+            cells = ledger.round_table(
+                {(k, state): row[state] for k, row in amounts.items() for state in HELD_STATES if row[state]},
+                ledger.apportion(sum(columns.values()), exact, unit),
+                columns,
+                unit,
+            )
+            parts.append({k: {state: cells.get((k, state), 0) for state in HELD_STATES} for k in rows})
+        unpriced_exact = {k: s.unpriced for k, s in rows.items()}
+        unpriced_total = ledger.half_up(sum(unpriced_exact.values()), HOUR_UNIT)
+        unpriced = ledger.apportion(unpriced_total, unpriced_exact, HOUR_UNIT)
+        total = self._held(whole.state_hours, whole.state_cost, unpriced_total)
+        return {k: self._held(parts[0][k], parts[1][k], unpriced[k]) for k in rows}, total
+
+    def _held(self, hours: Mapping[str, int], cost: Mapping[str, int], unpriced: int) -> HeldAmounts:
+        used, idle, unknown = (ledger.minor_decimal(hours[state], HOUR_DIGITS) for state in HELD_STATES)
+        used_c, idle_c, unknown_c = (ledger.minor_decimal(cost[state], self._digits) for state in HELD_STATES)
+        return HeldAmounts(
+            held_hours=used + idle + unknown,
+            used_hours=used,
+            idle_hours=idle,
+            unknown_hours=unknown,
+            held_cost=used_c + idle_c + unknown_c,
+            used_cost=used_c,
+            idle_cost=idle_c,
+            unknown_cost=unknown_c,
+            unpriced_hours=ledger.minor_decimal(unpriced, HOUR_DIGITS),
+        )
 
     def tree(
         self, own: Mapping[str, Sums], parent: Mapping[str, str | None]
@@ -165,8 +205,6 @@ class Rounding:
         )
         return {
             key: self._amounts(
-                cost[key],
-                hours[key],
                 unpriced[key],
                 {state: cost_cells.get((key, state), 0) for state in STATES},
                 {state: hour_cells.get((key, state), 0) for state in STATES},
@@ -202,16 +240,14 @@ class Rounding:
 
     def _amounts(
         self,
-        cost: int,
-        hours: int,
         unpriced: int,
         state_cost: Mapping[str, int],
         state_hours: Mapping[str, int],
         exact: Sums,
     ) -> Amounts:
         return Amounts(
-            cost=ledger.minor_decimal(cost, self._digits),
-            hours=ledger.minor_decimal(hours, HOUR_DIGITS),
+            cost=ledger.minor_decimal(sum(state_cost.values()), self._digits),
+            hours=ledger.minor_decimal(sum(state_hours.values()), HOUR_DIGITS),
             states=tuple(
                 StateAmount(
                     state,
@@ -224,6 +260,20 @@ class Rounding:
             used_ratio=used_ratio(exact),
             known_ratio=known_ratio(exact),
         )
+
+
+def _by_state(total: int, exact: Mapping[str, int], unit: int) -> dict[str, int]:
+    """Held and not held to the total, then each one's states: what was held is a printed total of its own."""
+    groups = (HELD_STATES, tuple(state for state in STATES if state not in HELD_STATES))
+    sums = {str(n): sum(exact[state] for state in group) for n, group in enumerate(groups)}
+    parts = ledger.apportion(total, sums, unit)
+    return {
+        state: amount
+        for n, group in enumerate(groups)
+        for state, amount in ledger.apportion(
+            parts[str(n)], {state: exact[state] for state in group}, unit
+        ).items()
+    }
 
 
 def _own_parts(node: Rounded, into: dict[str, int]) -> None:

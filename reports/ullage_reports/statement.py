@@ -35,6 +35,7 @@ from ullage_reports.period import Period
 from ullage_reports.reading import GROUPS, SQL, Figures, aware, instant, read
 from ullage_reports.rounding import Sums, change, decimal_ratio, hours_decimal
 from ullage_reports.sql import statements
+from ullage_reports.workloads import workloads
 
 TOP: Final = 50
 """Rows of ranked lists. our choice: a page shows ten, a file fifty; nobody acts on the fifty-first this week."""
@@ -112,7 +113,8 @@ class _Statement:
         models = self._models()
         holders = self._holders()
         trend = timeline.trend(reading)
-        trust = trust_page.trust(reading, departments, groups, models, trend)
+        held = workloads(reading)
+        trust = trust_page.trust(reading, departments, groups, models, trend, held.check)
         idle_workloads = int(self._reading.rows("idle_workloads")[0][0])
         return Report(
             period=reading.period,
@@ -132,6 +134,10 @@ class _Statement:
             models=models,
             pools=groups["pool"],
             clusters=groups["cluster"],
+            workload_count=held.count,
+            held=held.held,
+            workloads=held.rows,
+            workloads_rest=held.rest,
             holders=holders,
             incidents=self._incidents(),
             findings=self._findings(),

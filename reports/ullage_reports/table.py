@@ -43,7 +43,8 @@ class Table:
     """key: anchor and CSV file name. caption: what it is, with unit and window. empty: said when there is no row.
 
     rows: all of them, for the file. printed: how many of them a page shows, None for all; ``more`` is then said below.
-    total: the row they add up to, or None. note: a line below.
+    total: the row they add up to, or None. others: what a page prints for the rows it leaves out, so that it adds up
+    too. note: a line below.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Table:
     printed: int | None = None
     more: str = ""
     note: str = ""
+    others: tuple[Cell, ...] | None = None
 
     @property
     def shown_columns(self) -> tuple[Column, ...]:
@@ -64,7 +66,8 @@ class Table:
     @property
     def shown_rows(self) -> tuple[tuple[Cell, ...], ...]:
         """Rows of the page, with the cells of its columns."""
-        return tuple(self._on_page(row) for row in self.rows[: self.printed])
+        others = (self.others,) if self.cut and self.others else ()
+        return tuple(self._on_page(row) for row in (*self.rows[: self.printed], *others))
 
     @property
     def shown_total(self) -> tuple[Cell, ...] | None:

@@ -40,6 +40,7 @@ def trust(
     groups: Mapping[str, tuple[GroupRow, ...]],
     models: tuple[ModelRow, ...],
     trend: tuple[TrendPoint, ...],
+    workloads: SumCheck,
 ) -> Trust:
     """The trust page. The tables are those of the report, as printed: they are checked, not their sums."""
     tables: dict[str, list[Amounts]] = {
@@ -56,6 +57,7 @@ def trust(
     checks = [_check(reading, level, rows, exact) for level, rows in tables.items()]
     states = sum((s.cost for s in reading.total.states), Decimal(0)) - reading.total.cost
     checks.insert(1, SumCheck("state", len(reading.total.states), reading.total.cost, states, exact))
+    checks.append(workloads)
     checks.append(_manifest_check(reading))
     dimensions = reading.facts.dimensions
     held = sum(c.quantity for c in reading.cells if c.state in ledger.HELD_STATES)

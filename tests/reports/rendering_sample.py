@@ -21,6 +21,7 @@ from ullage_reports.model import (
     FindingRow,
     GroupRow,
     HeatCell,
+    HeldAmounts,
     HolderRow,
     IncidentRow,
     Kind,
@@ -40,6 +41,7 @@ from ullage_reports.model import (
     Unit,
     UnmappedRow,
     UnpricedRow,
+    WorkloadRow,
 )
 from ullage_reports.period import previous, weekly
 
@@ -189,6 +191,10 @@ def sample(
         else (),
         pools=(),
         clusters=(),
+        workload_count=0 if empty else len({r.department for r in rows if r.state in HELD}) * len(MODELS),
+        held=_held_amounts([r for r in rows if r.state in HELD]),
+        workloads=_workloads(rows, names, total, period.start),
+        workloads_rest=None,
         holders=() if empty else _holders(rng, names, period.start),
         incidents=() if empty else _incidents(period.start),
         findings=()
@@ -329,6 +335,46 @@ def _model(rows: Sequence[Row], model: str, vendor: str, price: int, total: Amou
         effective_price=(amounts.cost / used).quantize(Decimal("0.0001")) if used else None,
         amounts=amounts,
         share=(amounts.cost / total.cost).quantize(Decimal("0.0001")) if total.cost else None,
+    )
+
+
+def _workloads(
+    rows: Sequence[Row], names: Sequence[str], total: Amounts, start: datetime
+) -> tuple[WorkloadRow, ...]:
+    """One a department and model."""
+    found = []
+    for number, name in enumerate([*names, "__unallocated__"]):
+        for model, *_ in MODELS:
+            mine = [r for r in rows if (r.department, r.model) == (name, model) and r.state in HELD]
+            if mine:
+                amounts = _held_amounts(mine)
+                found.append(
+                    WorkloadRow(
+                        workload_id=f"k8s/dc1/{name}/{model}",
+                        name=None,
+                        kind=("kubernetes_pod", "slurm_job", None)[number % 3],
+                        department_id=name,
+                        department=name,
+                        business=None,
+                        scenario=SCENARIOS[number % 4] or None,
+                        cards=number + 1,
+                        since=start,
+                        until=start + timedelta(days=6),
+                        amounts=amounts,
+                        share=_ratio(int(amounts.held_cost * 100), int(total.cost * 100)),
+                    )
+                )
+    return tuple(sorted(found, key=lambda row: -row.amounts.held_cost))
+
+
+def _held_amounts(rows: Sequence[Row]) -> HeldAmounts:
+    parts = [[r for r in rows if r.state == state] for state in HELD]
+    return HeldAmounts(
+        _cents(sum(r.hours for r in rows)),
+        *(_cents(sum(r.hours for r in part)) for part in parts),
+        _cents(sum(r.cost for r in rows)),
+        *(_cents(sum(r.cost for r in part)) for part in parts),
+        Decimal("0.00"),
     )
 
 

@@ -112,6 +112,13 @@ def test_all_formats_carry_the_same_figures(
     assert [(Decimal(r["idle_cost"]), r["workload"]) for r in rows("idle")] == holders
     assert [figure(r[3]) for r in page.tables["table-idle"][1:]] == [cost for cost, _ in holders][:10]
 
+    listed = [(Decimal(x["amounts"]["held_cost"]), x["workload_id"]) for x in told["workloads"]]
+    assert [(Decimal(r["held_cost"]), r["workload_id"]) for r in rows("workloads")] == listed
+    workloads = page.tables["table-workloads"]
+    assert [figure(r[2]) for r in workloads[1:-1]] == [cost for cost, _ in listed]
+    assert figure(workloads[-1][2]) == Decimal(told["held"]["held_cost"]) == sum(cost for cost, _ in listed)
+    assert told["workload_count"] == len({name for _, name in listed}) == 2
+
     words = "".join(page.words)
     assert EVIL in words and "\u202e" not in words and "视觉fdp" in words
     if "pdf" in formats:

@@ -22,8 +22,10 @@ from ullage_collector.states import States
 from ullage_reports import period as periods
 from ullage_reports.model import Amounts, Report
 from ullage_reports.period import Period
+from ullage_reports.reading import GROUPS, read
 from ullage_reports.rounding import Rounding, Sums
 from ullage_reports.statement import statement
+from ullage_reports.workloads import workloads
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 ZONES = ("UTC", "Asia/Shanghai", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns")
@@ -69,6 +71,14 @@ def assert_adds_up(report: Report) -> None:
         for row in rows:
             assert sum(s.cost for s in row.states) == row.cost, name
             assert sum(s.hours for s in row.states) == row.hours, name
+    zero = report.held - report.held
+    rest = report.workloads_rest.amounts if report.workloads_rest else zero
+    assert sum((row.amounts for row in report.workloads), zero) + rest == report.held
+    assert report.held.held_cost == total.state_cost(*ledger.HELD_STATES)
+    assert report.held.held_hours == total.state_hours(*ledger.HELD_STATES)
+    for held in (report.held, *(row.amounts for row in report.workloads)):
+        assert held.held_hours == held.used_hours + held.idle_hours + held.unknown_hours
+        assert held.held_cost == held.used_cost + held.idle_cost + held.unknown_cost
     by_parent: dict[str | None, Decimal] = defaultdict(Decimal)
     for department in report.departments:
         by_parent[department.parent_id] += department.amounts.cost
@@ -107,6 +117,44 @@ def test_every_table_of_every_page_adds_up_to_the_fleet(seed: int, zone: str) ->
 
 
 @few
+@given(st.integers(0, 10**9), st.integers(0, 4))
+def test_a_list_of_workloads_that_is_cut_still_adds_up(seed: int, listed: int) -> None:
+    world = random_world(random.Random(seed))
+    period = periods.daily("2026-10-07", "UTC")
+    with tempfile.TemporaryDirectory() as folder:
+        publish(world, Path(folder))
+        with Published(Path(folder)).open(period.start, period.end) as facts:
+            reading = read(facts, period, "CNY")
+            cut, whole = workloads(reading, listed=listed), workloads(reading)
+    assert cut.check.good and whole.check.good and cut.held == whole.held and cut.count == whole.count
+    assert len(cut.rows) == min(listed, len(whole.rows))
+    assert (cut.rest.rows if cut.rest else 0) == len(whole.rows) - len(cut.rows)
+    ids = [(row.workload_id, row.department_id, row.scenario) for row in whole.rows]
+    assert [(row.workload_id, row.department_id, row.scenario) for row in cut.rows] == ids[:listed]
+
+
+@few
+@given(st.integers(0, 10**9))
+def test_no_figure_is_made_from_nothing(seed: int) -> None:
+    """The platform holds nothing and departments have nothing free: no cell of theirs may print a cent there."""
+    world = random_world(random.Random(seed))
+    period = periods.daily("2026-10-07", "Asia/Kolkata")
+    with tempfile.TemporaryDirectory() as folder:
+        publish(world, Path(folder))
+        with Published(Path(folder)).open(period.start, period.end) as facts:
+            reading = read(facts, period, "CNY")
+    tables = [(name, key, reading.figures.groups[name]) for name, key in GROUPS.items()]
+    tables.append(("own", lambda c: c.department, {k: v[1] for k, v in reading.figures.departments.items()}))
+    for name, key, rows in tables:
+        there = {(key(c), c.state) for c in reading.cells if c.quantity}
+        priced = {(key(c), c.state) for c in reading.cells if c.atoms}
+        for row, amounts in rows.items():
+            for state in amounts.states:
+                assert state.hours == 0 or (row, state.state) in there, (name, row, state)
+                assert state.cost == 0 or (row, state.state) in priced, (name, row, state)
+
+
+@few
 @given(st.integers(0, 10**9))
 def test_the_order_of_rows_changes_no_figure(seed: int) -> None:
     rng = random.Random(seed)
@@ -121,6 +169,7 @@ def test_the_order_of_rows_changes_no_figure(seed: int) -> None:
     assert tables(found[0]) == tables(found[1])
     assert found[0].page_one == found[1].page_one
     assert found[0].holders == found[1].holders
+    assert found[0].workloads == found[1].workloads
 
 
 @few

@@ -120,6 +120,25 @@ def test_a_day_worked_by_hand(tmp_path: Path) -> None:
         True,
     )
     assert holder.since == datetime(2026, 10, 7, 6, tzinfo=UTC)
+    assert report.workload_count == 2 and report.workloads_rest is None
+    notebook, job = report.workloads
+    assert (notebook.workload_id, notebook.department, notebook.scenario, notebook.cards) == (
+        "k8s/dc1/cv-dev/notebook-1/uid",
+        "视觉",
+        "development",
+        1,
+    )
+    n, j = notebook.amounts, job.amounts
+    assert (n.held_hours, n.used_hours, n.idle_hours, n.unknown_hours) == (24, 6, 18, 0)
+    assert [str(v) for v in (n.held_cost, n.used_cost, n.idle_cost, n.unknown_cost)] == [
+        "174.00",
+        "43.50",
+        "130.50",
+        "0.00",
+    ]
+    assert (j.held_hours, j.used_hours, j.idle_hours, j.held_cost) == (4, 4, 0, 80)
+    assert (report.held.held_hours, report.held.held_cost) == (28, 254)
+    assert (job.since, job.until) == (DAY, DAY + timedelta(hours=8))
     (incident,) = report.incidents
     assert (incident.hours, incident.cost, incident.cause) == (Decimal("2.00"), Decimal("40.00"), "xid-79")
     assert report.trust.coverage_ratio == Decimal("1.0000")

@@ -6,11 +6,13 @@ import dataclasses
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+import pytest
 from rendering_sample import sample
 
 from ullage_reports.model import Change, OriginRow, PageOne, Report, Sentence, Status, SumCheck, TrendPoint
 from ullage_reports.pages import Pages, pages
 from ullage_reports.period import daily
+from ullage_reports.table import Table
 
 
 def with_sentence(report: Report, sentence: Sentence) -> Report:
@@ -122,7 +124,16 @@ def test_a_daily_report_has_hours_and_no_week() -> None:
 
 def test_sections_come_in_the_order_a_reader_needs() -> None:
     keys = [section.key for section in pages(sample(), "en").sections]
-    assert keys == ["departments", "scenarios", "models", "idle", "incidents", "recommendations", "trust"]
+    assert keys == [
+        "departments",
+        "scenarios",
+        "models",
+        "workloads",
+        "idle",
+        "incidents",
+        "recommendations",
+        "trust",
+    ]
     assert [s.key for s in pages(sample(empty=True), "en").sections] == ["trust"]
 
 
@@ -132,3 +143,18 @@ def test_missing_days_that_follow_each_other_are_one_span() -> None:
     trust = dataclasses.replace(report.trust, missing_days=days)
     told = notices(pages(dataclasses.replace(report, trust=trust), "en"))
     assert "Days not published (UTC, 4): 2026-11-16 to 2026-11-18, 2026-11-20." in told
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_the_workloads_of_a_page_add_up_with_their_others(lang: str) -> None:
+    report = sample()
+    section = next(s for s in pages(report, lang).sections if s.key == "workloads")
+    table = section.blocks[0]
+    assert isinstance(table, Table) and table.shown_total is not None
+    assert str(report.workload_count) in section.lead
+    shown = table.shown_rows
+    assert len(shown) == 11 and str(len(report.workloads) - 10) in shown[-1][0].text
+    for n, cell in enumerate(table.shown_total[2:], start=2):
+        assert sum(Decimal(row[n].value) for row in shown) == pytest.approx(
+            Decimal(cell.value), abs=Decimal(0) if n < 7 else Decimal("0.001")
+        )

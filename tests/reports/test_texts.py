@@ -32,7 +32,18 @@ BY_WORD = {
     "tile_note": ("cost", "used_ratio", "waste_cost", "idle_held_cost", "trust_ratio"),
 }
 # Words other parts may add to: shown as they are when the catalogue does not know them.
-OPEN = ("action", "cause", "finding", "level", "name_kind", "origin", "scenarios", "severity", "vendors")
+OPEN = (
+    "action",
+    "cause",
+    "finding",
+    "level",
+    "name_kind",
+    "origin",
+    "scenarios",
+    "severity",
+    "vendors",
+    "workload_kind",
+)
 
 
 def source() -> str:

@@ -69,6 +69,40 @@ JOIN (SELECT workload_id, department_id, sum(quantity) AS q, max(to_us) AS until
       WHERE workload_id IN (SELECT workload_id FROM idle) GROUP BY ALL) h USING (workload_id, department_id)
 ORDER BY i.a DESC, i.q DESC, i.workload_id;
 
+-- name: workloads
+-- Who held cards, the dearest first; what comes after the first $top is one row.
+WITH held AS (
+    SELECT coalesce(workload_id, '') AS workload_id, department_id, business, scenario, card_id, from_us, to_us, state, quantity,
+           CASE WHEN currency = $currency THEN atoms ELSE 0 END AS a, price_micro IS NULL AS unpriced
+    FROM segment WHERE state IN ('used', 'allocated_idle', 'unknown')
+), workloads AS (
+    SELECT workload_id, department_id, business, scenario, count(DISTINCT card_id) AS cards, min(from_us) AS since,
+           max(to_us) AS until,
+           coalesce(sum(quantity) FILTER (state = 'used'), 0) AS used_q, coalesce(sum(a) FILTER (state = 'used'), 0) AS used_a,
+           coalesce(sum(quantity) FILTER (state = 'allocated_idle'), 0) AS idle_q,
+           coalesce(sum(a) FILTER (state = 'allocated_idle'), 0) AS idle_a,
+           coalesce(sum(quantity) FILTER (state = 'unknown'), 0) AS unknown_q,
+           coalesce(sum(a) FILTER (state = 'unknown'), 0) AS unknown_a,
+           coalesce(sum(quantity) FILTER (unpriced), 0) AS unpriced_q, sum(quantity) AS q, coalesce(sum(a), 0) AS a
+    FROM held GROUP BY workload_id, department_id, business, scenario
+), placed AS (
+    SELECT *, least($top + 1, row_number() OVER (
+        ORDER BY a DESC, q DESC, workload_id, department_id, business NULLS FIRST, scenario NULLS FIRST)) AS place
+    FROM workloads
+), listed AS (
+    SELECT place, count(*) AS n, any_value(workload_id) AS workload_id, any_value(department_id) AS department_id,
+           any_value(business) AS business, any_value(scenario) AS scenario, any_value(cards) AS cards, min(since) AS since,
+           max(until) AS until, sum(used_q) AS used_q, sum(used_a) AS used_a, sum(idle_q) AS idle_q, sum(idle_a) AS idle_a,
+           sum(unknown_q) AS unknown_q, sum(unknown_a) AS unknown_a, sum(unpriced_q) AS unpriced_q
+    FROM placed GROUP BY place
+)
+SELECT l.place, l.n, l.workload_id, w.name, w.kind, l.department_id, l.business, l.scenario, l.cards, l.since, l.until,
+       l.used_q, l.used_a, l.idle_q, l.idle_a, l.unknown_q, l.unknown_a, l.unpriced_q
+FROM listed l LEFT JOIN workload w USING (workload_id) ORDER BY l.place;
+
+-- name: workload_count
+SELECT count(DISTINCT workload_id) FROM segment WHERE state IN ('used', 'allocated_idle', 'unknown');
+
 -- name: idle_workloads
 -- How many workloads held cards idle at all.
 SELECT count(DISTINCT workload_id), max(to_us) FROM segment WHERE state = 'allocated_idle';
