@@ -12,7 +12,7 @@ from tests.collector.fleet_fixture import NOON, Fleet, card_sample
 
 from ullage_collector.config import Store as StoreSettings
 from ullage_collector.imports import map as maps
-from ullage_collector.imports import telemetry
+from ullage_collector.imports import telemetry, telemetry_rows
 from ullage_collector.imports.door import import_file
 from ullage_collector.imports.report import Report
 from ullage_collector.store.store import Store
@@ -353,7 +353,8 @@ def test_nodes_and_ports_come_in_too(world: World) -> None:
 def test_unsorted_files_go_through_the_stage_and_give_the_same(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telemetry, "PIECE_ROWS", 100)
+    for module in (telemetry, telemetry_rows):
+        monkeypatch.setattr(module, "PIECE_ROWS", 100)
     cards, minutes = 4, 3 * 1440
     times = [int(NOON) - 86_400 + 60 * m for _ in range(cards) for m in range(minutes)]
     table = pa.table({

@@ -15,7 +15,8 @@ from ullage_collector.imports.map import KINDS, Map
 from ullage_collector.imports.money import import_mapping, import_prices, table_entries, toml_entries
 from ullage_collector.imports.report import Report
 from ullage_collector.imports.source import digest, file_format, open_source
-from ullage_collector.imports.telemetry import Progress, import_telemetry, no_progress
+from ullage_collector.imports.telemetry import import_telemetry, no_progress
+from ullage_collector.imports.telemetry_rows import Progress
 from ullage_collector.sql import statements
 from ullage_collector.store.store import naive_utc
 from ullage_contract.errors import ConfigError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.imports.expression import Template, TimeSpec, ValueSpec, identifier, literal
 from ullage_collector.imports.source import Source
-from ullage_collector.imports.telemetry import filter_sql
+from ullage_collector.imports.telemetry_rows import filter_sql
 from ullage_collector.sql import fill, statements
 
 if TYPE_CHECKING:

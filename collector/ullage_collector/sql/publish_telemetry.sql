@@ -45,7 +45,7 @@ SELECT * FROM ({rows}) UNION ALL BY NAME
 SELECT o.* FROM read_parquet({file}) o ANTI JOIN ({rows}) r ON o.{time} = r.{time} AND o.{subject} = r.{subject}
 
 -- name: copy
--- Sorted, so that one card's day stands together: half the bytes of rows in the order they came (measured).
+-- Sorted, so that one card's day stands together: a tenth fewer bytes than in the order they came (measured).
 COPY (SELECT * FROM ({rows}) ORDER BY {subject}, {time}) TO {file}
 (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880);
 

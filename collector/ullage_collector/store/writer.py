@@ -18,11 +18,9 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import duckdb
-import msgspec
 import pyarrow as pa
 
 from ullage_collector.batch import read_batch
@@ -30,17 +28,15 @@ from ullage_collector.journal import START, JournalReader, Position, Record, wai
 from ullage_collector.sql import fill, statements
 from ullage_collector.store import incoming
 from ullage_collector.store.columns import Grain, fixed_columns, kind
-from ullage_collector.store.days import DAY_US, HOUR_US, utc_day
-from ullage_collector.store.facts import FactBook, ReceivedFacts
-from ullage_collector.store.identities import Node
-from ullage_collector.store.latest import Frame, Latest
+from ullage_collector.store.days import utc_day
+from ullage_collector.store.facts import FactBook
+from ullage_collector.store.latest import Latest
+from ullage_collector.store.laying import Counts, Laying, Stream, Work
 from ullage_collector.store.quarantine import Quarantine
-from ullage_collector.store.rollup import LOOKBACK_US, through_us
-from ullage_collector.store.rows import Gathered, Gathering
+from ullage_collector.store.rollup import through_us
 from ullage_collector.store.store import Store, naive_utc, trouble
 from ullage_contract.errors import BadInput, StoreError, WireError
-from ullage_contract.sample import Family
-from ullage_contract.wire import ColumnarBatch, FamilyColumns
+from ullage_contract.wire import ColumnarBatch
 
 if TYPE_CHECKING:
     from datetime import date
@@ -49,19 +45,13 @@ log = logging.getLogger(__name__)
 
 SAMPLES: Final = "store-samples"
 EVENTS: Final = "store-events"
-GATHER_SECONDS: Final = 1.0  # measured: one commit a second costs a third of one every quarter second
+GATHER_SECONDS: Final = 1.0  # measured: a commit has a fixed cost of about 17 ms of a core
 READ_BYTES: Final = 1024 * 1024
 """About 450,000 values a transaction: half of it costs a sixth more a value, twice as much a tenth more (measured:
 a commit's fixed cost on one side, memory that no cache holds on the other)."""
 SEEN_SECONDS: Final = (
     60.0  # our choice: because "last seen" is shown in minutes and latest.py knows it exactly
 )
-ACCEPT_PAST_DAYS: Final = 90
-"""our choice: because a spool holds a day by default and a long outage a month; older history is imported."""
-ACCEPT_FUTURE_SECONDS: Final = 600.0
-"""our choice: because clocks wrong by more than five minutes are shifted; what is still ahead is nonsense."""
-LIVE_SECONDS: Final = 300.0  # our choice: because what is older than five minutes is no state of now
-
 _STREAM: Final = {
     "stream": pa.string(),
     "lane": pa.string(),
@@ -108,52 +98,6 @@ _POISON: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A stream's watermark. newest_us: time of its newest row; None: none yet."""
-
-    applied_through: int
-    gaps: int
-    newest_us: int | None
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the writer did since it started; for the collector's own metrics.
-
-    read_seconds: processor time of its thread from the journal to columns; write_seconds: from there to the commit.
-    """
-
-    batches: int = 0
-    duplicates: int = 0
-    quarantined: int = 0
-    rows: int = 0
-    values: int = 0
-    rows_refused: int = 0
-    values_repaired: int = 0
-    events: int = 0
-    unknown_metrics: int = 0
-    commits: int = 0
-    gaps: int = 0
-    read_seconds: float = 0.0
-    write_seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class _Work:
-    """What one transaction adds, gathered before it touches the file."""
-
-    gathering: Gathering = field(default_factory=Gathering)
-    streams: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    marks: dict[str, Stream] = field(default_factory=dict)
-    events: list[tuple[Any, ...]] = field(default_factory=list)
-    facts: list[ReceivedFacts] = field(default_factory=list)
-    dirty: set[tuple[int, int]] = field(default_factory=set)
-    latest: list[tuple[Family, int, str, Frame]] = field(default_factory=list)
-    quarantine: list[tuple[Record, str]] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
-
-
 class Writer:
     """Reads both lanes' journals and writes the store. ``step`` and ``run`` belong to one thread.
 
@@ -174,8 +118,7 @@ class Writer:
         self._facts = FactBook()
         self.latest = latest or Latest()
         self.counts = Counts()
-        self._conflicts: set[tuple[int, str, str]] = set()
-        self._told: set[str] = set()
+        self._laying = Laying(store)
         cursor = store.cursor()
         sql = statements("store")
         self._positions = {}
@@ -270,7 +213,7 @@ class Writer:
         self, consumer: str, records: Sequence[tuple[Record, Position]], refused: str | None = None
     ) -> None:
         started = time.thread_time()
-        work = _Work()
+        work = Work()
         with self._store.write() as cursor:
             through = through_us(cursor)
             # One batch is read, laid and let go before the next: keeping them all read costs as much again.
@@ -286,7 +229,7 @@ class Writer:
         work.counts.write_seconds = time.thread_time() - laid
         self._committed(consumer, end, work)
 
-    def _committed(self, consumer: str, end: Position, work: _Work) -> None:
+    def _committed(self, consumer: str, end: Position, work: Work) -> None:
         """What may only be known once it is durable."""
         self._positions[consumer] = end
         self._streams.update(work.marks)
@@ -310,7 +253,7 @@ class Writer:
     def _take(
         self,
         cursor: duckdb.DuckDBPyConnection,
-        work: _Work,
+        work: Work,
         record: Record,
         batch: ColumnarBatch | str | None,
         through: int,
@@ -333,11 +276,11 @@ class Writer:
             work.quarantine.append((record, batch))
             work.counts.quarantined += 1
         else:
-            self._check_machine(work, record, batch, node)
+            self._laying.check_machine(work, record, batch, node)
             identities.see_node(
                 node, record.received_at_us, machine, boot, record.skew_seconds, record.clock_wrong
             )
-            newest = self._take_batch(cursor, work, record, batch, node, through)
+            newest = self._laying.lay(cursor, work, record, batch, node, through)
             work.counts.batches += 1
             work.counts.unknown_metrics += len(batch.unknown_metrics)
         before = mark.newest_us if mark else None
@@ -360,198 +303,7 @@ class Writer:
             record.received_at_us,
         )
 
-    def _take_batch(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        work: _Work,
-        record: Record,
-        batch: ColumnarBatch,
-        node: Node,
-        through: int,
-    ) -> int | None:
-        """Lay one batch's rows, facts and events; the time of the newest row."""
-        newest: int | None = None
-        for family, rows in batch.families.items():
-            if rows.subject:
-                last = self._take_family(cursor, work, record, batch, node, family, rows, through)
-                newest = max(newest or 0, last) if last is not None else newest
-        shift_us = round(record.shift_seconds * 1e6)
-        for facts in batch.facts:
-            at = round(facts.time * 1e6) + shift_us
-            key = (
-                None
-                if facts.family is Family.PROCESS
-                else self._subject(cursor, facts.family, facts.subject, node, at, batch.origin.value)
-            )
-            work.facts.append(ReceivedFacts(facts, key, at, record.received_at_us))
-        for event in batch.events:
-            at = round(event.time * 1e6) + shift_us
-            newest = max(newest or 0, at)
-            work.events.append(
-                (
-                    at,
-                    record.received_at_us,
-                    node.key,
-                    event.family.value,
-                    event.subject,
-                    event.kind,
-                    event.severity.value,
-                    event.code,
-                    event.vendor,
-                    event.source,
-                    event.message,
-                    msgspec.json.encode(dict(event.attributes)).decode() if event.attributes else None,
-                    batch.origin.value,
-                    record.stream,
-                    record.sequence,
-                )
-            )
-        work.counts.events += len(batch.events)
-        return newest
-
-    def _take_family(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        work: _Work,
-        record: Record,
-        batch: ColumnarBatch,
-        node: Node,
-        family: Family,
-        rows: FamilyColumns,
-        through: int,
-    ) -> int | None:
-        shift = record.shift_seconds
-        times = [round((t + shift) * 1e6) for t in rows.time]
-        oldest, newest = min(times), max(times)
-        received = record.received_at_us
-        oldest_accepted = received - ACCEPT_PAST_DAYS * DAY_US
-        newest_accepted = received + round(ACCEPT_FUTURE_SECONDS * 1e6)
-        if oldest < oldest_accepted or newest > newest_accepted:
-            kept = [i for i, t in enumerate(times) if oldest_accepted <= t <= newest_accepted]
-            work.counts.rows_refused += len(times) - len(kept)
-            if record.node not in self._told:
-                self._told.add(record.node)
-                log.warning(
-                    "node %s: %d rows of %s are too old or in the future and are not stored; told once, counted on",
-                    record.node,
-                    len(times) - len(kept),
-                    family.value,
-                )
-            if not kept:
-                return None
-            rows = _only(rows, kept)
-            times = [times[i] for i in kept]
-            oldest, newest = min(times), max(times)
-        count = len(times)
-        identities = self._store.identities
-        origin = batch.origin.value
-        group = work.gathering.group(family, tuple(rows.columns))
-        self._lay_subjects(cursor, group, family, rows.subject, node, newest, origin)
-        group.time_us += times
-        if family is not Family.NODE:
-            group.node_key += [node.key] * count
-        group.received_us += [received] * count
-        group.interval_seconds += rows.interval_seconds
-        group.monotonic += rows.monotonic
-        group.boot_key += [identities.boot(cursor, batch.boot_id, origin)] * count
-        group.epoch_key += self._epochs(cursor, rows.counters_epoch)
-        group.clock_shift_seconds += [shift or None] * count
-        failed: list[str | None] = [None] * count
-        for row, key, reason in rows.failed if len(rows.failed) else ():
-            failed[row] = f"{failed[row]} {key}={reason}" if failed[row] else f"{key}={reason}"
-        group.failed += failed
-        for column, values in zip(group.metrics, rows.columns.values(), strict=True):
-            column += values
-        work.counts.rows += count
-        work.counts.values += count * len(rows.columns)
-        if oldest < through:
-            for t in times:
-                for late in (t, t + LOOKBACK_US):  # a counter's next reading may stand in the next hour
-                    if t < through and late < through:
-                        work.dirty.add((late - late % HOUR_US, node.key))
-        if newest > received - LIVE_SECONDS * 1e6:
-            frame = Frame(rows.subject, times, rows.interval_seconds, rows.columns, newest)
-            work.latest.append((family, node.key, origin, frame))
-        return newest
-
-    def _epochs(self, cursor: duckdb.DuckDBPyConnection, texts: Sequence[str | None]) -> list[int | None]:
-        identities = self._store.identities
-        first = texts[0]
-        if texts.count(first) == len(texts):  # nearly always one life a push
-            return [None if first is None else identities.epoch(cursor, first)] * len(texts)
-        return [None if text is None else identities.epoch(cursor, text) for text in texts]
-
-    def _lay_subjects(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        group: Gathered,
-        family: Family,
-        subjects: Sequence[str],
-        node: Node,
-        newest: int,
-        origin: str,
-    ) -> None:
-        identities = self._store.identities
-        if family is Family.NODE:
-            if any(subject != node.node_id for subject in subjects):
-                raise BadInput(f"node {node.node_id} sends rows of another node; a node speaks for itself")
-            group.subjects[0] += [node.key] * len(subjects)
-            return
-        if family is Family.PROCESS:
-            for subject in subjects:
-                card, _, pid = subject.rpartition("#")
-                if not card or not pid.isascii() or not pid.isdigit() or len(pid) > 9:
-                    raise BadInput(f"process {subject[:60]!r} is not card_id#pid")
-                group.subjects[0].append(identities.card(cursor, card, node.key, newest, origin))
-                group.subjects[1].append(int(pid))
-            return
-        group.subjects[0] += identities.row_keys(cursor, family, subjects, node.key, newest, origin)
-
-    def _subject(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        family: Family,
-        subject: str,
-        node: Node,
-        at_us: int,
-        origin: str,
-    ) -> int:
-        if family is Family.NODE:
-            if subject != node.node_id:
-                raise BadInput(
-                    f"node {node.node_id} sends facts of {subject[:60]!r}; a node speaks for itself"
-                )
-            return node.key
-        return self._store.identities.subject_maker(family)(cursor, subject, node.key, at_us, origin)
-
-    def _check_machine(self, work: _Work, record: Record, batch: ColumnarBatch, node: Node) -> None:
-        """Two machine-ids under one node_id are an event, once for each pair."""
-        new, old = batch.machine_id, node.machine_id
-        if not new or not old or new == old or (node.key, *sorted((new, old))) in self._conflicts:
-            return
-        first, second = sorted((new, old))
-        self._conflicts.add((node.key, first, second))
-        work.events.append(
-            (
-                record.received_at_us,
-                record.received_at_us,
-                node.key,
-                Family.NODE.value,
-                node.node_id,
-                "identity_conflict",
-                "warning",
-                None,
-                None,
-                "collector",
-                f"node {node.node_id} was machine {old} and is now {new}: replaced, or two nodes with one name",
-                None,
-                batch.origin.value,
-                None,
-                None,
-            )
-        )
-
-    def _write(self, cursor: duckdb.DuckDBPyConnection, work: _Work) -> None:
+    def _write(self, cursor: duckdb.DuckDBPyConnection, work: Work) -> None:
         store, sql = self._store, statements("store")
         tables = work.gathering.tables()
         store.identities.flush(cursor)
@@ -579,17 +331,3 @@ class Writer:
         now = naive_utc(self._store.clock.wall())
         for day in sorted(days):
             cursor.execute(statements("store")["touch_day"], [day, now])
-
-
-def _only(rows: FamilyColumns, kept: Sequence[int]) -> FamilyColumns:
-    """The rows with these numbers."""
-    place = {old: new for new, old in enumerate(kept)}
-    return FamilyColumns(
-        subject=[rows.subject[i] for i in kept],
-        time=[rows.time[i] for i in kept],
-        monotonic=[rows.monotonic[i] for i in kept],
-        interval_seconds=[rows.interval_seconds[i] for i in kept],
-        counters_epoch=[rows.counters_epoch[i] for i in kept],
-        columns={key: [values[i] for i in kept] for key, values in rows.columns.items()},
-        failed=[(place[row], key, reason) for row, key, reason in rows.failed if row in place],
-    )
