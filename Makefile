@@ -27,9 +27,15 @@ demo: assets
 test: assets
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not soak"
 
-# What takes long: kill loops, an hour of ticks, fuzzing.
+# What takes long: kill loops, an hour of ticks.
 soak: assets
 	@$(BIN)/python -m pytest -q -m soak --timeout 3600
+
+# Damaged texts to everything that reads what others wrote; SEED=0 takes one from the clock.
+SECONDS ?= 600
+SEED    ?= 0
+fuzz: $(READY)
+	@$(BIN)/python tests/fuzz/fuzz_readers.py --seconds $(SECONDS) --seed $(SEED)
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -22,6 +22,11 @@ from ullage_contract.sample import Family, Value
 BURST_SECONDS: Final = 60.0
 """our choice: because Xid 119 repeats every 6 s and a fault that lasts is told again each minute."""
 
+LONGEST_MESSAGE: Final = 4096
+"""Characters of a line that are looked at. our choice: four times what a printk record holds
+(PRINTKRB_RECORD_MAX 1024), because patterns meet whatever a text's longest line is, and some look at
+every place of it from every other."""
+
 _MOST_BURSTS: Final = 1000  # our choice: a bound, because a mad driver may print any number of codes
 _KEYS: Final = frozenset({"pci", "code", "uuid", "context", "detail", "ignored", "channel"})
 _INTEGERS: Final = frozenset({"pid", "link", "switch", "port", "chip", "count"})
@@ -102,8 +107,9 @@ class Recognizer:
 
     def feed(self, line: Line) -> Event | None:
         """The event this line begins, or None: no pattern's, or one more line of an event already told."""
+        message = line.message[:LONGEST_MESSAGE]
         for regex, pattern in self._patterns:
-            match = regex.search(line.message)
+            match = regex.search(message)
             if match is not None:
                 return self._matched(line, pattern, match)
         return None
@@ -213,7 +219,8 @@ def _address(text: str | None) -> str | None:
 
 def _attributes(groups: dict[str, str]) -> dict[str, Value]:
     return {
-        name: int(text) if name in _INTEGERS and text.isdigit() else text[:200]
+        # a number of more digits than 64 bits hold is a torn line: kept as text
+        name: int(text) if name in _INTEGERS and text.isdecimal() and len(text) < 19 else text[:200]
         for name, text in groups.items()
         if name not in _KEYS
     }

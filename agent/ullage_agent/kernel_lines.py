@@ -28,7 +28,7 @@ class Line:
     sequence: int | None = None
 
 
-_RECORD: Final = re.compile(r"^(\d+),(\d+),(\d+),[^;]*;(.*)$", re.DOTALL)
+_RECORD: Final = re.compile(r"^(\d{1,10}),(\d{1,20}),(\d{1,20}),[^;]*;(.*)$", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 
@@ -50,8 +50,8 @@ def parse_record(record: str) -> Line | None:
 
 
 _LEVEL: Final = re.compile(r"^(?:<\d+>|[a-z0-9]+\s*:[a-z]+\s*:\s*(?=\[|\d))")
-_UPTIME: Final = re.compile(r"^\[\s*(\d+\.\d+)(?:\s*<\s*[+\d.]+\s*>)?\]\s?")
-_DELTA: Final = re.compile(r"^\[\s*\+\s*(\d+\.\d+)\]\s?")
+_UPTIME: Final = re.compile(r"^\[\s*(\d{1,12}\.\d+)(?:\s*<\s*[+\d.]+\s*>)?\]\s?")
+_DELTA: Final = re.compile(r"^\[\s*\+\s*(\d{1,12}\.\d+)\]\s?")
 _RELATIVE: Final = re.compile(r"^\[(\w{3}\s?\s?\d{1,2})\s+(\d{2}:\d{2})(?::(\d{2}))?\]\s?")
 _CTIME: Final = re.compile(r"^\[(\w{3} \w{3}\s+\d{1,2} \d{2}:\d{2}:\d{2} \d{4})\]\s?")
 _ISO: Final = re.compile(

@@ -24,7 +24,7 @@ from ullage_contract.wire import ColumnarBatch, FamilyColumns
 _Seconds = Annotated[float, Meta(ge=0, lt=1e11)]
 # Numbers beyond 63 and 64 bits are rare: the contract's own reader judges them.
 _Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-_Float = Annotated[float, Meta(ge=-(2.0**63), lt=2.0**64)]
+_Float = Annotated[float, Meta(gt=-(2.0**63), lt=2.0**64)]
 _Key = Annotated[str, Meta(min_length=1, max_length=200)]
 _Short = Annotated[str, Meta(max_length=200)]
 _Text = Annotated[str, Meta(min_length=1, max_length=2000)]

@@ -15,7 +15,7 @@ from ullage_agent.backends.printed import GIB, KIB, MIB, address, celsius, numbe
 from ullage_contract.sample import Value
 
 _CHIP: Final = re.compile(r"\b(?:gpu|dcu|hcu)\b")
-_LINK: Final = re.compile(r"([\d.]+)\s*GT/s,?\s*(?:PCIe\s*)?x\s*(\d+)", re.IGNORECASE)
+_LINK: Final = re.compile(r"(\d+(?:\.\d+)?)\s*GT/s,?\s*(?:PCIe\s*)?x\s*(\d+)", re.IGNORECASE)
 _MEMORY: Final = re.compile(r"^(vis_vram|vram|gtt) total (used )?memory \((b|kib|mib|gib)\)$")
 _UNITS: Final = {"b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
 _CLOCK: Final = re.compile(r"(\d+(?:\.\d+)?)\s*MHz", re.IGNORECASE)

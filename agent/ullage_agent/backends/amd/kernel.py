@@ -31,7 +31,7 @@ def patterns(driver: str, vendor: str) -> tuple[LogPattern, ...]:
     return (
         # totals and all-clears repeat what was told, or say that nothing was
         pattern(head + r".*(?P<ignored>\bin total in \w+ block|\bTotal \d+ |\bno (?:un)?correctable)", "ras", Severity.INFO),
-        pattern(r".*\bring \S+ timeout, but (?P<ignored>soft recovered)", "driver_error", Severity.INFO),
+        pattern(r"\bring \S+ timeout, but (?P<ignored>soft recovered)", "driver_error", Severity.INFO),
         pattern(
             head + r".*?\b(?P<count>\d+) (?:new )?uncorrectable hardware errors? detected in (?P<code>umc) block",
             "ecc_uncorrected",

@@ -28,7 +28,7 @@ _LINE: Final = re.compile(r"^(?:\./)?((?:[\w.:+-]*/)*[\w.:+-]+?):\s?(.*)$")
 _HEAD: Final = re.compile(r"^==>\s*(\S+)\s*<==$")
 _CARD: Final = re.compile(r"\bcard(\d+)\b")
 _TOTAL: Final = re.compile(r"^TOTAL_ERR_\w+\s+(\d+)$")
-_SPEED: Final = re.compile(r"([\d.]+)\s*GT/s")
+_SPEED: Final = re.compile(r"(\d+(?:\.\d+)?)\s*GT/s")
 _ERRORS: Final = re.compile(r"^(ue|ce|de)\s*:\s*(\d+)$")
 
 

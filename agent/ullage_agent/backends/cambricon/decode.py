@@ -96,11 +96,11 @@ def _table(lines: Sequence[str], found: Sequence[Block], tool: str | None) -> De
 
 def _of_block(block: Block, processes: Mapping[int, list[Mapping[str, Any]]] | None) -> DecodedCard | None:
     words = (block.find("card") or "").split()
-    if not words or not words[0].isdigit():
+    if not words or not words[0].isdecimal():
         return None
     index = int(words[0])
     rest = words[1:]
-    if rest and (rest[0] in ("/", "N/A") or rest[0].isdigit()):  # the VF column, where the head has one
+    if rest and (rest[0] in ("/", "N/A") or rest[0].isdecimal()):  # the VF column, where the head has one
         rest = rest[1:]
     firmware = rest.pop() if len(rest) > 1 and _FIRMWARE.match(rest[-1]) else None
     climate = block.find("temp")

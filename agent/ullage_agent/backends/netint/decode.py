@@ -134,7 +134,7 @@ def text_resources(text: str) -> list[Resource]:
                 found.append({**row, "kind": kind})
         elif columns and kind is not None:
             cells = words[1:] if words[0] == "L" else words
-            if cells[:1] and (cells[0].lstrip("-").isdigit()):
+            if cells[:1] and (cells[0].lstrip("-").isdecimal()):
                 found.append({**dict(zip(columns, cells, strict=False)), "kind": kind})
     return found
 

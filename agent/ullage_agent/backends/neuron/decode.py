@@ -183,7 +183,7 @@ def core_use(document: Mapping[str, Any]) -> dict[int, float]:
         counters = mapping(mapping(runtime.get("report")).get("neuroncore_counters"))
         for name, core in mapping(counters.get("neuroncores_in_use")).items():
             load = number(word(mapping(core).get("neuroncore_utilization")))
-            if load is not None and str(name).isdigit():
+            if load is not None and str(name).isdecimal():
                 use[int(name)] = min(1.0, use.get(int(name), 0.0) + load / 100)
     return use
 
@@ -197,7 +197,7 @@ def device_memory(document: Mapping[str, Any], per_device: int) -> dict[int, int
         )
         cores = mapping(mapping(used.get("usage_breakdown")).get("neuroncore_memory_usage"))
         for name, parts in cores.items():
-            if str(name).isdigit():
+            if str(name).isdecimal():
                 total = sum(v for v in mapping(parts).values() if isinstance(v, int) and v >= 0)
                 device = int(name) // per_device
                 held[device] = held.get(device, 0) + total

@@ -15,7 +15,7 @@ _MIG: Final = re.compile(
     r"^\s+MIG\s+(?P<profile>\S+)\s+Device\s+(?P<device>\d+):\s*\(UUID:\s*(?P<uuid>[^)]+)\)"
 )
 _LINK: Final = re.compile(r"^\s+Link\s+(?P<link>\d+):\s*(?P<state>.+?)\s*$")
-_SPEED: Final = re.compile(r"([\d.]+)\s*GB/s")
+_SPEED: Final = re.compile(r"(\d+(?:\.\d+)?)\s*GB/s")
 
 
 def decode_listing(text: str) -> Decoded:

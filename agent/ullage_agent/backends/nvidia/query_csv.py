@@ -182,7 +182,7 @@ def _guess(rows: Sequence[Sequence[str]]) -> list[str] | None:
         else:
             continue
         found = True
-    if found and names[0] == "column_1" and all(row[0].isdigit() for row in rows):
+    if found and names[0] == "column_1" and all(row[0].isdecimal() for row in rows):
         names[0] = "index"
     return names if found else None
 

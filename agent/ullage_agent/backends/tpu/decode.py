@@ -16,7 +16,7 @@ from ullage_contract.errors import BadInput
 
 _EDGE = re.compile(r"[|│┃]")
 _GAP = re.compile(r"\s{2,}")
-_SIZES = re.compile(r"([\d.]+)\s*([KMGT]i?B)\s*/\s*([\d.]+)\s*([KMGT]i?B)", re.IGNORECASE)
+_SIZES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)\s*/\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B)", re.IGNORECASE)
 
 
 def decode(text: str) -> Decoded:

@@ -1,0 +1,112 @@
+"""Whoever reads what others wrote answers, or refuses with a reason; nothing makes it crash, hang or lie.
+
+The long form is ``make fuzz``. What it found and what was mended stays here, in the smallest form.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER))
+
+import fuzz_readers  # noqa: E402
+from damage import damaged  # noqa: E402
+from fuzz_readers import Target, signature, targets  # noqa: E402
+
+_LONG = "9" * 5000
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Target]:
+    return {target.name: target for target in targets(None)}
+
+
+FOUND = {
+    "a link width of 5000 digits": ("mthreads", f"ID Name|PCIe\n1 T|8x({_LONG})"),
+    "a chip of 5000 digits": ("tpu", f"Runtime Utilization\n│{_LONG}│1GiB / 2GiB│3%"),
+    "a size that is a point": ("tpu", "Runtime Utilization\n│0│.GiB / .GiB│"),
+    "a load that is two points": ("furiosa", "|Device|Core Utilization|\n|-|-|\n|npu0|Core 5: ..%|"),
+    "infinity in a tool's JSON": (
+        "tenstorrent",
+        '{"device_info": [{"board_info": {"board_type": "n300", "pcie_speed": Infinity}, "telemetry": {}}]}',
+    ),
+    "a process of 5000 digits in the live log": (
+        "kernel-live",
+        f"6,37,37000000,-;NVRM: Xid (PCI:0000:9b:00): 119, pid={_LONG}, name=x, Timeout",
+    ),
+    "a sequence of 5000 digits": ("kernel-live", f"6,{_LONG},{_LONG},-;NVRM: Xid (PCI:0000:9b:00): 79, x"),
+    "an uptime of 5000 digits": ("kernel-log", f"[{_LONG}.5] NVRM: Xid (PCI:0000:9b:00): 79, x"),
+    "a log without line ends": (
+        "kernel-log",
+        "[1.5] " + "amdgpu 0000:03:00.0: amdgpu: ring gfx timeout " * 2000,
+    ),
+}
+"""What ``make fuzz`` found: who was given what."""
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_stays_mended(what: str, known: dict[str, Target]) -> None:
+    name, given = FOUND[what]
+    assert signature(known[name], given) is None
+
+
+@pytest.mark.parametrize("value", [10**23, -(10**23), 2**64, -(2**63) - 1])
+@pytest.mark.parametrize("place", ["column", "attribute"])
+def test_the_fast_reader_takes_no_number_the_contract_refuses(
+    value: int, place: str, known: dict[str, Target]
+) -> None:
+    bodies = dict(known["wire"].corpus)
+    document = json.loads(bodies["every-family.batch" if place == "column" else "facts.batch"])
+    if place == "column":
+        document["families"]["node"]["columns"]["cpu_busy_ratio"][0] = value
+    else:
+        document["facts"][0]["attributes"]["unheard_of"] = value
+    assert signature(known["wire"], json.dumps(document)) is None
+
+
+def test_every_maker_with_a_decoder_is_fed(known: dict[str, Target]) -> None:
+    fed = {backend.name for backend in fuzz_readers.backends() if backend.decoder is not None}
+    assert fed <= known.keys()
+    assert {"rdma", "kernel-log", "kernel-live", "wire", "wire-bytes"} <= known.keys()
+    assert all(target.corpus for target in known.values())
+
+
+def test_the_damage_of_a_round_is_always_the_same() -> None:
+    text = "| 0  A100 | 45C | 60W / 300W |\n| 1  A100 | 46C | N/A |\n"
+    once, again = ([damaged(random.Random(f"7:{n}"), text, [text]) for n in range(300)] for _ in range(2))
+    assert once == again
+    assert len(set(once)) > 200
+
+
+def test_a_crash_a_hang_and_a_lie_are_findings() -> None:
+    def crash(text: object) -> None:
+        raise KeyError(text)
+
+    def hang(text: object) -> None:
+        while True:
+            pass
+
+    def lie(text: object) -> None:
+        fuzz_readers.check_decoded(None)
+
+    broken = [signature(Target("x", feed, [("x", "x")]), "x") or "" for feed in (crash, lie, hang)]
+    assert [text.split()[0] for text in broken] == ["KeyError", "Broke", "more"]
+
+
+def test_twenty_seconds_of_damage_break_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "fuzz_readers.py"), "--seconds", "20", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["fuzz"]["rounds"] > 100
