@@ -1,7 +1,8 @@
 """The demonstration fleet goes on: every server pushes what a minute of the history's last hour showed.
 
 Forwards and backwards through that hour, so that nothing jumps: the same cards, the same holders, labelled
-simulated like the history. It uses the wire like any agent: a stream a server, in order, one batch in flight.
+simulated like the history. One card falls off the bus at the start (VICTIM), so that the map, the incidents and a
+proposal have something to show. It uses the wire like any agent: a stream a server, in order, one batch in flight.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +22,15 @@ import pyarrow.parquet as pq
 
 from demo.places import fleet
 from ullage_contract import __version__, catalogue, wire
+from ullage_contract.event import Event, Severity
 from ullage_contract.sample import Facts, Family, Origin, Sample
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 60.0
 MINUTES: Final = 60
+VICTIM: Final = ("h800-07", 3)
+"""Node and place of the card that is lost when the demonstration goes live. Any card would do."""
 
 
 class Live:
@@ -37,7 +42,9 @@ class Live:
         self._stop = stop
         self._streams: dict[str, tuple[str, int]] = {}
         servers = len({node for minute in self._minutes for node in minute})
-        self._places = {card.who.card_id: card.place for card in fleet(servers)}
+        cards = fleet(servers)
+        self._places = {card.who.card_id: card.place for card in cards}
+        self._victim = next((c.who.card_id for c in cards if (c.node_id, c.place) == VICTIM), None)
 
     def run(self) -> None:
         """Push once a minute; what the collector refuses is told and left behind."""
@@ -67,24 +74,68 @@ class Live:
                 machine_id=None,
                 boot_id=f"demo-{node}",
                 origin=Origin.SIMULATED,
-                samples=[_sample(card, now) for card in cards],
+                samples=[self._sample(card, now) for card in cards],
                 facts=[self._facts(card, now) for card in cards] if sequence == 1 else (),
             )
-            connection.request(
-                "POST",
-                wire.PUSH_PATH,
-                wire.encode(batch),
-                {
-                    "Content-Type": wire.CONTENT_TYPE,
-                    "Content-Encoding": "gzip",
-                    wire.SENT_AT_HEADER: f"{time.time():.3f}",
-                },
-            )
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                log.warning("live: %s: %d %s", node, answer.status, body[:200])
+            self._send(connection, batch)
+            if sequence == 1 and any(card["card_id"] == self._victim for card in cards):
+                self._send(connection, self._fault(batch, now))
         connection.close()
+
+    def _send(self, connection: http.client.HTTPConnection, batch: wire.Batch) -> None:
+        connection.request(
+            "POST",
+            wire.PUSH_PATH,
+            wire.encode(batch),
+            {
+                "Content-Type": wire.CONTENT_TYPE,
+                "Content-Encoding": "gzip",
+                wire.SENT_AT_HEADER: f"{time.time():.3f}",
+            },
+        )
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            log.warning("live: %s: %d %s", batch.node, answer.status, body[:200])
+
+    def _fault(self, batch: wire.Batch, now: float) -> wire.Batch:
+        """The victim's Xid 79, in the lane of events."""
+        assert self._victim is not None
+        event = Event(
+            time=now,
+            kind="xid",
+            severity=Severity.FATAL,
+            family=Family.CARD,
+            subject=self._victim,
+            source="kernel_log",
+            message="GPU has fallen off the bus (simulated)",
+            code="79",
+            vendor="nvidia",
+        )
+        return replace(
+            batch,
+            stream=secrets.token_hex(16),
+            sequence=1,
+            lane="events",
+            samples=(),
+            facts=(),
+            events=(event,),
+        )
+
+    def _sample(self, row: dict[str, Any], now: float) -> Sample:
+        known = catalogue.keys(Family.CARD)
+        counters = {key for key, metric in known.items() if metric.kind is catalogue.Kind.COUNTER}
+        values = {key: row[key] for key in known.keys() - counters if row.get(key) is not None}
+        if row["card_id"] == self._victim:
+            values = {"health": "lost", "health_detail": "fallen off the bus"}
+        return Sample(
+            family=Family.CARD,
+            subject=row["card_id"],
+            time=now,
+            monotonic=time.monotonic(),
+            interval_seconds=EVERY_SECONDS,
+            values=values,
+        )
 
     def _facts(self, row: dict[str, Any], now: float) -> Facts:
         return Facts(
@@ -117,17 +168,3 @@ def _there_and_back(count: int) -> Iterator[int]:
     while True:
         yield from range(count - 1, -1, -1)
         yield from range(1, count - 1)
-
-
-def _sample(row: dict[str, Any], now: float) -> Sample:
-    known = catalogue.keys(Family.CARD)
-    counters = {key for key, metric in known.items() if metric.kind is catalogue.Kind.COUNTER}
-    values = {key: row[key] for key in known.keys() - counters if row.get(key) is not None}
-    return Sample(
-        family=Family.CARD,
-        subject=row["card_id"],
-        time=now,
-        monotonic=time.monotonic(),
-        interval_seconds=EVERY_SECONDS,
-        values=values,
-    )

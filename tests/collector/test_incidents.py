@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,3 +201,52 @@ def test_releasing_a_card_lets_the_next_fault_open_a_new_incident(world: World) 
     world.push(event("card_lost"))
     world.engine.step()
     assert [row["closed_by"] for row in world.incidents()] == ["released by ada", None]
+
+
+def test_imported_incidents_and_new_ones_never_share_a_number(tmp_path: Path) -> None:
+    history = tmp_path / "incidents.jsonl"
+    history.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "family": "card",
+                    "subject": f"GPU-{i}",
+                    "node_id": "g1",
+                    "cause": "xid-79",
+                    "severity": "fatal",
+                    "vendor": "nvidia",
+                    "code": "79",
+                    "onset": "2026-11-01T00:00:00Z",
+                    "closed_at": "2026-11-02T00:00:00Z",
+                    "confirmed": True,
+                    "action": "isolate_card",
+                }
+            )
+            + "\n"
+            for i in range(3)
+        )
+    )
+    data = tmp_path / "collector"
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ullage_collector",
+            "import",
+            "incidents",
+            str(history),
+            "--data",
+            str(tmp_path),
+        ],
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
+    world = World(data)
+    try:
+        world.push(event("card_lost", "GPU-9"))
+        world.engine.step()
+        assert [row["history"] for row in world.incidents()] == [True, True, True, False]
+    finally:
+        world.journal.close()
+        world.store.close()

@@ -216,7 +216,7 @@ SELECT count(*) FROM import_record i SEMI JOIN incident a ON {same};
 -- Incidents of the past: records, never an action.
 INSERT INTO incident (incident_id, family, subject, cause, severity, vendor, code, onset, opened_at, closed_at,
                       closed_by, confirmed, action, evidence, history, origin)
-SELECT (SELECT coalesce(max(incident_id), 0) FROM incident) + row_number() OVER (ORDER BY i.onset, i.subject),
+SELECT nextval('incident_number'),
        i.family, i.subject, i.cause, i.severity, i.vendor, i.code, i.onset, i.onset, i.closed_at,
        CASE WHEN i.closed_at IS NOT NULL THEN 'import' END, i.confirmed, i.action, i.evidence, true, i.origin
 FROM import_record i ANTI JOIN incident a ON {same};
