@@ -33,7 +33,8 @@ from ullage_contract.sample import Value
 Tree = dict[str, Any]
 
 _TEXT_CARD: Final = re.compile(r"^\s*GPU:\s*(\d+)\s*$")
-_TEXT_PAIR: Final = re.compile(r"^(\s*)([^:]+?)\s*:(?:\s+(.*?))?\s*$")
+# possessive: a line of thousands of blanks is looked at once, not from each of them
+_TEXT_PAIR: Final = re.compile(r"^(\s*+)([^\s:][^:]*+):(?:\s++(\S.*)?)?$")
 _MEMORY_UNITS: Final = {"b": 1, "kb": 1 << 10, "mb": MIB, "gb": GIB, "kib": 1 << 10, "mib": MIB, "gib": GIB}
 
 _CSV: Final[Mapping[str, str]] = {
@@ -243,7 +244,7 @@ def _trees(lines: Sequence[str]) -> Iterator[Tree]:
             tree = {"gpu": match[1]}
             stack = [(-1, tree)]
             continue
-        pair = _TEXT_PAIR.match(line)
+        pair = _TEXT_PAIR.match(line.rstrip())
         if tree is None or pair is None:
             continue
         depth, key = len(pair[1].expandtabs()), pair[2].strip().lower().replace(" ", "_")
