@@ -94,7 +94,7 @@ def _keep(into: dict[str, int], name: str, value: int | None) -> None:
 
 def _bytes(text: str) -> int | None:
     number, _, unit = text.partition(" ")
-    if not number.isdigit() or unit not in _UNITS:
+    if not number.isdecimal() or unit not in _UNITS:
         return None
     return int(number) * _UNITS[unit]
 
@@ -142,7 +142,7 @@ class DrmClients:
         seen: dict[str, tuple[tuple[int, int], list[str] | None]] = {}
         own = str(os.getpid())
         for name in names:
-            if not name.isdigit() or name == own:
+            if not name.isdecimal() or name == own:
                 continue
             place = f"{self._proc}/{name}/fd"
             try:

@@ -34,7 +34,7 @@ def decode_dump(lines: Sequence[str]) -> Decoded:
             head = _cells(line)
             continue
         cells = _cells(line)
-        if not head or len(cells) < 2 or whole(cells[1]) is None or not cells[0][:1].isdigit():
+        if not head or len(cells) < 2 or whole(cells[1]) is None or not cells[0][:1].isdecimal():
             continue
         if len(cells) < len(head):
             notes.append("truncated: a row has fewer columns than the head")
