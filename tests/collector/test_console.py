@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -181,6 +182,21 @@ def test_the_idle_page_prices_the_idle_time(world: World) -> None:
     text = world.client(Role.VIEWER).get("/idle", headers={"accept-language": "en"}).text
     assert "at least" in text
     assert "9.67 CNY" in text  # 29 minutes of one card at 20 an hour
+
+
+@pytest.mark.parametrize("card", ["GPU-1", "GPU-unheard-of"])
+def test_an_open_incident_shows_its_proposal_or_why_there_is_none(world: World, card: str) -> None:
+    with world.store.write() as db:
+        proposal = json.dumps(world.isolation.propose(db, card, reason="xid 79"))
+        db.execute(
+            "INSERT INTO incident (incident_id, family, subject, cause, severity, onset, opened_at, confirmed, action, "
+            "proposal, evidence, history, origin) VALUES (1, 'card', ?, 'xid', 'fatal', ?, ?, true, 'isolate_card', ?, "
+            """'[{"message": "fell off the bus"}]', false, 'real')""",
+            [card, world.now, world.now, proposal],
+        )
+    text = world.client(Role.VIEWER).get("/incidents", headers={"accept-language": "en"}).text
+    assert "fell off the bus" in text
+    assert ("nodename=g1 state=drain" if card == "GPU-1" else "no card or node") in text
 
 
 def test_a_gap_in_the_readings_shows_as_a_gap(world: World) -> None:
