@@ -43,8 +43,8 @@ _GONE: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.ESTALE, errno.EBADF,
 
 def state_word(text: str, words: Mapping[int, str]) -> str | None:
     """``4: ACTIVE`` as our word, by its number; None for a number the kernel header does not name."""
-    number, _, _ = text.partition(":")
-    return words.get(int(number)) if number.strip().isdigit() else None
+    number = text.partition(":")[0].strip()
+    return words.get(int(number)) if number.isdecimal() else None
 
 
 def rate(text: str) -> tuple[int | None, int | None]:
@@ -184,7 +184,7 @@ class Port:
             "unsupported": list(self.unsupported),
         }
         numa_node = text_of(place / "numa_node")
-        if numa_node.isdigit():
+        if numa_node.isdecimal():
             facts["numa_node"] = int(numa_node)
         physical = place / "physfn"
         if self.is_virtual:
@@ -295,7 +295,7 @@ def _netdev(port: Path, device: Path, number: int, link_layer: str | None) -> st
             return found
     for name in names_in(device / "device/net"):
         place = text_of(device / "device/net" / name / "dev_port")
-        if not place.isdigit() or int(place) == number - 1:
+        if not place.isdecimal() or int(place) == number - 1:
             return name
     return None
 

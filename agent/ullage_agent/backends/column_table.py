@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_RULE: Final = re.compile(r"^\s*[-=─═]{3,}.*[-=─═]{3,}\s*$|^\s*[-=─═]{3,}\s*$")
+_RULE: Final = re.compile(r"[-=─═]{3}(?:.*[-=─═]{3})?[-=─═]*$")
 _BRACKETS: Final = re.compile(r"\s*\([^()]*\)")
 _SQUARE: Final = re.compile(r"\[[^\]]*\]")
 _LIST: Final = re.compile(r",\s+(?=\S)")
@@ -56,7 +56,7 @@ def _body(lines: Sequence[str], names: tuple[str, ...], head: str) -> Table:
     labels = head
     torn = 0
     for line in lines:
-        if not line.strip() or _RULE.match(line):
+        if not line.strip() or _RULE.match(line.strip()):
             if rows and "=" in line:
                 break  # the rule under the rows; the one under the names comes before any row
             continue

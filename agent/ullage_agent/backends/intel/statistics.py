@@ -134,7 +134,7 @@ def _numbers(text: str) -> list[float]:
     if clean is None:
         return []
     parts = [part for part in _PART.split(clean) if part.strip(" ,;")]
-    leading = None if _PART.match(clean) else parts[0]
+    leading = None if _PART.match(clean) or not parts else parts[0]
     if leading is not None:
         parts = [leading]
     return [found for part in parts if (found := _one(part)) is not None]

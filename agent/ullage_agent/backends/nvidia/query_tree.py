@@ -201,7 +201,7 @@ def _from_xml(element: ElementTree.Element) -> Node:
     return Node(printed.key(str(element.tag)), None if below else (element.text or "").strip(), below)
 
 
-_LABEL: Final = re.compile(r"^(?P<indent>\s*)(?P<label>\S.*?)\s*(?:\s:(?:\s+(?P<value>.*?))?)?\s*$")
+_COLON: Final = re.compile(r"\s:(?=\s|$)")
 
 
 def decode_text(text: str) -> Decoded:
@@ -213,10 +213,12 @@ def decode_text(text: str) -> Decoded:
         line = line.expandtabs(4)
         if not line.strip() or set(line.strip()) <= {"="} or "NVSMI LOG" in line:
             continue
-        match = _LABEL.match(line)
-        if match is None:
-            continue
-        indent, label, value = len(match["indent"]), match["label"], match["value"]
+        said = line.strip()
+        indent = len(line) - len(line.lstrip())
+        # " : " ends the label; a colon without a blank before it belongs to it (a PCI address)
+        colon = _COLON.search(said)
+        label = said[: colon.start()].rstrip() if colon else said
+        value = said[colon.end() :].strip() or None if colon else None
         if indent == 0 and re.match(r"^GPU\s+[0-9A-Fa-f]{4,}:", label):
             node = Node("gpu", label.split(None, 1)[1])
             cards.append(node)
