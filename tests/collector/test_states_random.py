@@ -93,7 +93,9 @@ def expected_at(world: World, card: int, t: int) -> dict[tuple[str, str], Fracti
         f"SELECT 1 {within('incident', 'onset', 'closed_at', t)} AND confirmed AND action IN ({actions}) "
         f"AND subject IN ('{card_id}', '{node_id}')",
     )
-    if not held_share and (isolated or treatment == "isolated"):
+    # a share below a billionth of a card holds nothing: it cannot be written down
+    holds_work = any(share >= Fraction(1, NANO) for share in shares.values())
+    if not holds_work and (isolated or treatment == "isolated"):
         return {("platform", "isolated"): Fraction(1)}
     if faulty or treatment == "faulty":
         return {("platform", "faulty"): Fraction(1)}
