@@ -25,7 +25,7 @@ _MEMORY_TYPES: Final = ("ddr", "dram", "hbm")
 
 def decode(text: str) -> Decoded:
     """The cards. Raises BadInput for a text that is not one of these tools'."""
-    if looks_like_json(text):
+    if looks_like_json(text) and not any(_DEVICE.match(line) for line in text.splitlines()):
         return _json(mapping(find_json(text, "xbutil examine")))
     return _text(text)
 
