@@ -213,6 +213,17 @@ def test_a_card_is_its_uuid_when_indexes_move(bench: Callable[..., Bench], world
 
 
 @pytest.mark.compiler
+def test_a_card_that_will_not_say_its_name_now_is_asked_on(bench: Callable[..., Bench], world: World) -> None:
+    made = bench()
+    made.read()
+    world.cards[0]["fail furiosa_smi_get_device_info"] = 7
+    world.write()
+    seen = made.read()
+    assert seen.cards()[FIRST].values["power_watts"] == pytest.approx(40.32)
+    assert not seen.events("card_lost")
+
+
+@pytest.mark.compiler
 def test_what_is_missing_is_said(bench: Callable[..., Bench], world: World, tmp_path: Path) -> None:
     world.cards[0]["fail furiosa_smi_get_device_temperature"] = 8
     world.write()

@@ -116,9 +116,7 @@ def _card(block: Mapping[str, list[str]], position: int) -> DecodedCard:
     def cell(*names: str) -> str | None:
         for name in names:
             for column, found in block.items():
-                if found and (
-                    column == name or column.startswith(name + " ") or column.startswith(name + "(")
-                ):
+                if found and (column == name or column.startswith((f"{name} ", f"{name}("))):
                     return " ".join(found)
         return None
 

@@ -19,7 +19,7 @@ from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.printed import address
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster
 from ullage_contract.catalogue import Tier
-from ullage_contract.errors import BadInput, Broken, NotPermitted, NotSupported, ReadingError
+from ullage_contract.errors import BadInput, Broken, CardLost, NotPermitted, NotSupported, ReadingError
 from ullage_contract.identity import card_id
 from ullage_contract.sample import Value
 
@@ -48,6 +48,7 @@ class Furiosa:
         chosen = host.settings.get("library")
         self._library = Library((str(chosen),) if chosen else NAMES)
         self._npus: dict[str, _Npu] = {}
+        self._seats: dict[int, tuple[_Npu, Info, str]] = {}
         self._driver: str | None = None
         self._held = holders.Held({}, False)
 
@@ -61,18 +62,24 @@ class Furiosa:
         self._driver = call("", "furiosa_smi_get_driver_info", self._library.driver)
         found: list[tuple[_Npu, Info, str]] = []
         for handle in handles:
+            known = self._seats.get(handle)
             try:
                 ask = partial(self._library.info, handle)
                 info = call(f"npu{handle}", "furiosa_smi_get_device_info", ask)
                 key = self._key(info)
-            except (ReadingError, BadInput):
+            except (CardLost, BadInput):
                 continue  # it enumerates and does not say who it is: the roster finds it lost
+            except ReadingError:
+                if known is not None:  # not known who sits there now: who sat there is asked on
+                    found.append(known)
+                continue
             npu = self._npus.setdefault(key, _Npu(handle))
             npu.handle = handle
             if npu.pci is None and (bdf := address(text_of(info.bdf))):
                 npu.pci = PciFunction.at(self._host.sysfs, bdf)
             npu.nodes = self._nodes(text_of(info.name) or f"npu{info.index}")
             found.append((npu, info, key))
+        self._seats = {npu.handle: (npu, info, key) for npu, info, key in found}
         nodes = [node for npu, _, _ in found for node in npu.nodes]
         self._held = call("", "/proc", lambda: holders.scan(self._host.proc, nodes))
         return [self._found(npu, info, key) for npu, info, key in found]

@@ -18,6 +18,9 @@ from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
 _VERSION = re.compile(r"KMD ver(?:sion)?\s*[:=]?\s*([\w.\-+~]+)", re.IGNORECASE)
+_PSTATE = re.compile(r"^\s*P\d+\s*$", re.IGNORECASE)
+_HEALTH = {"P10": "degraded", "P12": "critical"}
+"""P-states that are trouble: thermal throttling and system abort (docs.rbln.ai, device management)."""
 _SIZES = re.compile(r"(\S+)\s*/\s*(\S+)")
 
 
@@ -30,11 +33,17 @@ def decode(text: str) -> Decoded:
 
 def _table(text: str) -> Decoded:
     head: list[str] | None = None
+    listed: list[str] | None = None
+    contexts: dict[int, list[Mapping[str, Any]]] | None = None
     rows: list[tuple[int, dict[str, str]]] = []
     for row in (row for group in box(text.splitlines()).groups for row in group):
         names = [cell.lower() for cell in row]
         if "npu" in names and any("bus" in name for name in names):
             head = names
+        elif "pid" in names and "npu" in names:
+            listed, contexts = names, contexts or {}
+        elif listed is not None and contexts is not None and len(row) == len(listed):
+            _context(dict(zip(listed, row, strict=True)), contexts)
         elif head is not None and len(row) == len(head) and (index := whole(row[0])) is not None:
             rows.append((index, dict(zip(head, row, strict=True))))
     if head is None:
@@ -42,7 +51,9 @@ def _table(text: str) -> Decoded:
     shared = any(not said(cells.get("name")) for _, cells in rows)  # one name for the NPUs of a board
     boards = list(accumulate(1 if said(cells.get("name")) else 0 for _, cells in rows))
     cards = [
-        _row(index, cells, board - 1 if shared else None)
+        _row(
+            index, cells, board - 1 if shared else None, None if contexts is None else contexts.get(index, [])
+        )
         for (index, cells), board in zip(rows, boards, strict=True)
     ]
     version = _VERSION.search(text)
@@ -55,7 +66,22 @@ def _table(text: str) -> Decoded:
     )
 
 
-def _row(index: int, cells: Mapping[str, str], board: int | None) -> DecodedCard:
+def _context(cells: Mapping[str, str], contexts: dict[int, list[Mapping[str, Any]]]) -> None:
+    """A row of the context table: a process may hold several."""
+    npu, pid = whole(cells.get("npu")), whole(cells.get("pid"))
+    if npu is None or pid is None:
+        return
+    process = {
+        "pid": pid,
+        "name": said(cells.get("process")),
+        "memory_used_bytes": size(cells.get("mem") or cells.get("memalloc") or cells.get("memory"), 1),
+    }
+    contexts.setdefault(npu, []).append(process)
+
+
+def _row(
+    index: int, cells: Mapping[str, str], board: int | None, processes: list[Mapping[str, Any]] | None
+) -> DecodedCard:
     memory = _SIZES.search(cells.get("memory(used/total)") or cells.get("memory") or "")
     return _card(
         index,
@@ -69,6 +95,7 @@ def _row(index: int, cells: Mapping[str, str], board: int | None) -> DecodedCard
         total=size(memory[2], 1) if memory else None,
         utilization=cells.get("util"),
         extra={} if board is None else {"board": board},
+        processes=processes,
     )
 
 
@@ -97,6 +124,7 @@ def _json(text: str) -> Decoded:
                 "numa_node": whole(word(pci.get("numa_node"))),
                 "link_speed": said(word(pci.get("link_speed"))),
                 "link_width": said(word(pci.get("link_width"))),
+                "board_info": said(word(item.get("board_info"))),
             },
             uuid=said(word(item.get("uuid"))),
             processes=_contexts(document, item.get("npu")),
@@ -150,6 +178,7 @@ def _card(
         "temperature_celsius": celsius(temperature),
         "power_watts": _power(power),
         "performance_state": said(pstate),
+        "health": _HEALTH.get(pstate.strip().upper(), "ok") if pstate and _PSTATE.match(pstate) else None,
     }
     return DecodedCard(
         index=index,
