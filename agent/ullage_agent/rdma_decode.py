@@ -310,7 +310,7 @@ def _json(text: str) -> Decoded:
     """``rdma link -j`` and ``rdma statistic -j``."""
     try:
         content = json.loads(text)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise BadInput(f"this JSON is torn: {e}; record the output of `rdma -j` again") from e
     entries = content if isinstance(content, list) else [content]
     entries = [entry for entry in entries if isinstance(entry, dict) and "ifname" in entry]

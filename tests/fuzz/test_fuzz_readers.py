@@ -43,6 +43,17 @@ FOUND = {
     ),
     "a sequence of 5000 digits": ("kernel-live", f"6,{_LONG},{_LONG},-;NVRM: Xid (PCI:0000:9b:00): 79, x"),
     "an uptime of 5000 digits": ("kernel-log", f"[{_LONG}.5] NVRM: Xid (PCI:0000:9b:00): 79, x"),
+    "a process list of blanks": ("amd", "GPU: 0\n    A" + " " * 3000 + "b"),
+    "a section of blanks": (
+        "nvidia",
+        "==============NVSMI LOG==============\nDriver Version" + " " * 3000 + "x",
+    ),
+    "a name of blanks": ("nvidia", "GPU 0: " + " " * 3000 + "x"),
+    "a rule without end": ("amd", "GPU  Perf\n" + "=" * 3000 + "x\n0  auto"),
+    "a device without words": ("intel", "Device ID|3\n|E|,"),
+    "a row without cells": ("intel", "||:\n│"),
+    "a list in lists without end": ("rdma", "[" * 3000),
+    "a state that is a small two": ("rdma", "/sys/class/infiniband/mlx5_0/ports/1/phys_state:²"),
     "a log without line ends": (
         "kernel-log",
         "[1.5] " + "amdgpu 0000:03:00.0: amdgpu: ring gfx timeout " * 2000,

@@ -102,7 +102,7 @@ def _pairs(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """``Key: value`` cells; a deeper line without a colon belongs to the one before."""
     pairs: list[tuple[str, str]] = []
     for row in rows:
-        cell = row[1] if len(row) > 1 else row[0]
+        cell = row[1] if len(row) > 1 else "".join(row)
         key, colon, value = cell.partition(":")
         if colon:
             pairs.append((key.strip(), value.strip()))

@@ -10,7 +10,7 @@ from ullage_agent.backends.nvidia import printed
 from ullage_agent.backends.nvidia.summary_table import lost_cards
 from ullage_contract.sample import Value
 
-CARD_LINE: Final = re.compile(r"^GPU\s+(?P<index>\d+):\s*(?P<name>.*?)\s*\(UUID:\s*(?P<uuid>[^)]+)\)")
+CARD_LINE: Final = re.compile(r"^GPU\s+(?P<index>\d+):\s*+(?P<name>.*?)\s*\(UUID:\s*(?P<uuid>[^)]+)\)")
 _MIG: Final = re.compile(
     r"^\s+MIG\s+(?P<profile>\S+)\s+Device\s+(?P<device>\d+):\s*\(UUID:\s*(?P<uuid>[^)]+)\)"
 )
