@@ -299,6 +299,7 @@ def _stopping(demo: Demo) -> Iterator[None]:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)  # also where a shell started us with it ignored
     try:
         yield
     finally:
