@@ -1,0 +1,429 @@
+"""Libraries made after NVML: initialise, count, a handle a card, one C call a value, one table of return codes.
+
+``Library`` turns calls into values and return codes into our errors; ``HandleMaker`` is the walk over the cards
+that a ``roster.Roster`` needs. Shared by MetaX, Iluvatar, Kunlunxin, Enflame and Biren. Not here: what is asked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from ctypes import byref, c_float, c_int, c_uint, c_ulonglong, create_string_buffer
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from ullage_agent.backend import Call, Host
+from ullage_agent.backends.clibrary import CLibrary, roomy, text_of
+from ullage_agent.backends.holders import identity
+from ullage_agent.backends.pcie import PciFunction
+from ullage_agent.backends.roster import Attributes, Found, Probe
+from ullage_contract.errors import (
+    BadInput,
+    Broken,
+    CardLost,
+    NotPermitted,
+    NotPresent,
+    NotSupported,
+    ReadingError,
+)
+from ullage_contract.identity import pci_address
+from ullage_contract.sample import Value
+
+log = logging.getLogger(__name__)
+S = TypeVar("S", bound=ctypes.Structure)
+T = TypeVar("T")
+Ask = Callable[[], Mapping[str, Value | None]]
+
+MOST_CARDS: Final = 256  # our choice: because 64 chips of 4 functions is more than one server holds
+MOST_PROCESSES: Final = 4096  # our choice: because a library that names more is not to be believed
+ALL_ONES: Final = 0xFFFFFFFF
+MOST_WATTS: Final = 65535.0
+"""All ones of 16 bits, in watts: what a dead card answers (ixsmi on a BI-V100, recorded); no card draws it."""
+
+
+class ResetRequired(Broken):
+    """The card is there and refuses work until it is reset."""
+
+
+class Uninitialised(Broken):
+    """The library says it was never initialised: it is opened anew before the next look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What a maker's return codes mean. Anything that is not 0 and not listed is Broken.
+
+    unsupported: asking again is useless. absent: no driver or library. more: the array was too small.
+    messages: code -> what to tell, where more helps than the number.
+    """
+
+    unsupported: frozenset[int]
+    absent: frozenset[int] = frozenset()
+    permission: frozenset[int] = frozenset()
+    lost: frozenset[int] = frozenset()
+    reset: frozenset[int] = frozenset()
+    uninitialised: frozenset[int] = frozenset()
+    more: frozenset[int] = frozenset()
+    messages: Mapping[int, str] = field(default_factory=dict)
+
+    def failure(self, code: int, function: str) -> ReadingError:
+        """The error of a return code."""
+        text = f"{function}: {self.messages.get(code, f'error {code}')}"
+        for codes, kind in (
+            (self.unsupported, NotSupported),
+            (self.absent, NotPresent),
+            (self.permission, NotPermitted),
+            (self.lost, CardLost),
+            (self.reset, ResetRequired),
+            (self.uninitialised, Uninitialised),
+        ):
+            if code in codes:
+                return kind(text)
+        return Broken(text)
+
+
+NVML_CODES: Final = Codes(
+    # invalid argument (an enum this release does not know), not supported, function not found,
+    # frequency not supported, argument version mismatch, deprecated
+    unsupported=frozenset({2, 3, 13, 24, 25, 26}),
+    absent=frozenset({9, 12}),
+    permission=frozenset({4, 17}),
+    lost=frozenset({15}),
+    reset=frozenset({16}),
+    uninitialised=frozenset({1}),
+    more=frozenset({7}),
+    messages={
+        4: "no permission: run as root or make the device nodes readable",
+        9: "the driver is not loaded",
+        12: "the library's driver part is not found: install the driver",
+        15: "the card is lost",
+        16: "the card requires a reset",
+        17: "the operating system (cgroup) does not let this process have the device",
+        18: "library and driver are of different versions: reload the driver or reboot",
+    },
+)
+"""nvmlReturn_t, and the makers who took it over: ixml (api.h), xpuml (xpuml.h), efml's handle calls (efml.h)."""
+
+
+class Library:
+    """A maker's library and its codes.
+
+    Every method names the C function and its leading arguments (ctypes values) and appends the output's
+    pointer. Raises NotSupported where this release lacks the symbol, else what the return code means.
+    """
+
+    def __init__(self, library: CLibrary, codes: Codes) -> None:
+        self.c = library
+        self.codes = codes
+
+    def run(self, function: str, *arguments: Any) -> None:
+        """Call it; nothing but the return code matters."""
+        code = self.c.function(function)(*arguments)
+        if code != 0:
+            raise self.codes.failure(code, function)
+
+    def u32(self, function: str, *arguments: Any) -> int:
+        """An ``unsigned int *`` as the last argument."""
+        value = c_uint(0)
+        self.run(function, *arguments, byref(value))
+        return value.value
+
+    def i32(self, function: str, *arguments: Any) -> int:
+        """An ``int *`` as the last argument."""
+        value = c_int(0)
+        self.run(function, *arguments, byref(value))
+        return value.value
+
+    def u64(self, function: str, *arguments: Any) -> int:
+        """An ``unsigned long long *`` as the last argument."""
+        value = c_ulonglong(0)
+        self.run(function, *arguments, byref(value))
+        return value.value
+
+    def real(self, function: str, *arguments: Any) -> float:
+        """A ``float *`` as the last argument."""
+        value = c_float(0)
+        self.run(function, *arguments, byref(value))
+        return float(value.value)
+
+    def pair(self, function: str, *arguments: Any) -> tuple[int, int]:
+        """Two ``unsigned int *`` at the end."""
+        first, second = c_uint(0), c_uint(0)
+        self.run(function, *arguments, byref(first), byref(second))
+        return first.value, second.value
+
+    def text(self, function: str, *arguments: Any, length: int = 96) -> str | None:
+        """A ``char *`` and its length at the end. None where it holds no printable text."""
+        buffer = create_string_buffer(length + 256)
+        self.run(function, *arguments, buffer, c_uint(length))
+        return text_of(buffer.raw)
+
+    def struct(self, function: str, kind: type[S], *arguments: Any) -> S:
+        """A struct's pointer at the end, with room behind it."""
+        value = roomy(kind)
+        self.run(function, *arguments, byref(value))
+        return value
+
+    def rows(self, function: str, kind: type[S], *arguments: Any) -> list[S]:
+        """``unsigned int *count, kind *rows`` at the end: asked with room for 32, again when that was too few."""
+        room = 32
+        while True:
+            count = c_uint(room)
+            rows = roomy(kind * room)
+            code = self.c.function(function)(*arguments, byref(count), byref(rows))
+            if code not in self.codes.more and code != 0:
+                raise self.codes.failure(code, function)
+            if code == 0 and count.value <= room:
+                return list(rows)[: count.value]
+            wanted = max(count.value, room * 2)
+            if wanted > MOST_PROCESSES:
+                raise Broken(f"{function}: {count.value} rows are not to be believed")
+            room = wanted
+
+    def maybe(self, ask: Callable[[], T]) -> T | None:
+        """``ask()``, or None when it cannot be had. For names and versions; a lost card is still raised."""
+        try:
+            return ask()
+        except CardLost:
+            raise
+        except ReadingError:
+            return None
+
+
+# ---- what an answer may be
+
+
+def share(per_cent: float, function: str) -> float:
+    """Per cent as 0..1. Raises Broken for what is none."""
+    if not 0 <= per_cent <= 100:
+        raise Broken(f"{function}: {per_cent:g} is no per cent")
+    return per_cent / 100
+
+
+def watts(milliwatts: int, function: str) -> float:
+    """mW as W. Raises NotSupported for all ones (not available), Broken for what no card draws."""
+    if milliwatts == ALL_ONES:
+        raise NotSupported(f"{function}: not available")
+    if milliwatts / 1000 >= MOST_WATTS:
+        raise Broken(f"{function}: {milliwatts / 1000:g} W is no power")
+    return milliwatts / 1000
+
+
+def degrees(celsius: float, function: str) -> float:
+    """A temperature. Raises Broken outside -100..300, what no card survives; NotSupported for all ones."""
+    if celsius in (ALL_ONES, -1):
+        raise NotSupported(f"{function}: not available")
+    if not -100 <= celsius <= 300:
+        raise Broken(f"{function}: {celsius:g} is no temperature")
+    return float(celsius)
+
+
+def megahertz(mhz: int, function: str) -> float:
+    """MHz as Hz. Raises NotSupported for all ones, Broken above 20 GHz."""
+    if mhz == ALL_ONES:
+        raise NotSupported(f"{function}: not available")
+    if not 0 <= mhz <= 20_000:
+        raise Broken(f"{function}: {mhz} MHz is no clock")
+    return mhz * 1e6
+
+
+def memory(used: int, total: int, function: str) -> dict[str, Value]:
+    """Bytes used and there. Raises Broken where more is used than there is, or nothing is there."""
+    if not 0 < total < 1 << 50 or not 0 <= used <= total:
+        raise Broken(f"{function}: {used} of {total} bytes is no memory")
+    return {"memory_used_bytes": used, "memory_total_bytes": total}
+
+
+def address(text: str | None) -> str | None:
+    """A PCI address as we write it, or None."""
+    try:
+        return pci_address(text) if text else None
+    except BadInput:
+        return None
+
+
+# ---- the walk over the cards
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A card that answered: its key, static facts and PCI address."""
+
+    card_id: str
+    attributes: Attributes
+    pci: str | None = None
+
+
+@dataclass(slots=True)
+class Seat:
+    """What is kept of a card between looks: its facts, found once, and its PCI function."""
+
+    found: Found
+    pci: PciFunction | None
+
+
+Watched = Callable[[str, Callable[[], T]], T]
+"""Makes one call of the card being identified: (function's name, the call)."""
+
+
+class HandleMaker:
+    """A ``roster.Maker``. A maker subclasses it and says how to start, count, identify and ask.
+
+    A card whose identity cannot be had *now* keeps the seat it had; one that says it is lost, or is not counted
+    any more, has none and is found lost.
+    """
+
+    vendor: str = ""
+
+    def __init__(self, host: Host, library: Library) -> None:
+        self.host = host
+        self.library = library
+        self._started = False
+        self._seats: dict[str, Seat] = {}
+        self._places: dict[int, str] = {}
+
+    # ---- what a maker says
+
+    def start(self) -> None:
+        """Initialise the loaded library."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Give it back. Some makers have nothing to call."""
+
+    def places(self) -> Iterable[int]:
+        """The indexes there are now."""
+        raise NotImplementedError
+
+    def handle(self, index: int) -> Any:
+        """What the library's calls take for this card."""
+        raise NotImplementedError
+
+    def who(self, handle: Any, index: int, watched: Watched[Any]) -> Who | None:
+        """Who sits at an index; None when it is no card of its own (a function of another one).
+
+        Raises a ReadingError; CardLost when it is gone.
+        """
+        raise NotImplementedError
+
+    def found(self, handle: Any, index: int, who: Who) -> Found:
+        """The card's probes and the rest. ``who`` has been seen for the first time, or its handle has changed."""
+        raise NotImplementedError
+
+    # ---- roster.Maker
+
+    def open(self, call: Call) -> None:
+        if self._started:
+            return
+        call("", "dlopen", self.library.c.open)
+        call("", "init", self.start)
+        self._started = True
+        self._seats.clear()
+
+    def look(self, call: Call) -> Sequence[Found]:
+        try:
+            indexes = list(call("", "count", lambda: list(self.places())))
+        except Uninitialised:
+            self._started = False
+            self.open(call)
+            indexes = list(call("", "count", lambda: list(self.places())))
+        except NotPresent:
+            self._restart()
+            raise
+        seats: dict[str, Seat] = {}
+        places: dict[int, str] = {}
+        for index in indexes[:MOST_CARDS]:
+            try:
+                named = self._seat(index, call)
+            except CardLost as e:
+                log.warning("%s card %d is lost: %s", self.vendor, index, e)
+                continue
+            except ReadingError as e:
+                key = self._places.get(index)
+                if key is None or key not in self._seats:
+                    log.warning("%s card %d cannot be identified: %s", self.vendor, index, e)
+                    continue
+                named = key, self._seats[key]  # not known who sits there now: who sat there is asked on
+            if named is not None and named[0] not in seats:
+                seats[named[0]] = named[1]
+                places[index] = named[0]
+        for key, seat in self._seats.items():
+            if key not in seats and seat.pci is not None:
+                seat.pci.close()
+        self._seats, self._places = seats, places
+        return [seat.found for seat in seats.values()]
+
+    def close(self) -> None:
+        self._restart()
+
+    # ---- shared
+
+    def _seat(self, index: int, call: Call) -> tuple[str, Seat] | None:
+        place = f"#{index}"
+
+        def watched(function: str, ask: Callable[[], T]) -> T:
+            return call(place, function, ask)
+
+        handle = watched("handle", lambda: self.handle(index))
+        who = self.who(handle, index, watched)
+        if who is None:
+            return None
+        known = self._seats.get(who.card_id)
+        pci = known.pci if known else self._function(who.pci)
+        found = self.found(handle, index, who)
+        probes = [*found.probes, *(pci.probes() if pci else ())]
+        attributes: Attributes = {"index": index, **found.attributes}
+        if pci is not None and pci.numa_node is not None:
+            attributes.setdefault("numa_node", pci.numa_node)
+        whole = Found(
+            found.card_id,
+            {key: value for key, value in attributes.items() if value is not None},
+            probes,
+            found.slices,
+            found.processes,
+            found.alarms,
+            found.epoch,
+        )
+        return who.card_id, Seat(whole, pci)
+
+    def _function(self, place: str | None) -> PciFunction | None:
+        """The card's PCI function, where /sys shows it: a container may not."""
+        if place is None or not (self.host.sysfs / "bus/pci/devices" / place).is_dir():
+            return None
+        return PciFunction(self.host.sysfs, place)
+
+    def process(self, pid: int, values: Mapping[str, Value]) -> tuple[Attributes, Mapping[str, Value]]:
+        """A row of ``Found.processes``: who the process is, as far as this machine shows it."""
+        return identity(self.host.proc, pid), values
+
+    def _restart(self) -> None:
+        if self._started:
+            self._started = False
+            with suppress(ReadingError, OSError):
+                self.stop()
+        for seat in self._seats.values():
+            if seat.pci is not None:
+                seat.pci.close()
+        self._seats.clear()
+
+
+def probe(function: str, key: str, ask: Callable[[], Value | None], **more: Any) -> Probe:
+    """A probe of one key."""
+    return Probe(function, (key,), lambda: {key: ask()}, **more)
+
+
+def candidates(host: Host, *names: str) -> tuple[str, ...]:
+    """The library's names: the one of ``[backends.X] library = ...`` alone when it is set."""
+    configured = host.settings.get("library")
+    return (str(configured),) if configured else names
+
+
+def throttle_bits(raw: int, words: Mapping[int, str], names: Sequence[str]) -> int:
+    """A maker's reason bits as ours; a bit nobody documents is ``unknown``."""
+    bits = 0
+    for bit in range(raw.bit_length()):
+        if raw >> bit & 1:
+            bits |= 1 << names.index(words.get(1 << bit, "unknown"))
+    return bits
