@@ -16,7 +16,6 @@ backend = Backend(
     sysfs_nodes=("module/cambricon_drv",),
     reader="ullage_agent.backends.cambricon.reader:open_reader",
     decoder="ullage_agent.backends.cambricon.decode:decode",
-    kernel_log="ullage_agent.backends.cambricon.kernel:PATTERNS",
     sources=SOURCES,
     # cndev.h cndevUtilizationInfo_t.averageCoreUtilization: the average utilisation of the MLU cores
     util_kind="core_mean",
