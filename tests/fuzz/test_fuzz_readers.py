@@ -53,6 +53,7 @@ FOUND = {
     "a device without words": ("intel", "Device ID|3\n|E|,"),
     "a row without cells": ("intel", "||:\n│"),
     "a list in lists without end": ("rdma", "[" * 3000),
+    "brackets without end": ("qualcomm", "QID 3\n" + "[" * 9000 + "Status"),
     "a state that is a small two": ("rdma", "/sys/class/infiniband/mlx5_0/ports/1/phys_state:²"),
     "a log without line ends": (
         "kernel-log",

@@ -11,13 +11,21 @@ from ullage_contract.errors import BadInput
 def find_json(text: str, tool: str) -> Any:
     """The first JSON object or list in a text. Raises BadInput naming the tool when there is none."""
     decoder = json.JSONDecoder()
+    # our choice: ten times the text and a page, because a torn document is looked at from each of its
+    # brackets, and brackets within brackets would make that for ever
+    patience = 10 * len(text) + 4096
     for start, ch in enumerate(text):
         if ch not in "{[":
             continue
         try:
             found, _ = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
+        except json.JSONDecodeError as e:
+            patience -= e.pos - start
+            if patience < 0:
+                break
             continue
+        except (ValueError, RecursionError):  # a number without end; deeper than any tool nests
+            break
         if isinstance(found, dict | list):
             return found
     raise BadInput(f"no JSON of {tool} in this text")
