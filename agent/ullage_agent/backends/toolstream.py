@@ -68,6 +68,11 @@ class ToolStream:
                 raise Broken(f"{self._argv[0]} printed nothing for {self._fresh_seconds:g} s")
             time.sleep(0.05)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the tool was started and is over: it refused its arguments, or died."""
+        return self._process is not None and self._process.poll() is not None
+
     def close(self) -> None:
         """End the tool. Never raises."""
         process, self._process = self._process, None
