@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import socket
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from ullage_contract import settings
 from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.identity import check_id, node_id
+from ullage_contract.settings import Table
 
 DEFAULT_PATH: Final = Path("/etc/ullage/agent.toml")
 DEFAULT_DATA: Final = Path("/var/lib/ullage")
@@ -139,21 +140,10 @@ def load(
     environ, fqdn: where the node's name may come from (identity.node_id); the process's own by default.
     Raises ConfigError when a named file cannot be read or any setting is wrong.
     """
-    named = path is not None
-    where = path or DEFAULT_PATH
-    try:
-        text = where.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if named:
-            raise ConfigError(f"{where}: no such file; create it or leave --config out") from None
+    document = settings.read(path, DEFAULT_PATH)
+    if document is None:
         return _parse({}, None, data, environ, fqdn)
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{where}: cannot be read: {e}") from e
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    return _parse(document, where, data, environ, fqdn)
+    return _parse(document, path or DEFAULT_PATH, data, environ, fqdn)
 
 
 def _parse(
@@ -163,7 +153,7 @@ def _parse(
     environ: Mapping[str, str] | None,
     fqdn: str | None,
 ) -> Config:
-    top = _Table(document, str(path or DEFAULT_PATH), "")
+    top = Table(document, str(path or DEFAULT_PATH), "")
     configured = top.text("node")
     try:
         name = node_id(
@@ -195,7 +185,7 @@ def _parse(
     return config
 
 
-def _sampling(table: _Table) -> Sampling:
+def _sampling(table: Table) -> Sampling:
     plain = Sampling()
     fast = table.number("fast_seconds", plain.fast_seconds, 1, 3600)
     slow = table.number("slow_seconds", max(plain.slow_seconds, fast), fast, 86400)
@@ -221,7 +211,7 @@ def _sampling(table: _Table) -> Sampling:
     return result
 
 
-def _sources(table: _Table) -> Sources:
+def _sources(table: Table) -> Sources:
     plain = Sources()
     result = Sources(
         rdma=table.flag("rdma", plain.rdma),
@@ -229,13 +219,13 @@ def _sources(table: _Table) -> Sources:
         kernel_log=table.flag("kernel_log", plain.kernel_log),
         processes=table.flag("processes", plain.processes),
         lossless_priority=table.whole("lossless_priority", plain.lossless_priority, 0, 7),
-        management_devices=table.names("management_devices"),
+        management_devices=table.texts("management_devices"),
     )
     table.finish()
     return result
 
 
-def _metrics(table: _Table) -> Metrics:
+def _metrics(table: Table) -> Metrics:
     text = table.text("listen", "127.0.0.1:9735")
     table.finish()
     if text in (None, "", "off"):
@@ -246,7 +236,7 @@ def _metrics(table: _Table) -> Metrics:
     return Metrics(listen=(host.strip("[]") or "0.0.0.0", int(port)))
 
 
-def _push(table: _Table) -> Push:
+def _push(table: Table) -> Push:
     plain = Push()
     url = table.url("url")
     result = Push(
@@ -267,7 +257,7 @@ def _push(table: _Table) -> Push:
     return result
 
 
-def _spool(table: _Table) -> Spool:
+def _spool(table: Table) -> Spool:
     plain = Spool()
     result = Spool(
         max_bytes=int(table.number("max_bytes", plain.max_bytes, 1_000_000, 1e12)),
@@ -278,7 +268,7 @@ def _spool(table: _Table) -> Spool:
     return result
 
 
-def _otlp(table: _Table) -> Otlp:
+def _otlp(table: Table) -> Otlp:
     plain = Otlp()
     result = Otlp(
         endpoint=table.url("endpoint"),
@@ -291,7 +281,7 @@ def _otlp(table: _Table) -> Otlp:
     return result
 
 
-def _backends(top: _Table) -> tuple[Mapping[str, Mapping[str, Any]], Mapping[str, bool]]:
+def _backends(top: Table) -> tuple[Mapping[str, Mapping[str, Any]], Mapping[str, bool]]:
     """Each maker's table; ``enabled`` is ours, everything else is the backend's and passed on as it is."""
     tables: dict[str, Mapping[str, Any]] = {}
     enabled: dict[str, bool] = {}
@@ -317,98 +307,3 @@ def _plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(_plain(item) and not isinstance(item, list) for item in value)
     return isinstance(value, str | int | float | bool)
-
-
-class _Table:
-    """One TOML table that is asked key by key; ``finish`` then refuses what nobody asked for."""
-
-    def __init__(self, content: Mapping[str, Any], file: str, name: str) -> None:
-        self.file = file
-        self._content = content
-        self._name = name
-        self._asked: set[str] = set()
-
-    def wrong(self, key: str, value: Any, instead: str) -> ConfigError:
-        shown = '""' if value == "" else repr(value)[:80]
-        place = f"[{self._name}] {key}" if self._name else key
-        return ConfigError(f"{self.file}: {place} = {shown}: {instead}")
-
-    def table(self, key: str) -> _Table:
-        content = self._get(key, {})
-        if not isinstance(content, dict):
-            raise self.wrong(key, content, f"write a table: [{key}]")
-        return _Table(content, self.file, key)
-
-    def text(self, key: str, default: str | None = None) -> str | None:
-        value = self._get(key, default)
-        if value is not None and not isinstance(value, str):
-            raise self.wrong(key, value, 'write text in quotes, e.g. "..."')
-        return value
-
-    def word(self, key: str, default: str, words: Sequence[str]) -> str:
-        value = self.text(key, default)
-        if value is None or value not in words:
-            raise self.wrong(key, value, f"write one of {', '.join(words)}")
-        return value
-
-    def number(self, key: str, default: float, least: float, most: float) -> float:
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, value, f"write a number, e.g. {key} = {default:g}")
-        if not least <= value <= most:
-            raise self.wrong(key, value, f"write a number from {least:g} to {most:g}")
-        return float(value)
-
-    def names(self, key: str) -> tuple[str, ...]:
-        value = self._get(key, [])
-        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
-            raise self.wrong(key, value, f'write a list of names, e.g. {key} = ["mlx5_bond_0"]')
-        return tuple(value)
-
-    def whole(self, key: str, default: int, least: int, most: int) -> int:
-        value = self.number(key, default, least, most)
-        if not value.is_integer():
-            raise self.wrong(key, value, f"write a whole number from {least} to {most}")
-        return int(value)
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self._get(key, default)
-        if not isinstance(value, bool):
-            raise self.wrong(key, value, "write true or false")
-        return value
-
-    def path(self, key: str) -> Path | None:
-        value = self.text(key)
-        if value is None:
-            return None
-        if not value.startswith("/"):
-            raise self.wrong(key, value, "write an absolute path, as a service has no home directory")
-        return Path(value)
-
-    def url(self, key: str) -> str | None:
-        value = self.text(key)
-        if value is None or value == "":
-            return None
-        scheme, _, rest = value.partition("://")
-        if scheme not in ("http", "https") or not rest or rest.startswith("/") or "@" in rest.split("/")[0]:
-            raise self.wrong(
-                key, value, "write http://host:port or https://host:port, without a user or password"
-            )
-        return value
-
-    def rest(self) -> Mapping[str, Any]:
-        self._asked.update(self._content)
-        return self._content
-
-    def finish(self) -> None:
-        for key, value in self._content.items():
-            if key not in self._asked:
-                import difflib
-
-                near = difflib.get_close_matches(key, self._asked, n=1)
-                known = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(self._asked))}"
-                raise self.wrong(key, value, f"no such key; {known}")
-
-    def _get(self, key: str, default: Any) -> Any:
-        self._asked.add(key)
-        return self._content.get(key, default)

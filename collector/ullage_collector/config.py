@@ -7,16 +7,15 @@ Not here: opening any of the files and sockets the settings name.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ullage_contract.errors import ConfigError
+from ullage_contract import settings
+from ullage_contract.settings import Table
 
 DEFAULT_PATH: Final = Path("/etc/ullage/collector.toml")
 DEFAULT_DATA: Final = Path("/var/lib/ullage")
@@ -138,20 +137,10 @@ def load(path: Path | None = None, *, data: Path | None = None) -> Config:
     data: the --data of the command line.
     Raises ConfigError when a named file cannot be read or any setting is wrong.
     """
-    where = path or DEFAULT_PATH
-    try:
-        text = where.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if path is not None:
-            raise ConfigError(f"{where}: no such file; create it or leave --config out") from None
+    document = settings.read(path, DEFAULT_PATH)
+    if document is None:
         return Config(data=data or DEFAULT_DATA)
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{where}: cannot be read: {e}") from e
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    return _parse(document, where, data)
+    return _parse(document, path or DEFAULT_PATH, data)
 
 
 def _parse(document: Mapping[str, Any], path: Path, data: Path | None) -> Config:
@@ -224,88 +213,3 @@ def _store(table: Table) -> Store:
     )
     table.finish()
     return result
-
-
-class Table:
-    """One TOML table that is asked key by key; ``finish`` then refuses what nobody asked for.
-
-    Parts may use it to read their own: ``Table(config.part("console"), str(config.path), "console")``.
-    """
-
-    def __init__(self, content: Mapping[str, Any], file: str, name: str) -> None:
-        self.file = file
-        self.content = content
-        self._name = name
-        self._asked: set[str] = set()
-
-    def wrong(self, key: str, value: Any, instead: str) -> ConfigError:
-        """The error that says file, key, value and what to write."""
-        shown = '""' if value == "" else repr(value)[:80]
-        place = f"[{self._name}] {key}" if self._name else key
-        return ConfigError(f"{self.file}: {place} = {shown}: {instead}")
-
-    def table(self, key: str) -> Table:
-        content = self._get(key, {})
-        if not isinstance(content, dict):
-            raise self.wrong(key, content, f"write a table: [{key}]")
-        return Table(content, self.file, key)
-
-    def text(self, key: str, default: str | None = None) -> str | None:
-        value = self._get(key, default)
-        if value is not None and not isinstance(value, str):
-            raise self.wrong(key, value, 'write text in quotes, e.g. "..."')
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.wrong(key, value, 'write a list of texts, e.g. ["a", "b"]')
-        return tuple(value)
-
-    def word(self, key: str, default: str, words: Sequence[str]) -> str:
-        value = self.text(key, default)
-        if value is None or value not in words:
-            raise self.wrong(key, value, f"write one of {', '.join(words)}")
-        return value
-
-    def number(self, key: str, default: float, least: float, most: float) -> float:
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, value, f"write a number, e.g. {key} = {default:g}")
-        if not least <= value <= most:
-            raise self.wrong(key, value, f"write a number from {least:g} to {most:g}")
-        return float(value)
-
-    def whole(self, key: str, default: int, least: int, most: int) -> int:
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.wrong(key, value, f"write a whole number, e.g. {key} = {default}")
-        if not least <= value <= most:
-            raise self.wrong(key, value, f"write a whole number from {least} to {most}")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self._get(key, default)
-        if not isinstance(value, bool):
-            raise self.wrong(key, value, "write true or false")
-        return value
-
-    def path(self, key: str) -> Path | None:
-        value = self.text(key)
-        if value is None:
-            return None
-        if not value.startswith("/"):
-            raise self.wrong(key, value, "write an absolute path, as a service has no home directory")
-        return Path(value)
-
-    def finish(self) -> None:
-        """Raise ConfigError for the first key nobody asked for."""
-        for key, value in self.content.items():
-            if key not in self._asked:
-                near = difflib.get_close_matches(key, self._asked, n=1)
-                known = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(self._asked))}"
-                raise self.wrong(key, value, f"no such key; {known}")
-
-    def _get(self, key: str, default: Any) -> Any:
-        self._asked.add(key)
-        return self.content.get(key, default)

@@ -11,11 +11,11 @@ out = "/var/lib/ullage/reports"
 from __future__ import annotations
 
 import difflib
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from ullage_contract import settings
 from ullage_contract.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/ullage/report.toml")
@@ -39,19 +39,10 @@ def load(path: Path | None = None) -> Settings:
 
     Raises ConfigError when a named file cannot be read, is no TOML, or holds a key or type it should not.
     """
-    where = path or DEFAULT_PATH
-    try:
-        text = where.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if path is not None:
-            raise ConfigError(f"{where}: no such file; create it or leave --config out") from None
+    data = settings.read(path, DEFAULT_PATH)
+    if data is None:
         return Settings()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{where}: cannot be read: {e}") from e
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: is no TOML: {e}") from e
+    where = path or DEFAULT_PATH
     for table in data:
         if table not in ("report", "mail"):
             raise ConfigError(f"{where}: [{table[:40]}] is not known; write [report]")

@@ -14,12 +14,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from ullage_collector.config import Table
 from ullage_collector.imports.expression import TIME_UNITS, Template, TimeSpec, ValueSpec, instant_us
 from ullage_collector.imports.source import FileSpec
 from ullage_contract import catalogue
 from ullage_contract.errors import ConfigError
 from ullage_contract.sample import Family, Origin
+from ullage_contract.settings import Table
 
 KINDS: Final = ("inventory", "allocations", "telemetry", "prices", "mapping", "incidents")
 """What can be imported, in the order it is when a map says ``also``."""

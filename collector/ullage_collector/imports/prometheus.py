@@ -24,13 +24,13 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ullage_collector.config import Table
 from ullage_collector.imports import map as maps
 from ullage_collector.imports.expression import Template
 from ullage_contract import catalogue
 from ullage_contract.catalogue import Type
 from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.sample import Family
+from ullage_contract.settings import Table
 
 log = logging.getLogger(__name__)
 
