@@ -130,6 +130,21 @@ def test_json_of_discovery_and_stats() -> None:
     }
 
 
+def test_a_listing_without_its_box_is_read_alike() -> None:
+    bare = "\n".join(
+        line.strip("|").partition("|")[2].strip()
+        for line in text("discovery_two.txt").splitlines()[3:]
+        if line.startswith("|")
+    )
+    found = decode(bare)
+    assert found.driver_version == "I915_25.2.57_PSB_250224.65"
+    assert [(card.index, card.pci_address) for card in found.cards] == [
+        (0, "0000:29:00.0"),
+        (1, "0000:4d:00.0"),
+    ]
+    assert found.cards[0].values == decode(text("discovery_two.txt")).cards[0].values
+
+
 def test_windows_line_ends_change_nothing() -> None:
     for name in ("discovery_two.txt", "dump_tiles.txt", "stats_tiles.txt"):
         plain = text(name)

@@ -24,6 +24,10 @@ _INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"  # PROC_PID_INIT_INO, include
 _UNITS: Final = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _LOCAL: Final = ("vram", "local")
 """Memory regions on the card: vram0 (xe), local0 (i915)."""
+_HIDDEN: Final = ("hidden",)
+_KERNEL: Final = ("kernel thread",)
+_NEVER: Final = (_HIDDEN, _KERNEL)
+"""In place of descriptors: processes that are only looked at again with all others."""
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class DrmClients:
         self._proc = str(proc)
         self._drivers = drivers
         self._clock = clock
-        self._seen: dict[str, tuple[tuple[int, int], list[str] | None]] = {}
+        self._seen: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {}
         self._full_at = float("-inf")
         self._look: Look | None = None
         self._own_namespace = _namespace(proc) not in (None, _INITIAL_PID_NAMESPACE)
@@ -139,28 +143,31 @@ class DrmClients:
         except OSError:
             self._seen.clear()
             return False
-        seen: dict[str, tuple[tuple[int, int], list[str] | None]] = {}
+        seen: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {}
         own = str(os.getpid())
         for name in names:
             if not name.isdecimal() or name == own:
                 continue
             place = f"{self._proc}/{name}/fd"
+            before = self._seen.get(name)
+            if before is not None and before[1] in _NEVER and not full:
+                seen[name] = before
+                continue
             try:
                 status = os.stat(place)  # noqa: PTH116
             except OSError:
                 continue
             mark = (status.st_ino, status.st_size)
-            before = self._seen.get(name)
             if before is not None and before[0] == mark and not full:
                 seen[name] = before
             else:
                 seen[name] = (mark, _drm_files(place))
         self._seen = seen
-        return all(files is not None for _, files in seen.values())
+        return all(files != _HIDDEN for _, files in seen.values())
 
     def _files(self) -> Iterator[tuple[int, str]]:
         for name, (_, files) in self._seen.items():
-            for descriptor in files or ():
+            for descriptor in files if files not in _NEVER else ():
                 yield int(name), f"{self._proc}/{name}/fdinfo/{descriptor}"
 
     def _read(self, place: str) -> tuple[str | None, str, Client] | None:
@@ -176,24 +183,26 @@ class DrmClients:
             os.close(descriptor)
 
 
-def _drm_files(place: str) -> list[str] | None:
-    """Descriptors that are DRM files; None when they may not be seen."""
+def _drm_files(place: str) -> tuple[str, ...]:
+    """Descriptors that are DRM files; _HIDDEN when they may not be seen, _KERNEL when no file at all is open."""
     try:
         names = os.listdir(place)  # noqa: PTH208
     except PermissionError:
-        return None
+        return _HIDDEN
     except OSError:  # it ended meanwhile
-        return []
+        return ()
+    if not names:
+        return _KERNEL
     found = []
     for name in names:
         try:
             if os.readlink(f"{place}/{name}").startswith(("/dev/dri/", "/dev/accel/")):  # noqa: PTH115
                 found.append(name)
         except PermissionError:
-            return None
+            return _HIDDEN
         except OSError:
             continue
-    return found
+    return tuple(found)
 
 
 def _namespace(proc: Path) -> str | None:

@@ -34,6 +34,8 @@ def decode(text: str) -> Decoded:
         return _json(find_json(text, "xpu-smi"))
     if any(line.split()[:3] == ["PID", "Command", "DeviceID"] for line in lines):
         return _processes(lines)
+    if any(line.strip().startswith("Device Name:") for line in lines):
+        return _bare(lines)
     raise BadInput("this text is no output of xpu-smi or xpumcli: no table, CSV head or JSON of theirs in it")
 
 
@@ -61,6 +63,24 @@ def _tables(table: Box, text: str) -> Decoded:
         raise BadInput("this table is none of xpu-smi's: no device in it")
     torn = [] if text.rstrip().endswith(("+", "|")) else ["truncated: the last line of the table is cut off"]
     return Decoded("intel", tool or "xpu-smi", "table", driver, tuple(found.values()), notes=torn)
+
+
+def _bare(lines: Sequence[str]) -> Decoded:
+    """Discovery whose box was taken off on the way: a device begins where a name comes again."""
+    blocks: list[list[Row]] = [[]]
+    for line in lines:
+        name = line.strip().partition(":")[0]
+        if any(row[0].startswith(f"{name}:") for row in blocks[-1]) and name.startswith("Device "):
+            blocks.append([])
+        if line.strip():
+            blocks[-1].append((line.strip(),))
+    cards = []
+    driver = None
+    for number, rows in enumerate(blocks):
+        card, version = discovery_entry(None, _pairs(rows))
+        cards.append(card if card.index is not None else replace(card, index=number))
+        driver = driver or version
+    return Decoded("intel", "xpu-smi discovery", "text", driver, cards)
 
 
 def _blocks(rows: Sequence[Row]) -> list[tuple[str, int | None, list[Row]]]:
