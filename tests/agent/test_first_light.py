@@ -188,6 +188,11 @@ def test_one_lost_and_one_hanging_cost_only_what_is_lost_and_hangs(
     assert found["makers"]["nvidia"]["children"] == 1
 
 
+def _children(own: psutil.Process) -> int:
+    """Living children of ours: one that was killed may stand as a zombie until it is waited for."""
+    return sum(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in own.children())
+
+
 def test_an_hour_with_a_hanging_card_grows_nothing(
     light: tuple[Agent, Gathered], scenario: Callable[..., None], clock: ManualClock
 ) -> None:
@@ -215,7 +220,8 @@ def test_an_hour_with_a_hanging_card_grows_nothing(
         assert cards[HANGING_CARD].failed.get("power_watts") == "deadline"
         assert "temperature_celsius" in cards[HANGING_CARD].values
     assert complete == 360, "no tick of any healthy card was lost"
-    assert most_children == 1
+    assert most_children <= 2, "the one that is being ended and the next"
+    assert _children(own) == 1
     assert supervisor.stuck == 0
     assert own.num_fds() <= most_descriptors
     hangs = [pair for pair in _told(gathered) if pair[0] == "call_hung"]

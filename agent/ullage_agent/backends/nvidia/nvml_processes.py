@@ -6,13 +6,13 @@ agent sees the host's pid namespace (hostPID in Kubernetes); a pid it cannot see
 
 from __future__ import annotations
 
-import pwd
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from ullage_agent.backend import Call, Reading
+from ullage_agent.backends.holders import identity
 from ullage_agent.backends.nvidia.nvml_library import NOT_FOUND, Library
 from ullage_contract.errors import CardLost, NotSupported, ReadingError
 from ullage_contract.sample import Facts, Family, Value
@@ -128,20 +128,12 @@ class Processes:
         if self._told.get(pid) == start:
             return
         self._told[pid] = start
-        place = self._proc / str(pid)
-        attributes: dict[str, Value | list[str] | None] = {
-            "card_id": self._card_id,
-            "vendor": "nvidia",
-            "pid": pid,
-            "command": _first_line(place / "comm"),
-            "user": _user(place),
-            "cgroup": _cgroup(place / "cgroup"),
-        }
+        attributes = {"card_id": self._card_id, "vendor": "nvidia", **identity(self._proc, pid)}
         yield Facts(
             Family.PROCESS,
             f"{self._card_id}#{pid}",
             time.time(),
-            {name: value for name, value in attributes.items() if value is not None},
+            attributes,
         )
 
     def _start_of(self, pid: int) -> str:
@@ -151,33 +143,3 @@ class Processes:
             return text.rpartition(")")[2].split()[19]
         except (OSError, IndexError):
             return ""
-
-
-def _first_line(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0].strip() or None
-    except OSError:
-        return None
-
-
-def _user(place: Path) -> str | None:
-    try:
-        uid = place.stat().st_uid
-    except OSError:
-        return None
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # a user the host does not know (container, LDAP down)
-        return str(uid)
-
-
-def _cgroup(path: Path) -> str | None:
-    """The cgroup v2 path, else the v1 path that names a job or pod (longest)."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    paths = [line.split(":", 2)[2] for line in lines if line.count(":") >= 2]
-    unified = [line.split(":", 2)[2] for line in lines if line.startswith("0::")]
-    best = max(paths, key=len, default=None)
-    return unified[0] if unified and unified[0] not in ("", "/") else best
