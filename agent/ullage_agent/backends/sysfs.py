@@ -74,6 +74,15 @@ class SysfsFiles:
             self.forget(name)
 
 
+def glance(path: Path) -> str | None:
+    """What a file says once, or None where it cannot be read or is empty. Keeps no descriptor."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES).decode("utf-8", "replace").strip() or None
+    except OSError:
+        return None
+
+
 def hwmon(device: Path) -> Path | None:
     """The device's hwmon directory, or None."""
     try:

@@ -21,7 +21,7 @@ from ullage_agent.backends.neuron.monitor import Report, parse
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.printed import address, said, whole
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster
-from ullage_agent.backends.sysfs import SysfsFiles
+from ullage_agent.backends.sysfs import SysfsFiles, glance
 from ullage_agent.backends.toolstream import ToolStream, find_tool
 from ullage_contract.catalogue import Tier
 from ullage_contract.errors import BadInput, Broken, NotPresent, NotSupported, ReadingError
@@ -315,10 +315,7 @@ class Neuron:
     # ---- the driver
 
     def _driver_version(self) -> str | None:
-        try:
-            return SysfsFiles(self._host.sysfs / "module/neuron").text("version") or None
-        except ReadingError:
-            return None
+        return glance(self._host.sysfs / "module/neuron/version")
 
     def _epoch(self) -> str | None:
         """The driver's load: its counters begin anew with it."""

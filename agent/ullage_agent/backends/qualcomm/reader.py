@@ -20,7 +20,7 @@ from ullage_agent.backends import holders
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.qualcomm.decode import decode
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster
-from ullage_agent.backends.sysfs import SysfsFiles, hwmon
+from ullage_agent.backends.sysfs import SysfsFiles, glance, hwmon
 from ullage_agent.backends.toolstream import find_tool
 from ullage_contract.catalogue import THROTTLE_REASONS, Tier, bits_of
 from ullage_contract.errors import BadInput, Broken, NotPermitted, NotPresent, NotSupported, ReadingError
@@ -231,10 +231,7 @@ class Qualcomm:
         return pids
 
     def _driver_version(self) -> str | None:
-        try:
-            return SysfsFiles(self._host.sysfs / "module/qaic").text("version") or None
-        except ReadingError:
-            return None
+        return glance(self._host.sysfs / "module/qaic/version")
 
     def _epoch(self) -> str | None:
         """Errors are counted since the driver was loaded."""

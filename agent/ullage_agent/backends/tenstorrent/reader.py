@@ -19,7 +19,7 @@ from ullage_agent.backends import holders
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.printed import said
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster
-from ullage_agent.backends.sysfs import SysfsFiles, hwmon
+from ullage_agent.backends.sysfs import SysfsFiles, glance, hwmon
 from ullage_contract.catalogue import Tier
 from ullage_contract.errors import Broken, CardLost, NotPermitted, NotPresent, NotSupported, ReadingError
 from ullage_contract.identity import card_id
@@ -246,10 +246,7 @@ class Tenstorrent:
             return None
 
     def _driver_version(self) -> str | None:
-        try:
-            return SysfsFiles(self._host.sysfs / "module/tenstorrent").text("version") or None
-        except ReadingError:
-            return None
+        return glance(self._host.sysfs / "module/tenstorrent/version")
 
     def _epoch(self) -> str | None:
         try:

@@ -15,6 +15,10 @@ from ullage_agent.backends.printed import GIB, number, said, whole
 from ullage_contract.errors import BadInput
 
 _EDGE = re.compile(r"[|│┃]")
+_HEAD = {
+    "libtpu_version": re.compile(r"libtpu version\s*:\s*(\d\S*)", re.IGNORECASE),
+    "accelerator_type": re.compile(r"accelerator type\s*:\s*(v?\d\w*)", re.IGNORECASE),
+}
 _GAP = re.compile(r"\s{2,}")
 _SIZES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B)\s*/\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B)", re.IGNORECASE)
 
@@ -24,6 +28,7 @@ def decode(text: str) -> Decoded:
     chips: list[dict[str, Any]] = []
     runtime: list[dict[str, Any]] = []
     cores: list[dict[str, Any]] = []
+    holders: dict[str, dict[str, Any]] = {}
     table = ""
     for line in text.splitlines():
         title = line.strip().lower()
@@ -32,6 +37,7 @@ def decode(text: str) -> Decoded:
                 ("tpu chips", "chips"),
                 ("runtime utilization", "runtime"),
                 ("tensorcore utilization", "cores"),
+                ("process info", "processes"),
             ):
                 if title.startswith(name) or name in title:
                     table = word
@@ -45,24 +51,41 @@ def decode(text: str) -> Decoded:
             runtime.append(row)
         elif table == "cores" and len(cells) >= 2 and whole(cells[0]) is not None:
             cores.append({"core": whole(cells[0]), "utilization_pct": number(cells[1])})
+        elif table == "processes" and cells[0].startswith("/dev/") and len(cells) >= 2:
+            holders[cells[0]] = {
+                "pid": whole(cells[1]),
+                "name": said(cells[2]) if len(cells) > 2 else None,
+            }
     if not table:
         raise BadInput("no table of tpu-info in this text")
+    if not chips:
+        chips = [{"device_path": path, "type": None, "devices": None, "pid": None} for path in holders]
     cards = [
         DecodedCard(
             index=i,
             model=chip["type"],
-            processes=None if chip["pid"] is None else [{"pid": chip["pid"], "name": None}],
+            processes=_held(chip["pid"], holders.get(chip["device_path"])),
             extra={"device_path": chip["device_path"], "devices": chip["devices"], "pid": chip["pid"]},
         )
         for i, chip in enumerate(chips)
     ]
     extra: dict[str, Any] = {"runtime": runtime}
+    for name, pattern in _HEAD.items():
+        if match := pattern.search(text):
+            extra[name] = match[1]
     if cores:
         extra["cores"] = cores
     notes = []
     if runtime and [row["chip"] for row in runtime] != list(range(len(chips))):
         notes.append("the runtime's chip numbers are not those of the device nodes: not joined")
     return Decoded(maker="tpu", tool="tpu-info", format="table", cards=cards, extra=extra, notes=notes)
+
+
+def _held(pid: int | None, holder: dict[str, Any] | None) -> list[dict[str, Any]] | None:
+    """The process on a chip; None where the text says of none (a masked or absent pid)."""
+    if holder is not None and holder["pid"] is not None:
+        return [holder]
+    return None if pid is None else [{"pid": pid, "name": None}]
 
 
 def _cells(line: str) -> list[str]:
