@@ -123,12 +123,12 @@ def item_of(document: dict[str, Any]) -> Item | None:
             return Facts(
                 family=Family(facts["family"]),
                 subject=_text(facts["subject"]),
-                time=float(facts["time"]),
+                time=_time(facts["time"]),
                 attributes=_mapping(facts["attributes"]),
             )
         if (event := document.get("event")) is not None:
             return Event(
-                time=float(event["time"]),
+                time=_time(event["time"]),
                 kind=_text(event["kind"]),
                 severity=Severity(event["severity"]),
                 family=Family(event["family"]),
@@ -142,6 +142,13 @@ def item_of(document: dict[str, Any]) -> Item | None:
     except (KeyError, TypeError, ValueError) as e:
         raise BadInput(f"a crippled answer: {type(e).__name__}: {e}") from e
     return None
+
+
+def _time(value: Any) -> float:
+    """Seconds since the epoch, as the wire takes them: before the year 5138."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
+        raise ValueError(f"{value!r:.40} is no time")
+    return float(value)
 
 
 def _text(value: Any) -> str:

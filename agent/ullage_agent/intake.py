@@ -8,7 +8,6 @@ is left out; each is told once. Nothing is repaired by guessing.
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,6 +22,10 @@ from ullage_contract.sample import FACT_NAMES, Facts, Value
 
 log = logging.getLogger(__name__)
 MOST_TOLD: Final = 1000  # our choice: because a babbling backend must not fill memory with what was told
+MOST: Final = 2.0**64  # what the wire carries; NaN and infinity are beyond it, as is an int no float holds
+MOST_RATIO: Final = 2.0
+"""our choice: twice, because fans and engines are told a little above 1, and a maker's sentinel (65535 per
+cent, all bits) lies far above."""
 
 
 class Intake:
@@ -69,7 +72,8 @@ class Intake:
             else:
                 values[key] = checked
                 failed.pop(key, None)
-        return replace(reading, values=values, failed=failed)
+        epoch = reading.counters_epoch[:200] if reading.counters_epoch else None
+        return replace(reading, values=values, failed=failed, counters_epoch=epoch)
 
     def _facts(self, source: str, facts: Facts) -> Facts:
         attributes: dict[str, Value | list[str] | None] = {}
@@ -89,10 +93,17 @@ class Intake:
         attributes = {
             str(k)[:100]: v[:500] if isinstance(v, str) else v
             for k, v in event.attributes.items()
-            if isinstance(v, str | int | float) and not isinstance(v, bool)
+            if isinstance(v, str) or (not isinstance(v, bool) and isinstance(v, int | float) and _fits(v))
         }
         message = "".join(c if c.isprintable() else " " for c in event.message)[:500]
-        return replace(event, message=message, attributes=attributes)
+        return replace(
+            event,
+            message=message,
+            attributes=attributes,
+            source=event.source[:200] or source,
+            code=event.code[:200] if event.code else None,
+            vendor=event.vendor[:200] if event.vendor else None,
+        )
 
     def _tell(self, source: str, what: str, problem: str) -> None:
         told = (source, what[:100], problem[:100])
@@ -107,7 +118,9 @@ def _value(metric: Metric, value: Any) -> Value | None:
         if not isinstance(value, str) or (metric.words and value not in metric.words):
             return None
         return value[:200]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -MOST <= value <= MOST:
+        return None
+    if metric.key.endswith("_ratio") and not 0 <= value <= MOST_RATIO:
         return None
     if metric.type is Type.FLOAT:
         return float(value)
@@ -117,15 +130,18 @@ def _value(metric: Metric, value: Any) -> Value | None:
     return whole if -(2**63) <= whole < 2**64 else None
 
 
+def _fits(value: int | float) -> bool:
+    """Whether a number travels: finite and within 64 bits."""
+    return -(2.0**63) <= value < MOST
+
+
 def _attribute(value: Any) -> Value | list[str] | None:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
         return value[:2000]
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, int | float):
+        return value if _fits(value) else None
     if isinstance(value, list | tuple) and len(value) <= 1000 and all(isinstance(v, str) for v in value):
         return list(value)
     return None

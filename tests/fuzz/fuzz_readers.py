@@ -4,7 +4,7 @@
     python tests/fuzz/fuzz_readers.py --replay FILE --only TARGET
 
 Read by: every maker's decoder, the decoder of RDMA dumps, the kernel log (recorded and live) and the two
-readers of the wire. Damaged are our fixtures and, where ``--shared`` or ULLAGE_SHARED names the folder,
+readers of the wire, and the agent's side of the pipe of a maker's child. Damaged are our fixtures and, where ``--shared`` or ULLAGE_SHARED names the folder,
 the recordings in it. Round i of a seed is always the same input, however long it runs.
 
 A finding is anything raised but BadInput (WireError is one), more than CPU_SECONDS for one call, memory
@@ -43,8 +43,10 @@ from damage import damaged, damaged_bytes
 
 import ullage_agent.backends
 from ullage_agent import kernel_log, registry
-from ullage_agent.backend import Backend, Decoded
+from ullage_agent.backend import Backend, Decoded, Reading
 from ullage_agent.decode import as_document, checked
+from ullage_agent.dialogue import item_of, message
+from ullage_agent.intake import Intake
 from ullage_agent.kernel_events import Recognizer
 from ullage_agent.kernel_lines import parse_printed, parse_record
 from ullage_agent.rdma_decode import decode as rdma_decode
@@ -52,7 +54,7 @@ from ullage_collector.batch import read_batch
 from ullage_contract import catalogue, wire
 from ullage_contract.errors import BadInput, WireError
 from ullage_contract.event import KINDS, Event
-from ullage_contract.sample import Family
+from ullage_contract.sample import Facts, Family, Origin, Sample
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FINDINGS: Final = Path(__file__).resolve().parent / "findings"
@@ -194,6 +196,8 @@ def targets(shared: Path | None) -> list[Target]:
     )
     found.append(Target("kernel-live", _live(patterns), [(name, _records(text)) for name, text in logs]))
 
+    found.append(Target("child", _child, [("answers", CHILD_ANSWERS)]))
+
     bodies = sorted((ROOT / "tests" / "fixtures" / "wire").rglob("*.batch"))
     plain = [(path.name, gzip.decompress(path.read_bytes()).decode()) for path in bodies]
     found.append(Target("wire", _wire_text, plain))
@@ -233,6 +237,61 @@ def _live(patterns: Sequence[Any]) -> Callable[[str], None]:
             check_event(event)
 
     return feed
+
+
+CHILD_ANSWERS: Final = """\
+{"id": 1, "reading": {"family": "card", "subject": "ACME-0", "values": {"power_watts": 312.5, "ecc_corrected": 12, \
+"health": "ok", "utilization_ratio": 0.97}, "failed": {"temperature_celsius": "deadline"}, "epoch": "7"}}
+{"id": 1, "facts": {"family": "card", "subject": "ACME-0", "time": 1795000000.5, "attributes": {"model": "A1", \
+"index": 0, "numa_node": null, "unsupported": ["fan_ratio"]}}}
+{"id": 1, "event": {"time": 1795000000.5, "kind": "card_lost", "severity": "fatal", "family": "card", \
+"subject": "ACME-0", "source": "library", "message": "gone", "code": "79", "vendor": "acme", "attributes": {"lines": 1}}}
+{"id": 1, "recovered": ["ACME-0", "acmePower"]}
+{"id": 1, "end": true}
+"""
+"""What a maker's child says to the agent: its library may write anything into its memory."""
+
+
+def _child(text: str) -> None:
+    """The agent's side of the pipe: what is admitted must fit the wire."""
+    intake = Intake()
+    for line in text.encode().split(b"\n"):
+        try:
+            item = item_of(message(line))
+        except BadInput:
+            continue
+        admitted = None if item is None else intake.admit("acme", item)
+        if isinstance(admitted, Reading):
+            _check_values(admitted.values, catalogue.keys(admitted.family))
+            row = (admitted.values, admitted.failed, admitted.counters_epoch)
+            _travels(
+                samples=[Sample(admitted.family, admitted.subject, NOW, 1.0, 10.0, *row)], facts=[], events=[]
+            )
+        elif isinstance(admitted, Event):
+            check_event(admitted)
+            _travels(samples=[], facts=[], events=[admitted])
+        elif isinstance(admitted, Facts):
+            _travels(samples=[], facts=[admitted], events=[])
+
+
+def _travels(**content: Any) -> None:
+    """Raises Broke for what the agent would send and could not."""
+    batch = wire.Batch(
+        stream="0123456789abcdef",
+        sequence=1,
+        lane="events" if content["events"] else "samples",
+        agent="1",
+        cluster="c",
+        node="n",
+        machine_id=None,
+        boot_id=None,
+        origin=Origin.REAL,
+        **content,
+    )
+    try:
+        wire.encode(batch)
+    except BadInput as e:
+        raise Broke(f"cannot travel: {e}") from e
 
 
 def _wire_text(text: str) -> None:

@@ -28,6 +28,15 @@ def known() -> dict[str, Target]:
     return {target.name: target for target in targets(None)}
 
 
+def _said(kind: str, **other: object) -> str:
+    """An answer of a child with something in it replaced."""
+    for line in fuzz_readers.CHILD_ANSWERS.splitlines():
+        if kind in (document := json.loads(line)):
+            document[kind].update(other)
+            return json.dumps(document)
+    raise AssertionError(kind)
+
+
 FOUND = {
     "a link width of 5000 digits": ("mthreads", f"ID Name|PCIe\n1 T|8x({_LONG})"),
     "a chip of 5000 digits": ("tpu", f"Runtime Utilization\n│{_LONG}│1GiB / 2GiB│3%"),
@@ -55,6 +64,12 @@ FOUND = {
     "a list in lists without end": ("rdma", "[" * 3000),
     "brackets without end": ("qualcomm", "QID 3\n" + "[" * 9000 + "Status"),
     "a state that is a small two": ("rdma", "/sys/class/infiniband/mlx5_0/ports/1/phys_state:²"),
+    "a value no float holds": ("child", _said("reading", values={"power_watts": 10**400})),
+    "a time no float holds": ("child", _said("event", time=10**400)),
+    "a time that is infinite": ("child", _said("event", time=float("inf"))),
+    "an attribute that is infinite": ("child", _said("event", attributes={"lines": float("inf")})),
+    "a code without end": ("child", _said("event", code="x" * 300, vendor="y" * 300, source="")),
+    "an epoch without end": ("child", _said("reading", epoch="x" * 300)),
     "a log without line ends": (
         "kernel-log",
         "[1.5] " + "amdgpu 0000:03:00.0: amdgpu: ring gfx timeout " * 2000,
