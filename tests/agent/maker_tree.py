@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,18 +112,32 @@ class Tree:
 
 
 @contextmanager
-def unreadable(path: Path) -> Iterator[None]:
-    """Nobody but root may read it. Root reads everything: the caller asks ``is_root`` first."""
-    mode = path.stat().st_mode
-    path.chmod(0)
+def as_nobody() -> Iterator[Path]:
+    """A directory anybody may enter, read by somebody who is not root: mode 0 keeps him out of a file."""
+    place = Path(tempfile.mkdtemp(prefix="ullage-tree-"))
+    place.chmod(0o755)
+    root = os.geteuid() == 0
     try:
-        yield
+        yield place
     finally:
-        path.chmod(mode)
+        if root:
+            os.seteuid(0)
+        for path in place.rglob("*"):
+            if not path.is_symlink():
+                path.chmod(0o755)
+        shutil.rmtree(place)
 
 
-def is_root() -> bool:
-    return os.geteuid() == 0
+def become_nobody() -> None:
+    """Inside ``as_nobody``, when the tree is written. Somebody else than root is nobody enough."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+
+
+def pipe_in_place_of(path: Path) -> None:
+    """A file that never answers."""
+    path.unlink()
+    os.mkfifo(path)
 
 
 def facts(roster: Roster, family: Family = Family.CARD) -> dict[str, Facts]:
@@ -147,15 +162,23 @@ def roster_of(maker: Maker) -> Roster:
     return roster
 
 
-def through_a_child(backend: Backend, host: Host, *, ticks: int = 1, environment: Any = None) -> list[Item]:
-    """What the real supervisor and a real child of this maker deliver at a slow tick."""
+def through_a_child(
+    backend: Backend,
+    host: Host,
+    *,
+    ticks: int = 1,
+    call_seconds: float = 5.0,
+    start_seconds: float = 20.0,
+    environment: Any = None,
+) -> list[Item]:
+    """What the real supervisor and real children of this maker deliver at slow ticks."""
     kept: list[Item] = []
     supervisor = Supervisor(
         backend,
         host,
         ManualClock(),
         environment=dict(environment or os.environ),
-        deadlines=Deadlines(call=5.0, start=20.0),
+        deadlines=Deadlines(call=call_seconds, start=start_seconds),
     )
     try:
         for _ in range(ticks):
