@@ -17,7 +17,6 @@ backend = Backend(
     sysfs_nodes=("module/mtgpu",),
     reader="ullage_agent.backends.mthreads.reader:open_reader",
     decoder="ullage_agent.backends.mthreads.decode:decode",
-    kernel_log="ullage_agent.backends.mthreads.kernel:PATTERNS",
     sources=SOURCES,
     # mtmlGpuGetUtilization: share of time the GPU was busy; MTML does not say how it is measured
     util_kind="duty_cycle",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from ullage_agent.backends.pcie_sources import SOURCES as PCIE_SOURCES
+
 SOURCES: Final[Mapping[str, str]] = {
     "utilization_ratio": "mtmlGpuGetUtilization; MPC instance: the same of its device",
     "encoder_ratio": "mtmlVpuGetUtilization.encodeUtil",
@@ -20,10 +22,11 @@ SOURCES: Final[Mapping[str, str]] = {
     "clock_core_max_hertz": "mtmlGpuGetMaxClock",
     "clock_memory_hertz": "mtmlMemoryGetClock",
     "clock_video_hertz": "mtmlVpuGetClock",
-    "pcie_generation": "mtmlDeviceGetPciInfo.pciCurGen",
-    "pcie_generation_max": "mtmlDeviceGetPciInfo.pciMaxGen",
-    "pcie_width": "mtmlDeviceGetPciInfo.pciCurWidth",
-    "pcie_width_max": "mtmlDeviceGetPciInfo.pciMaxWidth",
+    **PCIE_SOURCES,
+    "pcie_generation": "mtmlDeviceGetPciInfo.pciCurGen, else the bus",
+    "pcie_generation_max": "mtmlDeviceGetPciInfo.pciMaxGen, else the bus",
+    "pcie_width": "mtmlDeviceGetPciInfo.pciCurWidth, else the bus",
+    "pcie_width_max": "mtmlDeviceGetPciInfo.pciMaxWidth, else the bus",
     "links_total": "mtmlDeviceGetMtLinkSpec.linkNum",
     "links_active": "mtmlDeviceGetMtLinkState: up or downgraded",
     "ecc_corrected": "mtmlMemoryGetEccErrorCounter(corrected, volatile, DRAM)",
@@ -34,7 +37,8 @@ SOURCES: Final[Mapping[str, str]] = {
     "retired_pages_corrected": "mtmlMemoryGetRetiredPagesCount.sbeCount",
     "retired_pages_uncorrected": "mtmlMemoryGetRetiredPagesCount.dbeCount",
     "remap_pending": "mtmlMemoryGetRetiredPagesPendingStatus",
-    "health": "derived: driver failure, uncorrected errors, retired pages that wait, links down; see reader.py",
+    "health": "derived: driver failure, uncorrected errors, retired pages that wait, links downgraded; see card.py",
     "health_detail": "what the health word was derived from",
-    "recovery_action": "reset where retired pages wait for one",
+    "recovery_action": "drain_and_reset where retired pages wait for a reset",
+    "processes": "/proc: processes that have a device node of the card open; MTML lists none",
 }
