@@ -233,7 +233,7 @@ def test_no_permission_says_what_to_do(world: World) -> None:
 
 
 def test_a_missing_library_says_what_was_tried(world: World) -> None:
-    with pytest.raises(NotPresent, match="no-such-file.so"):
+    with pytest.raises(NotPresent, match=r"no-such-file\.so"):
         world.bench(library="/no-such-file.so").facts()
 
 

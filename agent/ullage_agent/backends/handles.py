@@ -283,6 +283,7 @@ class HandleMaker:
         self._started = False
         self._seats: dict[str, Seat] = {}
         self._places: dict[int, str] = {}
+        self._on_bus: set[str] = set()
 
     # ---- what a maker says
 
@@ -371,7 +372,13 @@ class HandleMaker:
         if who is None:
             return None
         known = self._seats.get(who.card_id)
-        pci = known.pci if known else self._function(who.pci)
+        pci = self._function(who.pci)
+        if pci is None and who.card_id in self._on_bus:
+            raise CardLost(f"{who.pci} is not on the bus any more")  # whatever the library still answers
+        if pci is not None:
+            self._on_bus.add(who.card_id)
+            if known is not None and known.pci is not None and known.pci.address == pci.address:
+                pci = known.pci  # its files are open
         found = self.found(handle, index, who)
         probes = [*found.probes, *(pci.probes() if pci else ())]
         attributes: Attributes = {"index": index, **found.attributes}

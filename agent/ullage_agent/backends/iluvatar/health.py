@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from ullage_contract.event import Severity
 
@@ -27,7 +27,8 @@ class Bit:
 @cache
 def table() -> dict[int, Bit]:
     """The shipped table by bit value."""
-    text = (files(__package__) / "health.toml").read_text(encoding="utf-8")
+    # not importlib.resources: it costs the child half a mebibyte, and a package that reads C libraries is on disk
+    text = Path(__file__).with_name("health.toml").read_text(encoding="utf-8")
     return {row["value"]: Bit(row["value"], row["name"], row["health"]) for row in tomllib.loads(text)["bit"]}
 
 

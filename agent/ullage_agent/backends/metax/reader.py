@@ -6,7 +6,7 @@ has no shutdown. Cards that exist and cannot be used are in a list of their own 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ctypes import byref, c_char, c_uint
 from typing import Any, Final
 
@@ -42,6 +42,8 @@ class Mxsml(HandleMaker):
         super().__init__(host, library)
         self._runtime: str | None = None
         self._stale = False
+        self._missing_looks = 0
+        self._seen: set[str] = set()
         self._opened = False
         self._keys: dict[str, str] = {}
         self._boards: dict[str, set[str]] = {}
@@ -63,6 +65,15 @@ class Mxsml(HandleMaker):
         if self._stale and self.library.c.has("mxSmlInitWithFlags"):
             self._stale = False
             call("", "mxSmlInitWithFlags", lambda: self.library.run("mxSmlInitWithFlags", c_uint(REINIT)))
+
+    def look(self, call: Call) -> Sequence[Found]:
+        """While a card is missing, cards are discovered anew: soon, then at every tenth look (ten minutes)."""
+        found = super().look(call)
+        present = {card.card_id for card in found}
+        self._seen |= present
+        self._missing_looks = self._missing_looks + 1 if self._seen - present else 0
+        self._stale |= self._missing_looks in (1, 2, 4) or (self._missing_looks + 1) % 10 == 0
+        return found
 
     def places(self) -> Iterable[int]:
         """The function returns the count itself; no card at all is no error."""
