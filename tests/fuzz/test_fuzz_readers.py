@@ -70,6 +70,7 @@ FOUND = {
     "an attribute that is infinite": ("child", _said("event", attributes={"lines": float("inf")})),
     "a code without end": ("child", _said("event", code="x" * 300, vendor="y" * 300, source="")),
     "an epoch without end": ("child", _said("reading", epoch="x" * 300)),
+    "a device number that is a point": ("kunlunxin", "|x|DevID|PCI Addr|\n|2|.|0000:3b:00.0|"),
     "a log without line ends": (
         "kernel-log",
         "[1.5] " + "amdgpu 0000:03:00.0: amdgpu: ring gfx timeout " * 2000,

@@ -150,13 +150,16 @@ def _rows(lines: list[str], version: str | None, extra: Mapping[str, Any]) -> De
             if "pid" in names:
                 processes = processes or {}
             continue
-        if not head or len(row) != len(head) or not re.fullmatch(r"\d{1,4}", row[0]):
+        if not head or len(row) != len(head):
             continue
         cells = dict(zip(head, row, strict=True))
+        if not re.fullmatch(r"\d{1,4}", cells["devid"]):
+            continue
+        index = int(cells["devid"])
         if "pid" in head:
             assert processes is not None
             held = number(cells.get("memory"))
-            processes.setdefault(int(row[0]), []).append(
+            processes.setdefault(index, []).append(
                 {
                     "pid": whole(cells["pid"]),
                     "name": said(cells.get("command")),
@@ -166,7 +169,7 @@ def _rows(lines: list[str], version: str | None, extra: Mapping[str, Any]) -> De
         elif any("pci" in name for name in head):
             devices.append(cells)
         else:
-            videos[int(row[0])] = cells
+            videos[index] = cells
     if not devices:
         raise BadInput("no table of xpu-smi or xpu_smi in this text")
     cards = [_row(cells, videos, processes) for cells in devices]
