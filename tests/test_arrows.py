@@ -106,3 +106,16 @@ def test_a_command_answers_help_without_its_extras(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
+
+
+def test_the_collector_without_its_extra_says_what_to_install() -> None:
+    code = (
+        "import sys\n"
+        "for name in ['duckdb', 'starlette', 'pyarrow']: sys.modules[name] = None\n"
+        "from ullage_collector.cli import main\n"
+        "sys.exit(main(['serve', '--data', '/nonexistent']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "pip install 'ullage[collector]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -30,9 +30,25 @@ _DOORS: Final = {
 ``args.command`` says which command it is."""
 
 
+_EXTRA: Final = frozenset({"duckdb", "httptools", "jinja2", "msgspec", "pyarrow", "starlette", "uvloop"})
+"""What the extra brings that the agent alone has not."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except ModuleNotFoundError as e:
+        if (e.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print(
+            f"ullage-collector: {e.name} is not installed; pip install 'ullage[collector]'", file=sys.stderr
+        )
+        return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
     parser = _parser(arguments)
     args = parser.parse_args(arguments)
     try:
