@@ -8,7 +8,6 @@ are keys in SQL, JSON, Prometheus labels and reports.
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -97,7 +96,12 @@ def node_id(
     for value in (configured, env.get("NODE_NAME"), env.get("SLURMD_NODENAME")):
         if value:
             return check_id("node", value)
-    return check_id("node", fqdn or socket.getfqdn() or "localhost")
+    if not fqdn:
+        # imported here, because each maker's child imports this module and none asks for the host's name
+        import socket
+
+        fqdn = socket.getfqdn()
+    return check_id("node", fqdn or "localhost")
 
 
 def machine_id(root: Path = Path("/")) -> str | None:
