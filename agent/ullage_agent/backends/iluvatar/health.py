@@ -1,8 +1,8 @@
-"""What the bits of ixmlDeviceGetHealth mean. Data: health.toml. A bit that is not in it is critical: it is set."""
+"""What the bits of ixmlDeviceGetHealth mean. Data: health.json. A bit that is not in it is critical: it is set."""
 
 from __future__ import annotations
 
-import tomllib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +13,7 @@ from ullage_contract.event import Severity
 
 @dataclass(frozen=True, slots=True)
 class Bit:
-    """One row of health.toml."""
+    """One row of health.json."""
 
     value: int
     name: str
@@ -27,9 +27,9 @@ class Bit:
 @cache
 def table() -> dict[int, Bit]:
     """The shipped table by bit value."""
-    # not importlib.resources: it costs the child half a mebibyte, and a package that reads C libraries is on disk
-    text = Path(__file__).with_name("health.toml").read_text(encoding="utf-8")
-    return {row["value"]: Bit(row["value"], row["name"], row["health"]) for row in tomllib.loads(text)["bit"]}
+    # JSON and a plain path: tomllib and importlib.resources would cost the child half a mebibyte
+    rows = json.loads(Path(__file__).with_name("health.json").read_text(encoding="utf-8"))["bits"]
+    return {int(row["value"], 16): Bit(int(row["value"], 16), row["name"], row["health"]) for row in rows}
 
 
 def bits(raw: int) -> Iterator[Bit]:
