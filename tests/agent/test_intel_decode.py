@@ -145,6 +145,28 @@ def test_a_listing_without_its_box_is_read_alike() -> None:
     assert found.cards[0].values == decode(text("discovery_two.txt")).cards[0].values
 
 
+def test_printed_sysfs_files() -> None:
+    found = decode(text("sysfs_grep.txt"))
+    assert found.format == "sysfs" and found.cards[0].index == 1
+    assert found.cards[0].values == {
+        "clock_core_hertz": 2.05e9,
+        "clock_core_max_hertz": 2.4e9,
+        "energy_joules": 5000.0,
+        "power_limit_watts": 150.0,
+        "temperature_celsius": 61.0,
+        "memory_temperature_celsius": 72.0,
+        "pcie_generation": 4,
+        "pcie_width": 16,
+    }
+
+
+def test_intel_gpu_top_while_it_still_runs() -> None:
+    found = decode(text("gpu_top.json.txt"))
+    assert found.notes == ["truncated: a period is cut off"]
+    row = found.samples[0]
+    assert (row["utilization_ratio"], row["clock_core_hertz"], row["power_watts"]) == (0.625, 1987.5e6, 87.25)
+
+
 def test_windows_line_ends_change_nothing() -> None:
     for name in ("discovery_two.txt", "dump_tiles.txt", "stats_tiles.txt"):
         plain = text(name)

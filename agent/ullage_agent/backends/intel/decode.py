@@ -1,7 +1,8 @@
 """``xpu-smi`` and ``xpumcli``: discovery, stats, health, config, ps and dump, as table, CSV and JSON.
 
 The two tools print alike. Rows and columns are known by their names, so order, padding, added lines and
-missing ones do not matter. Which name means what: metric_names.py.
+missing ones do not matter. Which name means what: metric_names.py. ``intel_gpu_top -J`` and
+printed sysfs files are known too (gpu_top.py, sysfs_dump.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 from ullage_agent.backend import Decoded, DecodedCard
 from ullage_agent.backends.intel.discovery import discovery_csv, discovery_entry
 from ullage_agent.backends.intel.dump import decode_dump, is_dump_head
+from ullage_agent.backends.intel.gpu_top import decode_gpu_top, is_gpu_top
 from ullage_agent.backends.intel.statistics import health_card, settings_card, stats_card, stats_entry
+from ullage_agent.backends.intel.sysfs_dump import from_dump
 from ullage_agent.backends.json_text import find_json, listing, looks_like_json, mapping, word
 from ullage_agent.backends.printed import Box, box, said, size, whole
 from ullage_contract.errors import BadInput
@@ -30,12 +33,17 @@ def decode(text: str) -> Decoded:
         return discovery_csv(lines)
     if any(line.lstrip().startswith("|") for line in lines):
         return _tables(box(lines), text)
+    if is_gpu_top(text):
+        return decode_gpu_top(text)
     if looks_like_json(text):
         return _json(find_json(text, "xpu-smi"))
     if any(line.split()[:3] == ["PID", "Command", "DeviceID"] for line in lines):
         return _processes(lines)
     if any(line.strip().startswith("Device Name:") for line in lines):
         return _bare(lines)
+    dump = from_dump(lines)
+    if dump is not None:
+        return dump
     raise BadInput("this text is no output of xpu-smi or xpumcli: no table, CSV head or JSON of theirs in it")
 
 
@@ -106,7 +114,7 @@ def _blocks(rows: Sequence[Row]) -> list[tuple[str, int | None, list[Row]]]:
                 blocks[-1] = ("health", blocks[-1][1], blocks[-1][2])
             blocks[-1][2].append(row)
         elif len(row) == 1 and row[0].lower().startswith("pci bdf address:"):
-            blocks.append(("vgpu", None if not blocks else len(blocks), [("", row[0])]))
+            blocks.append(("vgpu", len(blocks), [("", row[0])]))
         elif len(row) == 1 and blocks and ":" in row[0]:
             blocks[-1][2].append(("", row[0]))
         elif first.isdecimal() and ":" in second:
