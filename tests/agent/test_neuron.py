@@ -20,7 +20,7 @@ from ullage_agent.backend import Host
 from ullage_agent.backends.neuron import backend
 from ullage_agent.backends.neuron.decode import decode
 from ullage_agent.backends.neuron.kernel import PATTERNS
-from ullage_agent.backends.neuron.reader import Neuron, open_reader
+from ullage_agent.backends.neuron.reader import MONITOR_SETTINGS, Neuron, open_reader
 from ullage_agent.detection import detect
 from ullage_agent.kernel_log import decode as decode_log
 from ullage_contract.catalogue import Tier
@@ -73,7 +73,11 @@ def node(tmp_path: Path) -> Iterator[Callable[..., Host]]:
     def make(report: Any = REPORT, **settings_: object) -> Host:
         if report is not None:
             (tmp_path / "report").write_text(json.dumps(report) + "\n", encoding="utf-8")
-            settings_["monitor"] = tool(tmp_path, "neuron-monitor", f"cat {tmp_path}/report\nexec sleep 60\n")
+            settings_["monitor"] = tool(
+                tmp_path,
+                "neuron-monitor",
+                f'cat "$2" > {tmp_path}/settings\ncat {tmp_path}/report\nexec sleep 60\n',
+            )
         else:
             settings_["monitor"] = str(tmp_path / "absent")
         settings_.setdefault("lister", tool(tmp_path, "neuron-ls", f"cat {FIXTURES}/neuron_ls.json\n"))
@@ -226,6 +230,7 @@ def test_the_real_child_reads_and_ends_its_monitor(
     child = child_of(backend, node())
     seen = child.tick(Tier.SLOW, facts=True)
     assert seen.cards()[FIRST].values["utilization_ratio"] == pytest.approx(0.65)
+    assert json.loads((tmp_path / "settings").read_text(encoding="utf-8")) == MONITOR_SETTINGS
     child.close()
     until = time.monotonic() + 5
     while time.monotonic() < until and str(tmp_path) in _commands():

@@ -11,6 +11,7 @@ import pwd
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ullage_contract.sample import Value
 
@@ -23,35 +24,73 @@ class Held:
     complete: bool
 
 
-def scan(proc: Path, nodes: Iterable[str]) -> Held:
-    """Every process's open files, once. Reading those of others needs root or CAP_SYS_PTRACE."""
-    wanted = frozenset(nodes)
-    found: dict[str, set[int]] = {}
-    complete = True
-    try:
-        names = os.listdir(proc)  # noqa: PTH208 thousands of processes: Path objects cost more than the calls
-    except OSError:
-        return Held({}, False)
-    own = os.getpid()
-    for name in names:
-        if not name.isdigit() or int(name) == own:
-            continue
-        place = f"{proc}/{name}/fd"
+LOOK_AGAIN: Final = 5
+"""Scans after which a process that shows no change is looked at again; our choice: because reading every link of
+2000 processes takes 0.3 s, and a descriptor closed and opened under the same number is rare."""
+
+
+class Watch:
+    """Scans all processes again and again, and reads the links of those that changed.
+
+    A process has changed when it is new or its descriptor numbers are others than at the last scan.
+    """
+
+    def __init__(self, proc: Path) -> None:
+        self._proc = proc
+        self._wanted: frozenset[str] = frozenset()
+        self._known: dict[str, tuple[list[str], tuple[str, ...]]] = {}
+        self._scans = 0
+
+    def scan(self, nodes: Iterable[str]) -> Held:
+        """Who has these nodes open. Seeing other users' files needs root or CAP_SYS_PTRACE."""
+        wanted = frozenset(nodes)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._known.clear()
+        self._scans += 1
+        known, self._known = self._known, {}
+        found: dict[str, list[int]] = {}
+        complete = True
         try:
-            descriptors = os.listdir(place)  # noqa: PTH208
-        except PermissionError:
-            complete = False
-            continue
-        except OSError:  # it ended meanwhile
-            continue
+            names = os.listdir(self._proc)  # noqa: PTH208 Path objects cost more than the calls
+        except OSError:
+            return Held({}, False)
+        own = str(os.getpid())
+        for name in names:
+            if not name.isdigit() or name == own:
+                continue
+            place = f"{self._proc}/{name}/fd"
+            try:
+                descriptors = os.listdir(place)  # noqa: PTH208
+            except PermissionError:
+                complete = False
+                continue
+            except OSError:  # it ended meanwhile
+                continue
+            before = known.get(name)
+            if before is None or before[0] != descriptors or (int(name) + self._scans) % LOOK_AGAIN == 0:
+                before = (descriptors, self._links(place, descriptors))
+            self._known[name] = before
+            for node in before[1]:
+                found.setdefault(node, []).append(int(name))
+        return Held({node: tuple(sorted(pids)) for node, pids in found.items()}, complete)
+
+    def _links(self, place: str, descriptors: list[str]) -> tuple[str, ...]:
+        """The wanted nodes among a process's open files."""
+        seen = set()
         for descriptor in descriptors:
             try:
                 target = os.readlink(f"{place}/{descriptor}")  # noqa: PTH115
             except OSError:
                 continue
-            if target in wanted:
-                found.setdefault(target, set()).add(int(name))
-    return Held({node: tuple(sorted(pids)) for node, pids in found.items()}, complete)
+            if target in self._wanted:
+                seen.add(target)
+        return tuple(sorted(seen))
+
+
+def scan(proc: Path, nodes: Iterable[str]) -> Held:
+    """Every process's open files, once. What is scanned each minute keeps a Watch."""
+    return Watch(proc).scan(nodes)
 
 
 def identity(proc: Path, pid: int) -> dict[str, Value | list[str] | None]:

@@ -50,6 +50,7 @@ class Furiosa:
         self._npus: dict[str, _Npu] = {}
         self._seats: dict[int, tuple[_Npu, Info, str]] = {}
         self._driver: str | None = None
+        self._watch = holders.Watch(host.proc)
         self._held = holders.Held({}, False)
 
     def open(self, call: Call) -> None:
@@ -81,7 +82,7 @@ class Furiosa:
             found.append((npu, info, key))
         self._seats = {npu.handle: (npu, info, key) for npu, info, key in found}
         nodes = [node for npu, _, _ in found for node in npu.nodes]
-        self._held = call("", "/proc", lambda: holders.scan(self._host.proc, nodes))
+        self._held = call("", "/proc", lambda: self._watch.scan(nodes))
         return [self._found(npu, info, key) for npu, info, key in found]
 
     def close(self) -> None:

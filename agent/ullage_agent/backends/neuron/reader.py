@@ -8,11 +8,11 @@ they share the device's memory and errors and are not reported as slices.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ullage_agent.backend import Call, Host
 from ullage_agent.backends import holders
@@ -87,7 +87,7 @@ class Neuron:
         self._devices: dict[str, _Device] = {}
         self._pci: dict[str, PciFunction | None] = {}
         self._listing: dict[int, tuple[str | None, int | None]] | None = None
-        self._config: Any = None
+        self._config: int | None = None
         self._stream: ToolStream | None = None
         self._parsed: tuple[str, int, Report] | None = None
         self._waited = False
@@ -96,11 +96,12 @@ class Neuron:
         """Start neuron-monitor once; without it the driver's counters are still read."""
         if self._stream is not None:
             return
-        self._config = tempfile.NamedTemporaryFile("w", prefix="ullage-neuron-", suffix=".json")  # noqa: SIM115 it lives as long as the tool
-        json.dump(MONITOR_SETTINGS, self._config)
-        self._config.flush()
+        # a file that lives in memory as long as we do; the tool opens it through our /proc entry
+        self._config = os.memfd_create("ullage-neuron-monitor")
+        os.write(self._config, json.dumps(MONITOR_SETTINGS).encode("ascii"))
+        config = f"/proc/{os.getpid()}/fd/{self._config}"
         tool = find_tool("neuron-monitor", FOLDERS, self._host.settings.get("monitor"))
-        self._stream = ToolStream([tool, "-c", self._config.name], fresh_seconds=FRESH_SECONDS)
+        self._stream = ToolStream([tool, "-c", config], fresh_seconds=FRESH_SECONDS)
 
     def look(self, call: Call) -> Sequence[Found]:
         """Every device directory the driver shows."""
@@ -130,7 +131,8 @@ class Neuron:
         if self._stream is not None:
             self._stream.close()
         if self._config is not None:
-            self._config.close()
+            os.close(self._config)
+            self._config = None
         for device in self._devices.values():
             device.files.close()
         for function in self._pci.values():

@@ -69,6 +69,7 @@ class Qualcomm:
         self._host = host
         self._socs: dict[str, _Soc] = {}
         self._listed: dict[str, DecodedCard] | None = None
+        self._watch = holders.Watch(host.proc)
         self._held = holders.Held({}, False)
 
     def open(self, call: Call) -> None:
@@ -92,7 +93,7 @@ class Qualcomm:
         if self._listed is None or set(addresses) - set(self._listed):
             self._listed = self._list(call)
         nodes = [soc.node for soc in self._socs.values() if soc.node]
-        self._held = call("", "/proc", lambda: holders.scan(self._host.proc, nodes))
+        self._held = call("", "/proc", lambda: self._watch.scan(nodes))
         return [self._found(self._socs[address], address) for address in addresses]
 
     def close(self) -> None:

@@ -104,6 +104,7 @@ class Rebellions(HandleMaker):
         chosen = host.settings.get("library")
         names = (str(chosen),) if chosen else NAMES
         super().__init__(host, Library(CLibrary("librbln-ml", names), CODES))
+        self._watch = holders.Watch(host.proc)
         self._held = holders.Held({}, False)
         self._boards: dict[str, tuple[str, int]] = {}
         self._seated: dict[str, tuple[str | None, int | None]] = {}
@@ -178,7 +179,7 @@ class Rebellions(HandleMaker):
         """As HandleMaker; who holds the nodes is looked up once for all cards."""
         found = super().look(call)
         nodes = [str(one.attributes["device_node"]) for one in found]
-        self._held = call("", "/proc", lambda: holders.scan(self.host.proc, nodes))
+        self._held = call("", "/proc", lambda: self._watch.scan(nodes))
         return found
 
     def found(self, handle: Any, index: int, who: Who) -> Found:

@@ -95,6 +95,7 @@ class Tenstorrent:
         self._root = host.sysfs / "class/tenstorrent"
         self._monotonic = monotonic
         self._chips: dict[str, _Chip] = {}
+        self._watch = holders.Watch(host.proc)
         self._held = holders.Held({}, False)
 
     def open(self, call: Call) -> None:
@@ -112,7 +113,7 @@ class Tenstorrent:
             if name not in self._chips:
                 self._chips[name] = _Chip(self._host, self._root / name, number)
         chips = sorted(self._chips.values(), key=lambda chip: chip.number)
-        self._held = call("", "/proc", lambda: holders.scan(self._host.proc, [chip.node for chip in chips]))
+        self._held = call("", "/proc", lambda: self._watch.scan([chip.node for chip in chips]))
         serials = [chip.text("tt_serial") for chip in chips]
         return [
             self._found(chip, serial, serials[:position].count(serial) if serials.count(serial) > 1 else None)

@@ -61,6 +61,7 @@ class Tpu:
         self._ports = [int(port) for port in chosen.split(",") if port.strip().isdigit()] or [PORT]
         self._address = str(host.settings.get("address", "localhost"))
         self._chips: dict[str, _Chip] = {}
+        self._watch = holders.Watch(host.proc)
         self._held = holders.Held({}, False)
         self._answer: dict[str, Rows | ReadingError] | None = None
         self._read: set[tuple[str, str]] = set()
@@ -81,7 +82,7 @@ class Tpu:
             if address not in self._chips:
                 self._chips[address] = _Chip(self._host, address)
         nodes = [chip.node for chip in self._chips.values() if chip.node]
-        self._held = call("", "/proc", lambda: holders.scan(self._host.proc, nodes))
+        self._held = call("", "/proc", lambda: self._watch.scan(nodes))
         return [self._found(chip, number) for number, chip in enumerate(self._in_order())]
 
     def close(self) -> None:
