@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from ullage_agent.host import HostSource
-from ullage_agent.rdma import RdmaPorts
+from ullage_agent.sources.host import HostSource
+from ullage_agent.sources.rdma import RdmaPorts
 from ullage_contract.catalogue import Tier
 
 FIXTURE = Path(__file__).parent.parent / "tests/fixtures/rdma/ib400_four_ports.txt"

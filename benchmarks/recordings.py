@@ -3,7 +3,7 @@
     python benchmarks/recordings.py ../shared/recordings [--maker nvidia] [--verbose] [--strict]
 
 FOLDER/MAKER/NAME.txt is decoded by the backend of that name (entry points of ``ullage.backends``; the
-folder ``rdma`` by ``ullage_agent.rdma_decode``) and compared with FOLDER/MAKER/NAME.expected.json as
+folder ``rdma`` by ``ullage_agent.sources.rdma_decode``) and compared with FOLDER/MAKER/NAME.expected.json as
 ``recording_fields`` says. Score: expected fields found right over fields expected. A decoder that
 refuses or crashes has every field of that recording wrong. The last line is JSON.
 """
@@ -38,9 +38,9 @@ def decoder_for(maker: str) -> Decoder:
     """The maker's decoder. Raises LookupError naming what is missing."""
     if maker == "rdma":
         try:
-            return load("ullage_agent.rdma_decode:decode")  # type: ignore[no-any-return]
+            return load("ullage_agent.sources.rdma_decode:decode")  # type: ignore[no-any-return]
         except (ImportError, AttributeError) as e:
-            raise LookupError(f"no decoder ullage_agent.rdma_decode:decode ({e})") from e
+            raise LookupError(f"no decoder ullage_agent.sources.rdma_decode:decode ({e})") from e
     # a backend under work may not be in the installed metadata yet: our own package is tried after it
     named = [point.value for point in entry_points(group="ullage.backends") if point.name == maker]
     for reference in [*named, f"ullage_agent.backends.{maker}:backend"]:

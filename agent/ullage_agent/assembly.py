@@ -13,17 +13,17 @@ from typing import Final
 
 from ullage_agent import makers, registry
 from ullage_agent.backend import Host
+from ullage_agent.children.supervisor import Deadlines, Supervisor
 from ullage_agent.config import Config
-from ullage_agent.host import HostSource
-from ullage_agent.kernel_log import KernelLog, patterns_of
 from ullage_agent.makers import Makers
-from ullage_agent.outputs import Outputs
+from ullage_agent.outputs.wiring import Outputs
 from ullage_agent.pump import EventPump
-from ullage_agent.rdma import RdmaPorts
 from ullage_agent.registry import Registry
 from ullage_agent.sampler import Sampler, Tick
 from ullage_agent.sink import Sink
-from ullage_agent.supervisor import Deadlines, Supervisor
+from ullage_agent.sources.host import HostSource
+from ullage_agent.sources.kernel_log import KernelLog, patterns_of
+from ullage_agent.sources.rdma import RdmaPorts
 from ullage_agent.worker import InProcess
 from ullage_contract import __version__
 from ullage_contract.catalogue import Tier

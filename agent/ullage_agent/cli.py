@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] == "check":
-        from ullage_agent.check import main as check
+        from ullage_agent.commands.check import main as check
 
         return check(words[1:])
     return _main(words)
@@ -126,7 +126,7 @@ def _run(options: Namespace) -> int:
 
 def _once(options: Namespace) -> int:
     from ullage_agent.assembly import Agent
-    from ullage_agent.snapshot import Gathered, document
+    from ullage_agent.commands.snapshot import Gathered, document
     from ullage_contract.catalogue import Tier
     from ullage_contract.clock import SystemClock
 
@@ -142,7 +142,7 @@ def _once(options: Namespace) -> int:
     if options.json:
         _print_json(found)
     else:
-        from ullage_agent import tables
+        from ullage_agent.commands import tables
 
         print(tables.once(found))
     return GOOD if all(report.success for report in tick.reports) else PARTIAL
@@ -151,7 +151,7 @@ def _once(options: Namespace) -> int:
 def _probe(options: Namespace) -> int:
     from ullage_agent import makers, registry
     from ullage_agent.backend import Host
-    from ullage_agent.snapshot import makers_json
+    from ullage_agent.commands.snapshot import makers_json
 
     config = _config(options)
     found = makers.find(registry.load(), config, Host(node_id=config.node))
@@ -159,7 +159,7 @@ def _probe(options: Namespace) -> int:
     if options.json:
         _print_json(document)
     else:
-        from ullage_agent import tables
+        from ullage_agent.commands import tables
 
         print(tables.probe(document))
     return GOOD
@@ -193,33 +193,33 @@ def _backends(options: Namespace) -> int:
     if options.json:
         _print_json(document)
     else:
-        from ullage_agent import tables
+        from ullage_agent.commands import tables
 
         print(tables.backends(document))
     return PARTIAL if known.broken else GOOD
 
 
 def _decode(options: Namespace) -> int:
-    from ullage_agent import decode
+    from ullage_agent.commands import decode
 
     document = decode.document(options.maker, decode.read(options.file))
     if options.json:
         _print_json(document)
     else:
-        from ullage_agent import tables
+        from ullage_agent.commands import tables
 
         print(tables.decoded(document))
     return GOOD
 
 
 def _bundle(options: Namespace) -> int:
-    from ullage_agent import bundle
+    from ullage_agent.commands import bundle
 
     return bundle.run(_config(options), out=options.out, reveal=options.reveal)
 
 
 def _check(options: Namespace) -> int:
-    from ullage_agent.check import main as check
+    from ullage_agent.commands.check import main as check
 
     words = ["--data", str(options.data)] if hasattr(options, "data") else []
     words += ["--card", options.card] if options.card is not None else []

@@ -22,7 +22,7 @@ from typing import IO, Final
 from ullage_agent.assembly import Agent
 from ullage_agent.config import Config
 from ullage_agent.notify import ServiceNotifier
-from ullage_agent.outputs import Outputs, outputs
+from ullage_agent.outputs.wiring import Outputs, outputs
 from ullage_agent.sampler import Tick
 from ullage_agent.schedule import Schedule
 from ullage_agent.state import FILE_NAME, StateFile

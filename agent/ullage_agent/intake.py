@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ullage_agent.backend import Reading
-from ullage_agent.dialogue import Item
+from ullage_agent.children.dialogue import Item
 from ullage_contract import catalogue
 from ullage_contract.catalogue import Metric, Type
 from ullage_contract.errors import REASONS, BadInput, Broken

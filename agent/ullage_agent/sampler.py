@@ -17,12 +17,12 @@ from time import monotonic
 from typing import Final
 
 from ullage_agent.backend import Reading
+from ullage_agent.children.supervisor import Supervisor
 from ullage_agent.config import Sampling
 from ullage_agent.factbook import FactBook
 from ullage_agent.intake import Intake
 from ullage_agent.sink import Sink
 from ullage_agent.source import SourceReport
-from ullage_agent.supervisor import Supervisor
 from ullage_agent.usage import own_usage
 from ullage_agent.worker import Asked, Delivered, Worker
 from ullage_contract import catalogue

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from ullage_agent.dialogue import Item
+from ullage_agent.children.dialogue import Item
 from ullage_agent.source import Source, SourceReport
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import Clock

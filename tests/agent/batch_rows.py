@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ullage_agent.batches import Sender
+from ullage_agent.outputs.batches import Sender
 from ullage_contract.event import Event, Severity
 from ullage_contract.sample import Family, Origin, Sample
 from ullage_contract.wire import encode

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ullage_agent.backend import Backend, Host
-from ullage_agent.dialogue import Item
-from ullage_agent.supervisor import Deadlines, Supervisor
+from ullage_agent.children.dialogue import Item
+from ullage_agent.children.supervisor import Deadlines, Supervisor
 from ullage_contract.clock import ManualClock
 
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ def supervise(
 
     yield make
     for supervisor in made:
-        supervisor._kill = __import__("ullage_agent.process", fromlist=["kill_group"]).kill_group
+        supervisor._kill = __import__("ullage_agent.children.process", fromlist=["kill_group"]).kill_group
         supervisor.close()
 
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from ullage_agent.backend import Backend, Host, Reading
 from ullage_agent.backends.roster import Maker, Roster
-from ullage_agent.dialogue import Item
-from ullage_agent.supervisor import Deadlines, Supervisor
+from ullage_agent.children.dialogue import Item
+from ullage_agent.children.supervisor import Deadlines, Supervisor
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import ManualClock
 from ullage_contract.event import Event

@@ -13,9 +13,9 @@ from tests.emulators.build import build
 
 from ullage_agent.backend import Host, Reading
 from ullage_agent.backends.nvidia import backend
-from ullage_agent.dialogue import Item
+from ullage_agent.children.dialogue import Item
+from ullage_agent.children.supervisor import Deadlines, Supervisor
 from ullage_agent.source import SourceReport
-from ullage_agent.supervisor import Deadlines, Supervisor
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import ManualClock
 from ullage_contract.event import Event

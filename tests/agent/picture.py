@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ullage_agent.latest import Latest
-from ullage_agent.push_sink import LaneStatus
+from ullage_agent.outputs.latest import Latest
+from ullage_agent.outputs.push_sink import LaneStatus
 from ullage_agent.source import SourceReport
 from ullage_contract import catalogue
 from ullage_contract.catalogue import Kind, Type

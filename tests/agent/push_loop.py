@@ -10,10 +10,10 @@ from pathlib import Path
 
 from batch_rows import samples_body
 
-from ullage_agent.push import Pusher
-from ullage_agent.quarantine import Quarantine
-from ullage_agent.spool import Spool
-from ullage_agent.transport import Endpoint, HttpTransport
+from ullage_agent.outputs.push import Pusher
+from ullage_agent.outputs.quarantine import Quarantine
+from ullage_agent.outputs.spool import Spool
+from ullage_agent.outputs.transport import Endpoint, HttpTransport
 from ullage_contract.clock import SystemClock
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ullage_agent import cli
-from ullage_agent.pseudonym import Pseudonyms
+from ullage_agent.commands.pseudonym import Pseudonyms
 
 
 def _run(*words: str, expect: int = 0) -> str:

@@ -17,7 +17,7 @@ from ullage_agent.backends.alveo.memory import banks, used_bytes
 from ullage_agent.backends.alveo.reader import AlveoMaker
 from ullage_agent.backends.roster import Roster
 from ullage_agent.detection import detect
-from ullage_agent.kernel_log import decode as decode_log
+from ullage_agent.sources.kernel_log import decode as decode_log
 from ullage_contract.catalogue import keys
 from ullage_contract.errors import BadInput, Broken
 from ullage_contract.event import Severity

@@ -19,9 +19,9 @@ from ullage_agent.backends.amd.kernel import PATTERNS
 from ullage_agent.backends.amd.reader import open_reader
 from ullage_agent.backends.amd.throttling import reasons_of_bits
 from ullage_agent.backends.roster import Roster
+from ullage_agent.children.supervisor import Deadlines, Supervisor
 from ullage_agent.detection import detect
-from ullage_agent.kernel_log import decode as decode_log
-from ullage_agent.supervisor import Deadlines, Supervisor
+from ullage_agent.sources.kernel_log import decode as decode_log
 from ullage_contract import catalogue
 from ullage_contract.catalogue import THROTTLE_REASONS, Tier, bits_of
 from ullage_contract.clock import ManualClock

@@ -11,7 +11,8 @@ from time import monotonic
 
 import pytest
 
-from ullage_agent import check, verdict
+from ullage_agent import verdict
+from ullage_agent.commands import check
 from ullage_agent.source import SourceReport
 from ullage_agent.state import StateFile
 from ullage_contract.clock import SystemClock
@@ -253,5 +254,6 @@ def test_check_imports_next_to_nothing() -> None:
     assert {m for m in modules if m.startswith("ullage")} == {
         "ullage_agent",
         "ullage_agent.cli",
-        "ullage_agent.check",
+        "ullage_agent.commands",
+        "ullage_agent.commands.check",
     }

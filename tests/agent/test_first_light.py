@@ -19,9 +19,9 @@ import pytest
 from tests.emulators.build import build
 
 from ullage_agent.assembly import Agent
+from ullage_agent.commands.snapshot import Gathered, document
 from ullage_agent.config import Config, Sampling, Sources
 from ullage_agent.sampler import Tick
-from ullage_agent.snapshot import Gathered, document
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import ManualClock
 from ullage_contract.sample import Family, Sample

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from ullage_agent.backend import Reading
-from ullage_agent.growth import Growth
-from ullage_agent.host import HostSource
-from ullage_agent.mmpmon import Mmpmon, parse
 from ullage_agent.source import Source
-from ullage_agent.storage import Storage
+from ullage_agent.sources.growth import Growth
+from ullage_agent.sources.host import HostSource
+from ullage_agent.sources.mmpmon import Mmpmon, parse
+from ullage_agent.sources.storage import Storage
 from ullage_contract.catalogue import Kind, Tier, keys
 from ullage_contract.clock import ManualClock
 from ullage_contract.sample import FACT_NAMES, Family

@@ -12,8 +12,8 @@ from mutations import survives
 from ullage_agent.backends.intel import backend
 from ullage_agent.backends.intel.decode import decode
 from ullage_agent.backends.intel.kernel import PATTERNS
-from ullage_agent.kernel_log import decode as decode_log
 from ullage_agent.registry import resolve
+from ullage_agent.sources.kernel_log import decode as decode_log
 from ullage_contract.errors import BadInput
 from ullage_contract.event import Severity
 

@@ -13,7 +13,7 @@ from ullage_agent.backends.intel_npu.kernel import PATTERNS
 from ullage_agent.backends.intel_npu.reader import NpuMaker
 from ullage_agent.backends.roster import Roster
 from ullage_agent.detection import detect
-from ullage_agent.kernel_log import decode as decode_log
+from ullage_agent.sources.kernel_log import decode as decode_log
 from ullage_contract.catalogue import keys
 from ullage_contract.event import Severity
 from ullage_contract.sample import FACT_NAMES, Family

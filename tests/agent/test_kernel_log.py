@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ullage_agent import kernel_log
 from ullage_agent.backend import Backend, LogPattern
 from ullage_agent.backends.nvidia.kernel import PATTERNS
-from ullage_agent.kernel_log import KernelLog, patterns_of
 from ullage_agent.source import Source
+from ullage_agent.sources import kernel_log
+from ullage_agent.sources.kernel_log import KernelLog, patterns_of
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import BadInput
 from ullage_contract.event import Event, Severity

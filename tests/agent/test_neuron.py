@@ -22,7 +22,7 @@ from ullage_agent.backends.neuron.decode import decode
 from ullage_agent.backends.neuron.kernel import PATTERNS
 from ullage_agent.backends.neuron.reader import MONITOR_SETTINGS, Neuron, open_reader
 from ullage_agent.detection import detect
-from ullage_agent.kernel_log import decode as decode_log
+from ullage_agent.sources.kernel_log import decode as decode_log
 from ullage_contract.catalogue import Tier
 from ullage_contract.errors import BadInput, NotPresent
 from ullage_contract.event import Severity

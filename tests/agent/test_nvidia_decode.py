@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from benchmarks.recording_fields import compare
 
-from ullage_agent import kernel_log
 from ullage_agent.backend import Decoded
 from ullage_agent.backends.nvidia.decode import decode
 from ullage_agent.backends.nvidia.kernel import PATTERNS, xids
+from ullage_agent.sources import kernel_log
 from ullage_contract.catalogue import THROTTLE_REASONS
 from ullage_contract.errors import BadInput
 from ullage_contract.event import KINDS, Severity

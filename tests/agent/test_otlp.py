@@ -17,9 +17,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from picture import GPU, NODE, everything, fill, row
 
-from ullage_agent.latest import Latest
-from ullage_agent.otlp import OtlpExporter, request
-from ullage_agent.transport import Endpoint, HttpTransport
+from ullage_agent.outputs.latest import Latest
+from ullage_agent.outputs.otlp import OtlpExporter, request
+from ullage_agent.outputs.transport import Endpoint, HttpTransport
 from ullage_contract import catalogue
 from ullage_contract.catalogue import SEMCONV_SCHEMA_URL
 from ullage_contract.clock import ManualClock
@@ -264,7 +264,7 @@ def test_without_configuration_nothing_of_opentelemetry_is_imported() -> None:
     code = (
         "import sys, pathlib\n"
         "from ullage_agent.config import Config, Metrics, Push\n"
-        "from ullage_agent.outputs import outputs\n"
+        "from ullage_agent.outputs.wiring import outputs\n"
         "from ullage_contract.clock import ManualClock\n"
         "import tempfile\n"
         "with tempfile.TemporaryDirectory() as d:\n"

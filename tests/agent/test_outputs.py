@@ -12,7 +12,7 @@ from wire_server import WireServer
 
 from ullage_agent.config import Config, Metrics, Otlp, Push
 from ullage_agent.config import Spool as SpoolSettings
-from ullage_agent.outputs import outputs
+from ullage_agent.outputs.wiring import outputs
 from ullage_agent.sink import Sink
 from ullage_contract.clock import ManualClock, SystemClock
 from ullage_contract.errors import ConfigError

@@ -17,9 +17,9 @@ from picture import GPU, NODE, everything, fill, lanes, row
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
-from ullage_agent.http_door import MAX_REQUESTS, HttpDoor
-from ullage_agent.latest import Latest
-from ullage_agent.prometheus import OPENMETRICS, PLAIN, Exposition, negotiate
+from ullage_agent.outputs.http_door import MAX_REQUESTS, HttpDoor
+from ullage_agent.outputs.latest import Latest
+from ullage_agent.outputs.prometheus import OPENMETRICS, PLAIN, Exposition, negotiate
 from ullage_contract import catalogue
 from ullage_contract.catalogue import Kind
 from ullage_contract.clock import ManualClock

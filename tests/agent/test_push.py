@@ -14,10 +14,10 @@ import pytest
 from batch_rows import samples_body
 from wire_server import CLOSE, CUT, HANG, LOSE, Raw, Status, WireServer
 
-from ullage_agent.push import MAX_YIELD_SECONDS, Pusher
-from ullage_agent.quarantine import Quarantine
-from ullage_agent.spool import Spool
-from ullage_agent.transport import Endpoint, HttpTransport
+from ullage_agent.outputs.push import MAX_YIELD_SECONDS, Pusher
+from ullage_agent.outputs.quarantine import Quarantine
+from ullage_agent.outputs.spool import Spool
+from ullage_agent.outputs.transport import Endpoint, HttpTransport
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ConfigError
 

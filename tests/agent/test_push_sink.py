@@ -12,13 +12,13 @@ import pytest
 from batch_rows import SENDER, card_sample, xid
 from wire_server import HANG, Status, WireServer
 
-from ullage_agent.batches import BatchWriter
-from ullage_agent.push import Pusher
-from ullage_agent.push_sink import GATHER_EVENTS_SECONDS, OVERTAKE_BATCHES, PushSink
-from ullage_agent.quarantine import Quarantine
+from ullage_agent.outputs.batches import BatchWriter
+from ullage_agent.outputs.push import Pusher
+from ullage_agent.outputs.push_sink import GATHER_EVENTS_SECONDS, OVERTAKE_BATCHES, PushSink
+from ullage_agent.outputs.quarantine import Quarantine
+from ullage_agent.outputs.spool import Spool
+from ullage_agent.outputs.transport import Endpoint, HttpTransport
 from ullage_agent.sink import Sink
-from ullage_agent.spool import Spool
-from ullage_agent.transport import Endpoint, HttpTransport
 from ullage_contract.clock import Clock, ManualClock, SystemClock
 from ullage_contract.sample import Facts, Family, Origin, Sample
 from ullage_contract.wire import decode
@@ -305,7 +305,7 @@ def test_close_with_nobody_there_leaves_everything_on_disk_and_returns(tmp_path:
 def test_what_waits_in_memory_is_bounded_when_the_disk_hangs(
     tmp_path: Path, server: WireServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ullage_agent.push_sink.MAX_WAITING_ROWS", 100)
+    monkeypatch.setattr("ullage_agent.outputs.push_sink.MAX_WAITING_ROWS", 100)
     rig = Rig(tmp_path, server.url, clock)
     for n in range(150):
         rig.sink.samples([card_sample(n)])

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.agent.rdma_tree import pci_device, unpack
 
-from ullage_agent import pci
-from ullage_agent.pci import Distance, distance, nearest, place
-from ullage_agent.rdma import RdmaPorts
+from ullage_agent.sources import pci
+from ullage_agent.sources.pci import Distance, distance, nearest, place
+from ullage_agent.sources.rdma import RdmaPorts
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.agent.rdma_tree import FIXTURES
 
-from ullage_agent.rdma_decode import decode
+from ullage_agent.sources.rdma_decode import decode
 from ullage_contract.catalogue import keys
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Family

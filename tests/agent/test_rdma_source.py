@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from tests.agent.rdma_tree import FIXTURES, pci_device, set_file, unpack
 
-from ullage_agent import ethtool
 from ullage_agent.backend import Reading
-from ullage_agent.ethtool import Statistics
-from ullage_agent.rdma import RdmaPorts
 from ullage_agent.source import Source
+from ullage_agent.sources import ethtool
+from ullage_agent.sources.ethtool import Statistics
+from ullage_agent.sources.rdma import RdmaPorts
 from ullage_contract.catalogue import Tier, keys
 from ullage_contract.clock import ManualClock
 from ullage_contract.event import KINDS, Severity
@@ -186,7 +186,7 @@ def test_queues_added_under_way_are_noticed_and_never_misread(sysfs: Path) -> No
 
 
 def test_broadcom_names() -> None:
-    from ullage_agent.rdma_counters import ethernet_values, resolve
+    from ullage_agent.sources.rdma_counters import ethernet_values, resolve
 
     recorded = recorded_statistics("ethtool_bnxt.txt")
     values = ethernet_values(resolve(recorded, 3), dict(enumerate(recorded.values())))

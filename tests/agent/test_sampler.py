@@ -11,10 +11,10 @@ import fake_maker
 import pytest
 
 from ullage_agent.backend import Reading
+from ullage_agent.children.supervisor import Supervisor
 from ullage_agent.config import Sampling
 from ullage_agent.sampler import Sampler
 from ullage_agent.source import SourceReport
-from ullage_agent.supervisor import Supervisor
 from ullage_agent.worker import InProcess
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import ManualClock

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ullage_agent.quarantine import Quarantine
-from ullage_agent.spool import Spool
-from ullage_agent.spool_files import Disk
+from ullage_agent.outputs.quarantine import Quarantine
+from ullage_agent.outputs.spool import Spool
+from ullage_agent.outputs.spool_files import Disk
 from ullage_contract.wire import decode
 
 

@@ -13,7 +13,7 @@ import fake_maker
 from conftest import Kept
 
 from ullage_agent.backend import Backend, Reading
-from ullage_agent.supervisor import Supervisor
+from ullage_agent.children.supervisor import Supervisor
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import ManualClock
 from ullage_contract.event import Event
@@ -342,7 +342,7 @@ def test_no_child_outlives_a_killed_agent_even_while_it_hangs(
     program = (
         "import sys, threading, time, fake_maker\n"
         "from ullage_agent.backend import Host\n"
-        "from ullage_agent.supervisor import Deadlines, Supervisor\n"
+        "from ullage_agent.children.supervisor import Deadlines, Supervisor\n"
         "from ullage_contract.catalogue import Tier\n"
         "from ullage_contract.clock import SystemClock\n"
         "host = Host('n1', settings={'control': sys.argv[1]})\n"

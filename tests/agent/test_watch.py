@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from ullage_agent.watch import Outcome, Watch
+from ullage_agent.sources.watch import Outcome, Watch
 
 
 def test_outcomes_come_in_order_and_an_error_is_a_value() -> None:

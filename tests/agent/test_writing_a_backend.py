@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from ullage_agent.assembly import Agent
+from ullage_agent.commands.snapshot import Gathered
 from ullage_agent.config import Config, Sampling, Sources
 from ullage_agent.registry import GROUP, load
-from ullage_agent.snapshot import Gathered
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import ManualClock
 from ullage_contract.sample import Family

@@ -133,7 +133,7 @@ def test_otel_names_are_the_conventions_or_clearly_ours() -> None:
 
 
 def test_the_otlp_exporter_makes_up_down_counters_what_the_convention_does() -> None:
-    from ullage_agent.otlp import UP_DOWN
+    from ullage_agent.outputs.otlp import UP_DOWN
 
     known = convention()
     for name in {m.otel for m in METRICS if not m.otel.startswith("ullage.")}:

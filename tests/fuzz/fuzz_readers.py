@@ -42,14 +42,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from damage import damaged, damaged_bytes
 
 import ullage_agent.backends
-from ullage_agent import kernel_log, registry
+from ullage_agent import registry
 from ullage_agent.backend import Backend, Decoded, Reading
-from ullage_agent.decode import as_document, checked
-from ullage_agent.dialogue import item_of, message
+from ullage_agent.children.dialogue import item_of, message
+from ullage_agent.commands.decode import as_document, checked
 from ullage_agent.intake import Intake
-from ullage_agent.kernel_events import Recognizer
-from ullage_agent.kernel_lines import parse_printed, parse_record
-from ullage_agent.rdma_decode import decode as rdma_decode
+from ullage_agent.sources import kernel_log
+from ullage_agent.sources.kernel_events import Recognizer
+from ullage_agent.sources.kernel_lines import parse_printed, parse_record
+from ullage_agent.sources.rdma_decode import decode as rdma_decode
 from ullage_collector.batch import read_batch
 from ullage_contract import catalogue, wire
 from ullage_contract.errors import BadInput, WireError

@@ -9,13 +9,13 @@ from tests.agent.batch_rows import SENDER, card_sample, samples_body, xid
 from tests.agent.picture import NODE, everything, fill
 from tests.collector.front_world import Front
 
-from ullage_agent.latest import Latest
-from ullage_agent.otlp import OtlpExporter
-from ullage_agent.push import Pusher
-from ullage_agent.push_sink import PushSink
-from ullage_agent.quarantine import Quarantine
-from ullage_agent.spool import Spool
-from ullage_agent.transport import Endpoint, HttpTransport
+from ullage_agent.outputs.latest import Latest
+from ullage_agent.outputs.otlp import OtlpExporter
+from ullage_agent.outputs.push import Pusher
+from ullage_agent.outputs.push_sink import PushSink
+from ullage_agent.outputs.quarantine import Quarantine
+from ullage_agent.outputs.spool import Spool
+from ullage_agent.outputs.transport import Endpoint, HttpTransport
 from ullage_collector.receive.identity import Role
 from ullage_contract.wire import decode
 

@@ -1,0 +1,1 @@
+"""What the agent gives out: the spool and the pushes, Prometheus, OTLP."""
