@@ -12,7 +12,7 @@ from typing import Final
 
 from ullage_agent.backend import Host
 from ullage_agent.backends.alveo.memory import banks, used_bytes
-from ullage_agent.backends.holders import identity, scan
+from ullage_agent.backends.holders import Held, identity
 from ullage_agent.backends.hwmon import Hwmon, directories, temperature
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.roster import Attributes, Probe
@@ -28,13 +28,14 @@ _Ask = Callable[[], dict[str, Value]]
 
 
 class Card:
-    """functions: the device's PCI functions, the user's first."""
+    """functions: the device's PCI functions, the user's first. held: who has its nodes open, renewed by the maker."""
 
     def __init__(self, host: Host, functions: Sequence[Path]) -> None:
         self._host = host
         self._functions = list(functions)
         self.address = functions[0].name
         self.pci = PciFunction(host.sysfs, self.address)
+        self.held = Held({}, False)
         self._files = {place: SysfsFiles(place) for place in functions}
         self._parts = {
             name: self._part(name)
@@ -110,8 +111,7 @@ class Card:
 
     def processes(self) -> Sequence[tuple[Attributes, Mapping[str, Value]]]:
         """Who has the card open."""
-        pids = sorted({pid for pids in scan(self._host.proc, self.nodes).by_node.values() for pid in pids})
-        return [(identity(self._host.proc, pid), {}) for pid in pids]
+        return [(identity(self._host.proc, pid), {}) for pid in self._users()]
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -272,10 +272,12 @@ class Card:
     def _count(self) -> dict[str, Value]:
         if not self.nodes:
             raise NotSupported(f"{self.address} has no render node: its user function has no driver")
-        held = scan(self._host.proc, self.nodes)
-        if not held.complete:
+        if not self.held.complete:
             raise NotPermitted("the open files of other users' processes: give the agent CAP_SYS_PTRACE")
-        return {"processes": len({pid for pids in held.by_node.values() for pid in pids})}
+        return {"processes": len(self._users())}
+
+    def _users(self) -> list[int]:
+        return sorted({pid for node in self.nodes for pid in self.held.by_node.get(node, ())})
 
     # ---- files
 

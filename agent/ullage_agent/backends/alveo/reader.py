@@ -8,6 +8,7 @@ from pathlib import Path
 from ullage_agent.backend import Call, Host
 from ullage_agent.backends.alveo.card import Card
 from ullage_agent.backends.alveo.names import DRIVERS, VENDOR
+from ullage_agent.backends.holders import Watch
 from ullage_agent.backends.roster import Found, Roster
 from ullage_contract.identity import card_id
 
@@ -20,6 +21,7 @@ class AlveoMaker:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._cards: dict[str, Card] = {}
+        self._watch = Watch(host.proc)
 
     def open(self, call: Call) -> None:
         """Nothing to open."""
@@ -39,8 +41,11 @@ class AlveoMaker:
         for gone in set(self._cards) - set(slots):
             self._cards.pop(gone).close()
         cards = [self._card(slot, [place for _, place in sorted(found)]) for slot, found in slots.items()]
+        nodes = [node for card in cards for node in card.nodes]
+        held = call("", "/proc", lambda: self._watch.scan(nodes))
         boards: dict[str, list[Card]] = {}
         for card in cards:
+            card.held = held
             serial = card.word(("xmc", "serial_num"), ("hwmon_sdm", "serial_num"))
             boards.setdefault(serial or "", []).append(card)
         return [self._found(index, card, boards) for index, card in enumerate(cards)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ullage_agent.backend import Call, Host
-from ullage_agent.backends.holders import identity, scan
+from ullage_agent.backends.holders import Held, Watch, identity
 from ullage_agent.backends.hwmon import Hwmon, directories, temperature
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster
@@ -62,6 +62,7 @@ class _Card:
         self._board = next((Hwmon(place) for place in _board_sensors(device)), None)
         names = [fme.name, *(path.name for path in sorted(fme.parent.glob("dfl-port.[0-9]*")))]
         self.nodes = tuple(f"/dev/{name}" for name in names)
+        self.held = Held({}, False)
         self.ids = f"{_id(device / 'vendor')}:{_id(device / 'device')}"
 
     def probes(self) -> list[Probe]:
@@ -87,8 +88,7 @@ class _Card:
         ]
 
     def processes(self) -> Sequence[tuple[Attributes, Mapping[str, Value]]]:
-        pids = sorted({pid for pids in scan(self._host.proc, self.nodes).by_node.values() for pid in pids})
-        return [(identity(self._host.proc, pid), {}) for pid in pids]
+        return [(identity(self._host.proc, pid), {}) for pid in self._users()]
 
     def close(self) -> None:
         self.pci.close()
@@ -192,10 +192,12 @@ class _Card:
         return hwmon
 
     def _count(self) -> dict[str, Value]:
-        held = scan(self._host.proc, self.nodes)
-        if not held.complete:
+        if not self.held.complete:
             raise NotPermitted("the open files of other users' processes: give the agent CAP_SYS_PTRACE")
-        return {"processes": len({pid for pids in held.by_node.values() for pid in pids})}
+        return {"processes": len(self._users())}
+
+    def _users(self) -> list[int]:
+        return sorted({pid for node in self.nodes for pid in self.held.by_node.get(node, ())})
 
 
 class FpgaMaker:
@@ -206,6 +208,7 @@ class FpgaMaker:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._cards: dict[str, _Card] = {}
+        self._watch = Watch(host.proc)
 
     def open(self, call: Call) -> None:
         """Nothing to open."""
@@ -226,6 +229,10 @@ class FpgaMaker:
             found.append(self._entry(len(found), card))
         for gone in set(self._cards) - present:
             self._cards.pop(gone).close()
+        nodes = [node for card in self._cards.values() for node in card.nodes]
+        held = call("", "/proc", lambda: self._watch.scan(nodes))
+        for card in self._cards.values():
+            card.held = held
         return found
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Final
 
 from ullage_agent.backend import Call, Host
-from ullage_agent.backends.holders import identity, scan
+from ullage_agent.backends.holders import Held, Watch, identity
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.rate import Rate
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster
@@ -38,6 +38,7 @@ class _Npu:
         self._busy = Rate(clock)
         accel = sorted(path.name for path in self._files.root.glob("accel/accel[0-9]*"))
         self.node = f"/dev/accel/{accel[0]}" if accel else None
+        self.held = Held({}, False)
 
     def probes(self) -> list[Probe]:
         return [
@@ -50,7 +51,7 @@ class _Npu:
         ]
 
     def processes(self) -> Sequence[tuple[Attributes, Mapping[str, Value]]]:
-        return [(identity(self._host.proc, pid), {}) for pid in self._holders()[0]]
+        return [(identity(self._host.proc, pid), {}) for pid in self.held.by_node.get(self.node or "", ())]
 
     def _there(self) -> dict[str, Value]:
         if not (self._host.sysfs / _DRIVER / self.address).exists():
@@ -73,16 +74,9 @@ class _Npu:
         return {"clock_core_max_hertz": self._files.number("npu_max_frequency_mhz") * 1e6}
 
     def _count(self) -> dict[str, Value]:
-        pids, complete = self._holders()
-        if not complete:
+        if not self.held.complete:
             raise NotPermitted("the open files of other users' processes: give the agent CAP_SYS_PTRACE")
-        return {"processes": len(pids)}
-
-    def _holders(self) -> tuple[tuple[int, ...], bool]:
-        if self.node is None:
-            return (), True
-        held = scan(self._host.proc, (self.node,))
-        return held.by_node.get(self.node, ()), held.complete
+        return {"processes": len(self.held.by_node.get(self.node or "", ()))}
 
 
 class NpuMaker:
@@ -94,6 +88,7 @@ class NpuMaker:
         self._host = host
         self._clock = clock
         self._npus: dict[str, _Npu] = {}
+        self._watch = Watch(host.proc)
 
     def open(self, call: Call) -> None:
         """Nothing to open."""
@@ -104,7 +99,12 @@ class NpuMaker:
         present = {place.name for place in places}
         for gone in set(self._npus) - present:
             self._npus.pop(gone).pci.close()
-        return [self._found(index, place) for index, place in enumerate(places)]
+        found = [self._found(index, place) for index, place in enumerate(places)]
+        nodes = [npu.node for npu in self._npus.values() if npu.node is not None]
+        held = call("", "/proc", lambda: self._watch.scan(nodes))
+        for npu in self._npus.values():
+            npu.held = held
+        return found
 
     def close(self) -> None:
         """Close every descriptor."""

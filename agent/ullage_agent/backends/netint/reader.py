@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ullage_agent.backend import Call, Host
-from ullage_agent.backends.holders import identity, scan
+from ullage_agent.backends.holders import Held, Watch, identity
 from ullage_agent.backends.hwmon import Hwmon, directories, temperature
 from ullage_agent.backends.netint.monitor import Monitor
 from ullage_agent.backends.netint.names import LOGAN, STORAGE, VENDOR
@@ -67,6 +67,7 @@ class _Card:
         self._hwmon = Hwmon(found[0]) if found else None
         names = [self.controller, *(path.name for path in sorted(place.glob(f"{self.controller}n[0-9]*")))]
         self.nodes = tuple(f"/dev/{name}" for name in names if name)
+        self.held = Held({}, False)
 
     def text(self, name: str) -> str | None:
         """An attribute of the controller."""
@@ -85,7 +86,7 @@ class _Card:
         ]
 
     def processes(self) -> Sequence[tuple[Attributes, Mapping[str, Value]]]:
-        return [(who, {}) for who in self._users()[0]]
+        return [(who, {}) for who in self._users()]
 
     def close(self) -> None:
         self.pci.close()
@@ -128,19 +129,16 @@ class _Card:
 
         return ask
 
-    def _users(self) -> tuple[list[Attributes], bool]:
-        held = scan(self._host.proc, self.nodes)
-        pids = sorted({pid for pids in held.by_node.values() for pid in pids})
+    def _users(self) -> list[Attributes]:
+        """All but the monitor, which has every device open itself."""
+        pids = sorted({pid for node in self.nodes for pid in self.held.by_node.get(node, ())})
         known = [identity(self._host.proc, pid) for pid in pids]
-        return [
-            who for who in known if not str(who.get("command", "")).startswith("ni_rsrc_mon")
-        ], held.complete
+        return [who for who in known if not str(who.get("command", "")).startswith("ni_rsrc_mon")]
 
     def _count(self) -> dict[str, Value]:
-        users, complete = self._users()
-        if not complete:
+        if not self.held.complete:
             raise NotPermitted("the open files of other users' processes: give the agent CAP_SYS_PTRACE")
-        return {"processes": len(users)}
+        return {"processes": len(self._users())}
 
 
 class NetintMaker:
@@ -152,6 +150,7 @@ class NetintMaker:
         self._host = host
         self._cards: dict[str, _Card] = {}
         self._monitors: dict[str, Monitor] = {}
+        self._watch = Watch(host.proc)
 
     def open(self, call: Call) -> None:
         """Nothing to open: the tools start with the first question."""
@@ -176,6 +175,10 @@ class NetintMaker:
             )
         for gone in set(self._cards) - present:
             self._cards.pop(gone).close()
+        nodes = [node for card in self._cards.values() for node in card.nodes]
+        held = call("", "/proc", lambda: self._watch.scan(nodes))
+        for card in self._cards.values():
+            card.held = held
         return found
 
     def close(self) -> None:
