@@ -7,6 +7,7 @@
 #define ULLAGE_SCENARIO_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +35,8 @@ static void take(char *line) {
         snprintf(l->thing, sizeof l->thing, "%s %s", word, number);
     }
     if (!(word = strtok_r(NULL, " ", &save))) return;
-    if (strcmp(word, "fail") == 0 || strcmp(word, "hang") == 0) {
+    if (strcmp(word, "fail") == 0 || strcmp(word, "hang") == 0 || strcmp(word, "crash") == 0 ||
+        strcmp(word, "garbage") == 0) {
         if (!(number = strtok_r(NULL, " ", &save))) return;
         snprintf(l->key, sizeof l->key, "%s:%s", word, number);
     } else {
@@ -74,6 +76,15 @@ static int exists(const char *thing) {
     return 0;
 }
 
+/* A library that writes where it should not: nonsense into every pipe this process holds. */
+static void spill(void) {
+    static const char nonsense[] = "\0\377<not json>\n";
+    struct stat st;
+    for (int fd = 3; fd < 64; fd++)
+        if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
+            if (write(fd, nonsense, sizeof nonsense - 1) < 0) continue;
+}
+
 /* What every call begins with: the code to answer, 0 to go on. Holds the lock until leave(). */
 static int enter(const char *thing, const char *function) {
     const char *asked[] = {"system", thing};
@@ -87,6 +98,10 @@ static int enter(const char *thing, const char *function) {
             pthread_mutex_unlock(&lock);
             for (;;) pause();
         }
+        snprintf(key, sizeof key, "crash:%s", function);
+        if (find(asked[i], key)) raise(SIGSEGV);
+        snprintf(key, sizeof key, "garbage:%s", function);
+        if (find(asked[i], key)) spill();
         snprintf(key, sizeof key, "fail:%s", function);
         const char *text = find(asked[i], key);
         if (text) return atoi(text);
