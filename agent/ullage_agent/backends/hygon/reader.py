@@ -181,7 +181,7 @@ class Hygon:
             "numa_node": card.function.numa_node,
             "memory_total_bytes": total,
             "util_kind": UTIL_KIND,
-            "driver_version": self._driver(),
+            "driver_version": self._driver(call),
             "firmware_version": text("rsmi_dev_vbios_version_get"),
         }
         if attributes["uuid"] or attributes["serial"]:
@@ -198,14 +198,17 @@ class Hygon:
         except ReadingError:
             return None
 
-    def _driver(self) -> str | None:
+    def _driver(self, call: Call) -> str | None:
         for module in ("hycu", "hydcu", "amdgpu"):
             path = Path(self._host.sysfs) / "module" / module / "version"
             try:
                 return path.read_text(encoding="ascii", errors="replace").strip() or None
             except OSError:
                 continue
-        return self._smi.driver_version()
+        try:
+            return call("", "rsmi_version_str_get", self._smi.driver_version)
+        except ReadingError:
+            return None
 
     # ---- vDCUs
 
