@@ -1,4 +1,4 @@
-"""``ullage-report``: statements from published days. Renderers and DuckDB are imported when they are needed.
+"""``ullage-report``: statements from published days, and of a world in a file. Renderers and DuckDB are imported when they are needed.
 
 Exit codes: 0 good, 1 failed, 2 usage or configuration, 3 partial (days, prices or use are missing, or the
 sum check failed; then nothing is written). Files written are listed on stdout, one a line; ``--out -`` with
@@ -31,6 +31,7 @@ GOOD: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 PARTIAL: Final = 3
+SETTLE: Final = "Price a world given in one file, with no store behind it: docs/settle.md."
 _OPTION: Final = {
     PeriodKind.DAILY: ("--date", "D", "the local day, e.g. 2026-11-20, or last"),
     PeriodKind.WEEKLY: ("--week", "W", "the ISO week, e.g. 2026-W47, or last"),
@@ -47,6 +48,11 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
     try:
         chosen = settings.load(args.config)
         _log_to_stderr(args.log_level or chosen.log_level)
+        if args.command == "settle":
+            from ullage_reports.settle.command import run
+
+            priced = run(args.file, as_json=args.json, by=args.by, policies=args.policy)
+            return GOOD if priced else PARTIAL
         return _report(args, chosen, clock or SystemClock())
     except ConfigError as e:
         print(f"ullage-report: {e}", file=sys.stderr)
@@ -183,6 +189,23 @@ def _parser() -> argparse.ArgumentParser:
             action="store_true",
             help="do not check published files against their manifests first",
         )
+    command = commands.add_parser(
+        "settle", help="price a small world given in one file", parents=[common], description=SETTLE
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="the world as JSON; - is stdin")
+    command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
+    command.add_argument(
+        "--by",
+        choices=("month", "day"),
+        help="periods (default: a day if the window lies in one, else months)",
+    )
+    command.add_argument(
+        "--policy",
+        action="append",
+        default=[],
+        metavar="NAME=WORD",
+        help="instead of what the file says, e.g. unallocated_idle=even; may be given again",
+    )
     return parser
 
 

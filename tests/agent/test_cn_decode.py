@@ -107,6 +107,14 @@ def test_ascend_list_and_map() -> None:
     ]
 
 
+def test_ascend_a_log_in_front_of_every_line_changes_nothing() -> None:
+    source = text("ascend", "910c_busy.txt")
+    logged = "".join(f"Nov 21 12:00:01 gpu7 collect[99]: {line}\n" for line in source.splitlines())
+    assert ascend(logged).cards == ascend(source).cards
+    quoted = "".join(f"> {line}\n" for line in source.splitlines())
+    assert ascend(quoted).cards == ascend(source).cards
+
+
 # ---- Cambricon
 
 
@@ -159,6 +167,15 @@ def test_mthreads_blanks_collapsed_read_the_same() -> None:
     source = text("mthreads", "table.txt")
     collapsed = "\n\n".join(" ".join(line.split()) for line in source.splitlines())
     assert mthreads(collapsed).cards == read("mthreads", "table.txt").cards
+
+
+def test_mthreads_a_performance_column_is_read_where_there_is_one() -> None:
+    source = text("mthreads", "table.txt")
+    newer = source.replace("     Physical       |", "     Physical  P0   |")
+    (card, _) = mthreads(newer).cards
+    assert (card.values["performance_state"], card.extra["device_type"]) == ("P0", "Physical")
+    behind = source.replace("|97%   41022MiB(49152MiB)", "|97%   41022MiB(49152MiB)   |P2")
+    assert mthreads(behind).cards[0].values["performance_state"] == "P2"
 
 
 def test_mthreads_json_and_text_say_the_same() -> None:

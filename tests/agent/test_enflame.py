@@ -352,3 +352,16 @@ def test_a_call_that_hangs_costs_its_metric_alone(world: World, make_child: Call
 def test_once_shows_it_through_the_real_agent(world: World) -> None:
     text = world.once()
     assert UUID in text and "128.5" in text
+
+
+def test_one_card_that_hangs_at_its_place_costs_nobody_else(
+    world: World, make_child: Callable[..., Child]
+) -> None:
+    world.card(1, S60, uuid=OTHER, serial="A0A1TEST00002", pci="0000:c1:00.0")
+    world.scenario["card 0"]["hang EfmlGetDevInfo"] = 1
+    child = world.child(make_child)
+    cards: set[str] = set()
+    for _ in range(4):
+        cards |= set(child.tick(facts=True).cards())
+        child.clock.advance(5)
+    assert cards == {OTHER}  # and no card of another name in the place of the first

@@ -261,3 +261,25 @@ def test_it_is_found_on_the_bus_before_anything_is_loaded(world: World) -> None:
 def test_once_shows_it_through_the_real_agent(world: World) -> None:
     text = world.once()
     assert FIRST in text and "310.25" in text
+
+
+def test_a_serial_that_cannot_be_read_now_does_not_rename_the_card(world: World) -> None:
+    bench = world.bench()
+    bench.facts()
+    world.scenario["card 0"]["fail xpumlDeviceGetSerial"] = 10  # a timeout
+    world.scenario.write()
+    seen = bench.read()
+    assert list(seen.cards()) == [FIRST] and seen.events() == []
+
+
+def test_a_card_whose_very_name_hangs_costs_nobody_else(
+    world: World, make_child: Callable[..., Child]
+) -> None:
+    world.card(1, P800, pci="0000:05:00.0", serial="02K00TEST0000002")
+    world.scenario["card 0"]["hang xpumlDeviceGetSerial"] = 1
+    child = world.child(make_child)
+    cards: set[str] = set()
+    for _ in range(4):
+        cards |= set(child.tick(facts=True).cards())
+        child.clock.advance(5)
+    assert cards == {"kunlunxin-02K00TEST0000002"}  # and no card of another name in its place

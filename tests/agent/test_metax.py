@@ -342,3 +342,16 @@ def test_a_call_that_hangs_costs_its_metric_alone(world: World, make_child: Call
 def test_once_shows_it_through_the_real_agent(world: World) -> None:
     text = world.once()
     assert UUID in text and "95.5" in text
+
+
+def test_an_alarm_that_cannot_be_asked_now_is_not_told_again(world: World) -> None:
+    world.card(0, C500, event_3="1 1 device base")
+    bench = world.bench()
+    bench.facts()
+    assert "DBE:1" in {event.code for event in bench.read().events("ras")}
+    world.scenario["card 0"]["fail mxSmlGetPciEventInfo"] = 4
+    world.scenario.write()
+    assert bench.read().events("ras") == []
+    del world.scenario["card 0"]["fail mxSmlGetPciEventInfo"]
+    world.scenario.write()
+    assert bench.read().events("ras") == []

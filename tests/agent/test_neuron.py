@@ -162,8 +162,9 @@ def test_a_process_that_cannot_be_looked_into_is_not_an_idle_one(bench: Callable
     assert "utilization_ratio" not in reading.values
 
 
-def test_garbage_from_the_monitor_costs_its_values_alone(bench: Callable[..., Bench], tmp_path: Path) -> None:
-    made = bench("this is no report")
+@pytest.mark.parametrize("report", ["this is no report", {"period": 5.0, "error": ""}, [1], None])
+def test_garbage_from_the_monitor_is_not_idleness(bench: Callable[..., Bench], report: object) -> None:
+    made = bench(report if report is not None else {"neuron_hardware_info": {}})
     reading = made.read().cards()[FIRST]
     assert reading.failed["utilization_ratio"] == "broken"
     assert reading.values["memory_used_bytes"] == 1500

@@ -28,7 +28,6 @@ from ullage_contract.errors import (
     NotSupported,
     ReadingError,
 )
-from ullage_contract.identity import pci_address
 from ullage_contract.sample import Value
 
 log = logging.getLogger(__name__)
@@ -38,9 +37,6 @@ Ask = Callable[[], Mapping[str, Value | None]]
 
 MOST_CARDS: Final = 256  # our choice: because 64 chips of 4 functions is more than one server holds
 MOST_PROCESSES: Final = 4096  # our choice: because a library that names more is not to be believed
-ALL_ONES: Final = 0xFFFFFFFF
-MOST_WATTS: Final = 65535.0
-"""All ones of 16 bits, in watts: what a dead card answers (ixsmi on a BI-V100, recorded); no card draws it."""
 
 
 class ResetRequired(Broken):
@@ -182,6 +178,14 @@ class Library:
                 raise Broken(f"{function}: {count.value} rows are not to be believed")
             room = wanted
 
+    def known(self, ask: Callable[[], T]) -> T | None:
+        """``ask()``, or None when this card or release does not have it. For what a card's key is made of: a
+        value that is only missing *now* is raised, for without it the card would get another key."""
+        try:
+            return ask()
+        except NotSupported:
+            return None
+
     def maybe(self, ask: Callable[[], T]) -> T | None:
         """``ask()``, or None when it cannot be had. For names and versions; a lost card is still raised."""
         try:
@@ -190,58 +194,6 @@ class Library:
             raise
         except ReadingError:
             return None
-
-
-# ---- what an answer may be
-
-
-def share(per_cent: float, function: str) -> float:
-    """Per cent as 0..1. Raises Broken for what is none."""
-    if not 0 <= per_cent <= 100:
-        raise Broken(f"{function}: {per_cent:g} is no per cent")
-    return per_cent / 100
-
-
-def watts(milliwatts: int, function: str) -> float:
-    """mW as W. Raises NotSupported for all ones (not available), Broken for what no card draws."""
-    if milliwatts == ALL_ONES:
-        raise NotSupported(f"{function}: not available")
-    if milliwatts / 1000 >= MOST_WATTS:
-        raise Broken(f"{function}: {milliwatts / 1000:g} W is no power")
-    return milliwatts / 1000
-
-
-def degrees(celsius: float, function: str) -> float:
-    """A temperature. Raises Broken outside -100..300, what no card survives; NotSupported for all ones."""
-    if celsius in (ALL_ONES, -1):
-        raise NotSupported(f"{function}: not available")
-    if not -100 <= celsius <= 300:
-        raise Broken(f"{function}: {celsius:g} is no temperature")
-    return float(celsius)
-
-
-def megahertz(mhz: int, function: str) -> float:
-    """MHz as Hz. Raises NotSupported for all ones, Broken above 20 GHz."""
-    if mhz == ALL_ONES:
-        raise NotSupported(f"{function}: not available")
-    if not 0 <= mhz <= 20_000:
-        raise Broken(f"{function}: {mhz} MHz is no clock")
-    return mhz * 1e6
-
-
-def memory(used: int, total: int, function: str) -> dict[str, Value]:
-    """Bytes used and there. Raises Broken where more is used than there is, or nothing is there."""
-    if not 0 < total < 1 << 50 or not 0 <= used <= total:
-        raise Broken(f"{function}: {used} of {total} bytes is no memory")
-    return {"memory_used_bytes": used, "memory_total_bytes": total}
-
-
-def address(text: str | None) -> str | None:
-    """A PCI address as we write it, or None."""
-    try:
-        return pci_address(text) if text else None
-    except BadInput:
-        return None
 
 
 # ---- the walk over the cards
@@ -368,7 +320,10 @@ class HandleMaker:
             return call(place, function, ask)
 
         handle = watched("handle", lambda: self.handle(index))
-        who = self.who(handle, index, watched)
+        try:
+            who = self.who(handle, index, watched)
+        except BadInput as e:
+            raise Broken(f"nothing identifies it: {e}") from e
         if who is None:
             return None
         known = self._seats.get(who.card_id)
@@ -425,12 +380,3 @@ def candidates(host: Host, *names: str) -> tuple[str, ...]:
     """The library's names: the one of ``[backends.X] library = ...`` alone when it is set."""
     configured = host.settings.get("library")
     return (str(configured),) if configured else names
-
-
-def throttle_bits(raw: int, words: Mapping[int, str], names: Sequence[str]) -> int:
-    """A maker's reason bits as ours; a bit nobody documents is ``unknown``."""
-    bits = 0
-    for bit in range(raw.bit_length()):
-        if raw >> bit & 1:
-            bits |= 1 << names.index(words.get(1 << bit, "unknown"))
-    return bits

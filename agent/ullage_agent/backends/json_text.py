@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections import deque
+from typing import Any, Final
 
 from ullage_contract.errors import BadInput
+
+TORN: Final = "the text ends in the middle: what it does not hold is missing here"
+"""The note of a decoder whose document was torn."""
 
 
 def find_json(text: str, tool: str) -> Any:
@@ -29,6 +33,67 @@ def find_json(text: str, tool: str) -> Any:
         if isinstance(found, dict | list):
             return found
     raise BadInput(f"no JSON of {tool} in this text")
+
+
+def find_torn_json(text: str, tool: str) -> tuple[Any, bool]:
+    """``find_json``, also of a document whose end is missing: (what stands whole in it, whether it was torn).
+
+    For recorded outputs only: what a live tool prints in half is no reading. Raises BadInput as ``find_json``.
+    """
+    for start, ch in enumerate(text):
+        if ch in "{[" and _starts_document(text, start):
+            try:
+                found, _ = json.JSONDecoder().raw_decode(text, start)
+            except json.JSONDecodeError as e:
+                if e.pos < len(text.rstrip()) - 1 and not e.msg.startswith("Unterminated string"):
+                    continue  # not JSON at all: a log line's brackets
+                mended = _mended(text[start:])
+                if mended is not None:
+                    return mended, True
+                continue
+            except (ValueError, RecursionError):
+                break
+            if isinstance(found, dict | list):
+                return found, False
+    return find_json(text, tool), False
+
+
+def _starts_document(text: str, at: int) -> bool:
+    """Whether the bracket is the first thing on its line."""
+    return not text[text.rfind("\n", 0, at) + 1 : at].strip()
+
+
+def _mended(text: str) -> Any:
+    """The document cut back to the last of its commas behind which it can be closed, or None."""
+    stack: list[str] = []
+    commas: deque[tuple[int, str]] = deque(
+        maxlen=64
+    )  # our choice: a torn entry has not more fields than these
+    quoted = escaped = False
+    for at, ch in enumerate(text):
+        if quoted:
+            if escaped:
+                escaped = False
+            elif ch == "\\":
+                escaped = True
+            elif ch == '"':
+                quoted = False
+        elif ch == '"':
+            quoted = True
+        elif ch in "{[":
+            stack.append("}" if ch == "{" else "]")
+        elif ch in "}]":
+            if not stack or stack.pop() != ch:
+                return None
+        elif ch == ",":
+            commas.append((at, "".join(reversed(stack))))
+    for at, closing in [(len(text), "".join(reversed(stack))), *reversed(commas)]:
+        try:
+            found = json.loads(text[:at] + closing)
+        except (ValueError, RecursionError):
+            continue
+        return found if isinstance(found, dict | list) else None
+    return None
 
 
 def looks_like_json(text: str) -> bool:

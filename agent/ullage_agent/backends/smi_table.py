@@ -26,6 +26,8 @@ _BUS: Final = re.compile(
 )
 _HERTZ: Final = re.compile(r"(\d+(?:\.\d+)?)\s*MHz", re.IGNORECASE)
 
+MOST_WIDTH: Final = 1000  # our choice: because no table is wider, and patterns grow slow on endless lines
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -53,7 +55,7 @@ class Block:
 
 def lines_of(text: str) -> list[str]:
     """The lines, with a log's ``# [aft] >>`` in front taken off and tabs widened."""
-    return [_LOG_PREFIX.sub("", line.expandtabs()).rstrip("\r") for line in text.splitlines()]
+    return [_LOG_PREFIX.sub("", line[:MOST_WIDTH].expandtabs()).rstrip("\r") for line in text.splitlines()]
 
 
 def blocks(lines: Sequence[str], head_word: str | Sequence[str], *also: str) -> list[Block]:

@@ -16,6 +16,7 @@ from ullage_agent.backend import Decoded, DecodedCard
 from ullage_agent.backends.ascend.health import told, word_of
 from ullage_agent.backends.ascend.key_value import decode_key_value
 from ullage_agent.backends.printed import MIB, address, celsius, number, said, watts
+from ullage_agent.backends.smi_table import MOST_WIDTH
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
@@ -27,6 +28,9 @@ _COLUMN: Final = re.compile(r"([A-Za-z][\w-]*(?: [A-Za-z][\w-]*)?)\s*\(([^)]*)\)
 _TOKEN: Final = re.compile(r"(?:[\d.]+|NA|N/A|-)\s*/\s*(?:[\d.]+|N/A|NA|-)|N/A|\S+")
 _PAIR: Final = re.compile(r"^([\d.]+|NA|N/A|-)\s*/\s*([\d.]+|N/A|NA|-)$")
 _BUS: Final = re.compile(r"^(?:[0-9a-fA-FxX*]{4,8}:)?[0-9a-fA-FxX*]{2}:[0-9a-fA-FxX*]{2}(?:\.[0-7xX*])?$")
+_FIRST_BAR: Final = re.compile(r"([|│])")
+_FIRST_CELL: Final = re.compile(r"(?i)^(?:\d+\s*[\w.-]*|npu\b.*|chip\b.*|no running\b.*)$")
+"""What stands in a table's first cell: a line that lost its first bar keeps it."""
 _MASKED: Final = re.compile(r"[xX*]{2}")
 
 
@@ -34,7 +38,7 @@ def decode(text: str) -> Decoded:
     """The chips. Raises BadInput for a text that is not npu-smi's."""
     table = _Table()
     for line in text.splitlines():
-        table.take(line.expandtabs())
+        table.take(line[:MOST_WIDTH].expandtabs())
     if not table.headed:
         return decode_key_value(text)
     versions = _VERSIONS.search(text)
@@ -83,6 +87,11 @@ class _Table:
             if self.chips and re.match(r"^\s*\+[-=+]+\+?\s*$", line):
                 self._closed = self.chips[-1].complete
             return
+        before, bar, behind = (
+            _FIRST_BAR.split(line, maxsplit=1) if _FIRST_BAR.search(line) else (line, "", "")
+        )
+        if bar and before.strip() and not _FIRST_CELL.match(before.strip()):
+            line = bar + behind  # what a log or a quotation put in front of the table
         cells = [cell.strip() for cell in re.split(r"[|│]", line.strip().strip("|│"))]
         low = " ".join(cells).lower()
         head = cells[0].lower().split()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from ullage_agent.backend import Decoded, DecodedCard
 from ullage_agent.backends.ascend.health import told, word_of
 from ullage_agent.backends.printed import MIB, address, celsius, hertz, number, ratio, said, watts, whole
+from ullage_agent.backends.smi_table import MOST_WIDTH
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
@@ -71,7 +72,7 @@ class _Chip:
 
 def decode_key_value(text: str) -> Decoded:
     """The chips of every block. Raises BadInput when nothing of npu-smi is in the text."""
-    lines = text.splitlines()
+    lines = [line[:MOST_WIDTH] for line in text.splitlines()]
     mapped = _map(lines)
     chips = _chips(lines)
     if not chips and not mapped:

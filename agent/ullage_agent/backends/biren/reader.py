@@ -11,23 +11,21 @@ from ctypes import c_char, c_int, c_uint, c_ulonglong, c_void_p
 from typing import Any, Final
 
 from ullage_agent.backend import Host
-from ullage_agent.backends.clibrary import CLibrary, text_of
-from ullage_agent.backends.handles import (
-    Codes,
-    HandleMaker,
-    Library,
-    Watched,
-    Who,
+from ullage_agent.backends.answers import (
     address,
-    candidates,
+    count,
     degrees,
+    held,
+    kilobytes,
+    lanes,
     megahertz,
     memory,
-    probe,
     share,
     throttle_bits,
     watts,
 )
+from ullage_agent.backends.clibrary import CLibrary, text_of
+from ullage_agent.backends.handles import Codes, HandleMaker, Library, Watched, Who, candidates, probe
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster, Slice
 from ullage_contract.catalogue import THROTTLE_REASONS, Tier
 from ullage_contract.errors import Broken, CardLost, NotSupported, ReadingError
@@ -60,8 +58,6 @@ HEALTH: Final = {
 THROTTLE: Final = {1: "hardware_slowdown", 2: "hardware_thermal", 4: "hardware_power_brake"}
 FLASH: Final = 6  # BRML_GPU_FIRMWARE_TYPE_FLASH: what the board was flashed with
 NOT_FOUND: Final = 5
-NOT_AVAILABLE: Final = (1 << 64) - 1
-KILOBYTE: Final = 1000  # our choice: because the header says KB/s and NVML, whose words it has, means 1000
 
 
 class PciInfo(ctypes.Structure):
@@ -138,13 +134,13 @@ class Brml(HandleMaker):
         lib = self.library
         uuid = watched(
             "brmlDeviceGetUUID",
-            lambda: lib.maybe(lambda: lib.text("brmlDeviceGetUUID", handle, length=80)),
+            lambda: lib.known(lambda: lib.text("brmlDeviceGetUUID", handle, length=80)),
         )
         pci = watched("brmlDeviceGetPciInfo", lambda: lib.struct("brmlDeviceGetPciInfo", PciInfo, handle))
         place = address(f"{pci.domain:x}:{pci.bus:02x}:{pci.device:02x}.{pci.function:x}")
         info = watched(
             "brmlDeviceGetGpuInfo",
-            lambda: lib.maybe(lambda: lib.struct("brmlDeviceGetGpuInfo", GPUInfo, handle)),
+            lambda: lib.known(lambda: lib.struct("brmlDeviceGetGpuInfo", GPUInfo, handle)),
         )
         name = text_of(info.name) if info else None
         serial = text_of(info.serial) if info else None
@@ -179,7 +175,7 @@ class Brml(HandleMaker):
             who.attributes,
             self._probes(handle),
             slices=lambda: self._slices(handle, who),
-            processes=lambda: [self.process(row.pid, _held(row.usedGpuMemory)) for row in self._rows(handle)],
+            processes=lambda: [self.process(row.pid, held(row.usedGpuMemory)) for row in self._rows(handle)],
             alarms=lambda: self._alarms(handle),
             epoch=self._driver,
         )
@@ -193,7 +189,9 @@ class Brml(HandleMaker):
             return probe(function, key, lambda: scale(lib.u32(function, handle, *leading), function), **more)
 
         def counter(function: str, key: str, *leading: Any) -> Probe:
-            return probe(function, key, lambda: _count(lib.u64(function, handle, *leading)), tier=Tier.SLOW)
+            return probe(
+                function, key, lambda: count(lib.u64(function, handle, *leading), function), tier=Tier.SLOW
+            )
 
         slow = {"tier": Tier.SLOW}
         return [
@@ -225,17 +223,17 @@ class Brml(HandleMaker):
                 ),
             ),
             Probe("brmlDeviceGetHealthStatus", ("health", "health_detail"), lambda: self._health(handle)),
-            number("brmlDeviceGetPcieThroughput", "pcie_tx_bytes_per_second", _rate, c_int(0), **slow),
-            number("brmlDeviceGetPcieThroughput", "pcie_rx_bytes_per_second", _rate, c_int(1), **slow),
+            number("brmlDeviceGetPcieThroughput", "pcie_tx_bytes_per_second", kilobytes, c_int(0), **slow),
+            number("brmlDeviceGetPcieThroughput", "pcie_rx_bytes_per_second", kilobytes, c_int(1), **slow),
             number("brmlDeviceGetPowerManagementLimit", "power_limit_watts", watts, **slow),
             number(
                 "brmlDeviceGetTemperatureThreshold", "temperature_limit_celsius", degrees, c_int(1), **slow
             ),
-            number("brmlDeviceGetCurrPcieLinkGeneration", "pcie_generation", _small, **slow),
-            number("brmlDeviceGetMaxPcieLinkGeneration", "pcie_generation_max", _small, **slow),
-            number("brmlDeviceGetCurrPcieLinkWidth", "pcie_width", _small, **slow),
-            number("brmlDeviceGetMaxPcieLinkWidth", "pcie_width_max", _small, **slow),
-            number("brmlDeviceGetPcieReplayCounter", "pcie_replays", lambda value, _: _count(value), **slow),
+            number("brmlDeviceGetCurrPcieLinkGeneration", "pcie_generation", lanes, **slow),
+            number("brmlDeviceGetMaxPcieLinkGeneration", "pcie_generation_max", lanes, **slow),
+            number("brmlDeviceGetCurrPcieLinkWidth", "pcie_width", lanes, **slow),
+            number("brmlDeviceGetMaxPcieLinkWidth", "pcie_width_max", lanes, **slow),
+            number("brmlDeviceGetPcieReplayCounter", "pcie_replays", count, **slow),
             counter("brmlDeviceGetTotalEccErrors", "ecc_corrected", c_int(0), c_int(0)),
             counter("brmlDeviceGetTotalEccErrors", "ecc_uncorrected", c_int(1), c_int(0)),
             probe(
@@ -315,7 +313,7 @@ class Brml(HandleMaker):
         there = [count for count in counts if count is not None]
         if not there:
             raise NotSupported("brmlDeviceGetMemoryErrorCounter: no cache is counted")
-        return sum(map(_count, there))
+        return sum(count(value, "brmlDeviceGetMemoryErrorCounter") for value in there)
 
     def _links(self, handle: Any) -> Mapping[str, Value]:
         total = self._link_number(handle)
@@ -325,12 +323,11 @@ class Brml(HandleMaker):
         return {"links_total": total, "links_active": up}
 
     def _link_errors(self, handle: Any) -> Mapping[str, Value]:
+        function = "brmlDeviceGetBrLinkErrorCounter"
         sums = [0, 0, 0, 0]
         for link in range(self._link_number(handle)):
             for kind in range(4):
-                sums[kind] += _count(
-                    self.library.u64("brmlDeviceGetBrLinkErrorCounter", handle, c_uint(link), c_int(kind))
-                )
+                sums[kind] += count(self.library.u64(function, handle, c_uint(link), c_int(kind)), function)
         return {
             "link_replay_errors": sums[0],
             "link_recovery_errors": sums[1],
@@ -388,29 +385,6 @@ class Brml(HandleMaker):
             ]
             found.append(Slice(slice_id(who.card_id, f"svi{number}"), attributes, probes))
         return found
-
-
-def _count(value: int) -> int:
-    """A counter; all ones are BRML_VALUE_NOT_AVAILABLE."""
-    if value in (NOT_AVAILABLE, 0xFFFFFFFF):
-        raise NotSupported("not available (-1)")
-    return value
-
-
-def _small(value: int, function: str) -> int:
-    if not 0 < value <= 32:
-        raise Broken(f"{function}: {value} is no link width or generation")
-    return value
-
-
-def _rate(value: int, function: str) -> float:
-    if value == 0xFFFFFFFF:
-        raise NotSupported(f"{function}: not available")
-    return float(value * KILOBYTE)
-
-
-def _held(held: int) -> Mapping[str, Value]:
-    return {} if held == NOT_AVAILABLE else {"process_memory_used_bytes": held}
 
 
 def open_reader(host: Host) -> Roster:

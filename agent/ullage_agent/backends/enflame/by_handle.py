@@ -6,23 +6,13 @@ from collections.abc import Callable, Mapping
 from ctypes import c_int, c_void_p
 from typing import Any, Final
 
+from ullage_agent.backends.answers import degrees, held, kilobytes, lanes, megahertz, memory, share, watts
 from ullage_agent.backends.enflame import layouts
-from ullage_agent.backends.handles import (
-    ALL_ONES,
-    Library,
-    degrees,
-    megahertz,
-    memory,
-    probe,
-    share,
-    watts,
-)
+from ullage_agent.backends.handles import Library, probe
 from ullage_agent.backends.roster import Probe
 from ullage_contract.catalogue import Tier
-from ullage_contract.errors import Broken, NotSupported
 from ullage_contract.sample import Value
 
-NOT_AVAILABLE: Final = (1 << 64) - 1
 # efmlClockType_t
 GRAPHICS: Final = 0
 SIP: Final = 1
@@ -59,12 +49,12 @@ class ByHandle:
                 "efmlDeviceGetTemperatureThreshold", "temperature_limit_celsius", degrees, c_int(1), **slow
             ),
             number("efmlDeviceGetFanSpeed", "fan_ratio", share, **slow),
-            number("efmlDeviceGetPcieThroughput", "pcie_tx_bytes_per_second", _rate, c_int(0), **slow),
-            number("efmlDeviceGetPcieThroughput", "pcie_rx_bytes_per_second", _rate, c_int(1), **slow),
-            number("efmlDeviceGetCurrPcieLinkGeneration", "pcie_generation", _small, **slow),
-            number("efmlDeviceGetMaxPcieLinkGeneration", "pcie_generation_max", _small, **slow),
-            number("efmlDeviceGetCurrPcieLinkWidth", "pcie_width", _small, **slow),
-            number("efmlDeviceGetMaxPcieLinkWidth", "pcie_width_max", _small, **slow),
+            number("efmlDeviceGetPcieThroughput", "pcie_tx_bytes_per_second", kilobytes, c_int(0), **slow),
+            number("efmlDeviceGetPcieThroughput", "pcie_rx_bytes_per_second", kilobytes, c_int(1), **slow),
+            number("efmlDeviceGetCurrPcieLinkGeneration", "pcie_generation", lanes, **slow),
+            number("efmlDeviceGetMaxPcieLinkGeneration", "pcie_generation_max", lanes, **slow),
+            number("efmlDeviceGetCurrPcieLinkWidth", "pcie_width", lanes, **slow),
+            number("efmlDeviceGetMaxPcieLinkWidth", "pcie_width_max", lanes, **slow),
             self._codec("Encoder", "encoder_ratio"),
             self._codec("Decoder", "decoder_ratio"),
             probe(
@@ -77,15 +67,7 @@ class ByHandle:
 
     def processes(self) -> list[tuple[int, dict[str, Any]]]:
         """(pid, process_* values)."""
-        return [
-            (
-                int(row.pid),
-                {}
-                if row.usedGcuMemory == NOT_AVAILABLE
-                else {"process_memory_used_bytes": int(row.usedGcuMemory)},
-            )
-            for row in self._rows()
-        ]
+        return [(int(row.pid), dict(held(row.usedGcuMemory))) for row in self._rows()]
 
     def _number(
         self, function: str, key: str, scale: Callable[[int, str], Value], *leading: Any, **more: Any
@@ -124,16 +106,3 @@ class ByHandle:
         return self._library.rows(
             "efmlDeviceGetComputeRunningProcesses_v3", layouts.ProcessInfo, self._handle
         )
-
-
-def _small(value: int, function: str) -> int:
-    if not 0 < value <= 32:
-        raise Broken(f"{function}: {value} is no link width or generation")
-    return value
-
-
-def _rate(value: int, function: str) -> float:
-    """KB/s (efml.h efmlDeviceGetPcieThroughput) as bytes a second."""
-    if value == ALL_ONES:
-        raise NotSupported(f"{function}: not available")
-    return float(value * 1000)

@@ -11,12 +11,13 @@ from ctypes import byref, c_bool, c_float, c_uint
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ullage_agent.backends.answers import degrees, megahertz, memory, share
 from ullage_agent.backends.clibrary import roomy
 from ullage_agent.backends.enflame import layouts
-from ullage_agent.backends.handles import Library, degrees, megahertz, memory, probe, share
+from ullage_agent.backends.handles import Library, probe
 from ullage_agent.backends.roster import Probe, Slice
 from ullage_contract.catalogue import Tier
-from ullage_contract.errors import Broken, NotSupported, ReadingError
+from ullage_contract.errors import Broken, CardLost, NotSupported, ReadingError
 from ullage_contract.event import Severity
 from ullage_contract.identity import slice_id
 from ullage_contract.sample import Value
@@ -27,10 +28,11 @@ RECORDS: Final = 64  # our choice: because between two looks, a minute apart, fe
 
 @dataclass(slots=True)
 class Asked:
-    """What the card asks for, as last read. replace: its RMA hint. reset: a blacklist that waits for one."""
+    """What the card said last. replace: its RMA hint. reset: a blacklist waits for one. sick: not healthy."""
 
     replace: bool = False
     reset: bool = False
+    sick: bool = False
 
 
 class ByIndex:
@@ -86,8 +88,15 @@ class ByIndex:
             found.append(("rma", Severity.CRITICAL, "the card asks to be replaced (RMA)"))
         if self._asked.reset:
             found.append(("pdblack", Severity.WARNING, "a pending blacklist waits for a reset"))
-        healthy = self._library.maybe(self._healthy)
-        if healthy is False:
+        try:
+            self._asked.sick = not self._healthy()
+        except CardLost:
+            raise
+        except NotSupported:
+            self._asked.sick = False
+        except ReadingError:
+            pass  # not known now: what stood stands on
+        if self._asked.sick:
             found.append(("health", Severity.CRITICAL, "EfmlGetDevHealth says it is not healthy"))
         return found + self._new_records()
 

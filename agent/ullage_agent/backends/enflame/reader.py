@@ -8,26 +8,19 @@ Not here: the probes of each set (by_handle.py, by_index.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ctypes import byref, c_bool, c_uint, c_void_p, create_string_buffer
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ullage_agent.backend import Host
+from ullage_agent.backend import Call, Host
+from ullage_agent.backends.answers import address
 from ullage_agent.backends.clibrary import CLibrary, text_of
 from ullage_agent.backends.enflame import by_handle, layouts
 from ullage_agent.backends.enflame.by_index import ByIndex
-from ullage_agent.backends.handles import (
-    NVML_CODES,
-    HandleMaker,
-    Library,
-    Watched,
-    Who,
-    address,
-    candidates,
-)
+from ullage_agent.backends.handles import NVML_CODES, HandleMaker, Library, Watched, Who, candidates
 from ullage_agent.backends.roster import Attributes, Found, Roster
-from ullage_contract.errors import NotSupported, ReadingError
+from ullage_contract.errors import Broken, NotSupported, ReadingError
 from ullage_contract.identity import card_id
 
 _ADDRESS: Final = re.compile(rb"(?:[0-9a-fA-F]{2,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
@@ -51,6 +44,7 @@ class Efml(HandleMaker):
         self._old = old
         self._new_open = self._old_open = False
         self._old_places: dict[str, int] = {}
+        self._unmatched = False
         self._used: dict[str, str | None] = {}
         self._physical: set[str] = set()
         self._indexes: dict[str, ByIndex] = {}
@@ -82,9 +76,12 @@ class Efml(HandleMaker):
         if self._old_open:
             self._old.c.function("EfmlShutdown", restype=None)()
 
+    def look(self, call: Call) -> Sequence[Found]:
+        self._match(call)
+        return super().look(call)
+
     def places(self) -> Iterable[int]:
         self._used = {}
-        self._old_places = self._old_addresses() if self._old_open else {}
         if self._new_open:
             return range(self.library.u32(self._named("efmlDeviceGetCount_v2", "efmlDeviceGetCount")))
         return range(self._old.u32("EfmlGetDevCount"))
@@ -100,8 +97,11 @@ class Efml(HandleMaker):
 
     def who(self, handle: Handle, index: int, watched: Watched[Any]) -> Who | None:
         place = watched("PciInfo", lambda: self._place_of(handle))
-        uuid = self._told(handle, watched, "EfmlGetDevUuid")
-        serial = self._told(handle, watched, "EfmlGetDevSn")
+        if handle.old is None and self._unmatched:
+            # without its index there is no UUID and no serial number: it would get another key
+            raise Broken(f"card {index} at {place} is not matched with the calls by index")
+        uuid = self._told(handle, watched, "EfmlGetDevUuid", self._old.known)
+        serial = self._told(handle, watched, "EfmlGetDevSn", self._old.known)
         mode = watched("efmlDeviceGetVirtualizationMode", lambda: self._mode(handle))
         if mode == layouts.MODE_PF and serial:
             self._physical.add(serial)
@@ -158,7 +158,7 @@ class Efml(HandleMaker):
 
     def _place(self, handle: c_void_p) -> str | None:
         function = self._named("efmlDeviceGetPciInfo_v3", "efmlDeviceGetPciInfo_v2", "efmlDeviceGetPciInfo")
-        info = self.library.maybe(lambda: self.library.struct(function, layouts.PciInfo, handle))
+        info = self.library.known(lambda: self.library.struct(function, layouts.PciInfo, handle))
         if info is None:
             return None
         match = _ADDRESS.search(bytes(info))
@@ -170,26 +170,39 @@ class Efml(HandleMaker):
     def _place_of(self, handle: Handle) -> str | None:
         if handle.new is not None:
             return self._place(handle.new)
-        return self._old.maybe(lambda: self._old_place(handle.old or 0))
+        return self._old.known(lambda: self._old_place(handle.old or 0))
 
     def _old_place(self, index: int) -> str | None:
         info = self._old.struct("EfmlGetDevInfo", layouts.DeviceInfo, c_uint(index))
         return address(f"{info.domain_id:x}:{info.bus_id:02x}:{info.dev_id:02x}.{info.func_id:x}")
 
-    def _old_addresses(self) -> dict[str, int]:
-        """PCI address -> index of the calls by index. A card that cannot say its address is left out."""
-        count = self._old.maybe(lambda: self._old.u32("EfmlGetDevCount")) or 0
-        found = {}
+    def _match(self, call: Call) -> None:
+        """PCI address -> index of the calls by index, each card's call watched for itself."""
+        self._old_places, self._unmatched = {}, False
+        if not self._old_open:
+            return
+        try:
+            count = call("", "EfmlGetDevCount", lambda: self._old.u32("EfmlGetDevCount"))
+        except ReadingError:
+            self._unmatched = True
+            return
         for index in range(min(count, 128)):  # MAX_DEVICE_COUNT
-            place = self._old.maybe(lambda index=index: self._old_place(index))  # type: ignore[misc]
+            try:
+                place = call(
+                    f"old #{index}",
+                    "EfmlGetDevInfo",
+                    lambda index=index: self._old_place(index),  # type: ignore[misc]
+                )
+            except ReadingError:
+                self._unmatched = True
+                continue
             if place:
-                found[place] = index
-        return found
+                self._old_places[place] = index
 
     def _mode(self, handle: Handle) -> int | None:
         if handle.new is None:
             return None
-        return self.library.maybe(lambda: self.library.i32("efmlDeviceGetVirtualizationMode", handle.new))
+        return self.library.known(lambda: self.library.i32("efmlDeviceGetVirtualizationMode", handle.new))
 
     def _name(self, handle: Handle) -> str | None:
         if handle.new is not None:
@@ -200,12 +213,15 @@ class Efml(HandleMaker):
             return None
         return self._old.maybe(lambda: self._text("EfmlGetDevName", c_uint(handle.old or 0)))
 
-    def _told(self, handle: Handle, watched: Watched[Any], function: str) -> str | None:
-        """A text of a call by index."""
+    def _told(
+        self, handle: Handle, watched: Watched[Any], function: str, quiet: Callable[..., Any] | None = None
+    ) -> str | None:
+        """A text of a call by index. quiet: which of its errors are no text."""
         if handle.old is None:
             return None
         index = c_uint(handle.old)
-        return watched(function, lambda: self._old.maybe(lambda: self._text(function, index)))  # type: ignore[no-any-return]
+        guard = quiet or self._old.maybe
+        return watched(function, lambda: guard(lambda: self._text(function, index)))  # type: ignore[no-any-return]
 
     def _text(self, function: str, *leading: Any) -> str | None:
         """Calls by index write texts without being told a length: MAX_CHAR_BUFF_LEN is 128."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.json_text import find_json, listing, looks_like_json, mapping, word
+from ullage_agent.backends.json_text import TORN, find_torn_json, listing, looks_like_json, mapping, word
 from ullage_agent.backends.printed import address, box, celsius, number, said, size, watts, whole
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
@@ -155,7 +155,7 @@ def _card(block: Mapping[str, list[str]], position: int) -> DecodedCard:
 
 
 def _json(text: str) -> Decoded:
-    document = find_json(text, "furiosa-smi")
+    document, torn = find_torn_json(text, "furiosa-smi")
     entries = [mapping(entry) for entry in (document if isinstance(document, list) else [document])]
     if not any(entry.keys() & {"dev_name", "device", "pe_utilizations", "pci_bdf"} for entry in entries):
         raise BadInput("this JSON is not furiosa-smi's: no dev_name, pe_utilizations or pci_bdf")
@@ -212,7 +212,9 @@ def _json(text: str) -> Decoded:
                 },
             )
         )
-    return Decoded(maker="furiosa", tool="furiosa-smi", format="json", cards=cards)
+    return Decoded(
+        maker="furiosa", tool="furiosa-smi", format="json", cards=cards, notes=[TORN] if torn else []
+    )
 
 
 def _frequency(value: Any) -> float | None:

@@ -14,25 +14,31 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ullage_agent.backend import Host
-from ullage_agent.backends.clibrary import CLibrary
-from ullage_agent.backends.handles import (
+from ullage_agent.backends.answers import (
     ALL_ONES,
     MOST_WATTS,
+    address,
+    count,
+    degrees,
+    held,
+    kilobytes,
+    lanes,
+    megahertz,
+    memory,
+    share,
+    throttle_bits,
+    watts,
+)
+from ullage_agent.backends.clibrary import CLibrary
+from ullage_agent.backends.handles import (
     NVML_CODES,
     HandleMaker,
     Library,
     ResetRequired,
     Watched,
     Who,
-    address,
     candidates,
-    degrees,
-    megahertz,
-    memory,
     probe,
-    share,
-    throttle_bits,
-    watts,
 )
 from ullage_agent.backends.iluvatar.health import bits, verdict
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster
@@ -44,7 +50,6 @@ from ullage_contract.sample import Value
 
 SM: Final = 1
 MEM: Final = 2
-NOT_AVAILABLE: Final = (1 << 64) - 1
 THROTTLE: Final = {1 << bit: word for bit, word in enumerate(THROTTLE_REASONS[:9])}
 """nvmlClocksThrottleReason*: our first nine words stand in NVML's order."""
 
@@ -118,10 +123,10 @@ class Ixml(HandleMaker):
         lib = self.library
 
         def text(function: str, length: int) -> str | None:
-            return watched(function, lambda: lib.maybe(lambda: lib.text(function, handle, length=length)))  # type: ignore[no-any-return]
+            return watched(function, lambda: lib.known(lambda: lib.text(function, handle, length=length)))  # type: ignore[no-any-return]
 
         def number(function: str) -> int | None:
-            return watched(function, lambda: lib.maybe(lambda: lib.u32(function, handle)))  # type: ignore[no-any-return]
+            return watched(function, lambda: lib.known(lambda: lib.u32(function, handle)))  # type: ignore[no-any-return]
 
         uuid = text("nvmlDeviceGetUUID", 80)
         serial = text("nvmlDeviceGetSerial", 30)
@@ -163,7 +168,7 @@ class Ixml(HandleMaker):
             who.card_id,
             who.attributes,
             [*probes, *self._fast(handle, pulse), *self._slow(handle, pulse)],
-            processes=lambda: [self.process(row.pid, _held(row.usedGpuMemory)) for row in self._rows(handle)],
+            processes=lambda: [self.process(row.pid, held(row.usedGpuMemory)) for row in self._rows(handle)],
             alarms=lambda: self._alarms(handle, pulse),
             epoch=self._driver,
         )
@@ -238,13 +243,13 @@ class Ixml(HandleMaker):
             number("nvmlDeviceGetFanSpeed", "fan_ratio", share),
             number("nvmlDeviceGetMaxClockInfo", "clock_core_max_hertz", megahertz, c_int(SM)),
             number("nvmlDeviceGetPerformanceState", "performance_state", _state),
-            number("nvmlDeviceGetCurrPcieLinkGeneration", "pcie_generation", _small),
-            number("nvmlDeviceGetMaxPcieLinkGeneration", "pcie_generation_max", _small),
-            number("nvmlDeviceGetCurrPcieLinkWidth", "pcie_width", _small),
-            number("nvmlDeviceGetMaxPcieLinkWidth", "pcie_width_max", _small),
-            number("nvmlDeviceGetPcieThroughput", "pcie_tx_bytes_per_second", _rate, c_int(0)),
-            number("nvmlDeviceGetPcieThroughput", "pcie_rx_bytes_per_second", _rate, c_int(1)),
-            number("nvmlDeviceGetPcieReplayCounter", "pcie_replays", _count),
+            number("nvmlDeviceGetCurrPcieLinkGeneration", "pcie_generation", lanes),
+            number("nvmlDeviceGetMaxPcieLinkGeneration", "pcie_generation_max", lanes),
+            number("nvmlDeviceGetCurrPcieLinkWidth", "pcie_width", lanes),
+            number("nvmlDeviceGetMaxPcieLinkWidth", "pcie_width_max", lanes),
+            number("nvmlDeviceGetPcieThroughput", "pcie_tx_bytes_per_second", kilobytes, c_int(0)),
+            number("nvmlDeviceGetPcieThroughput", "pcie_rx_bytes_per_second", kilobytes, c_int(1)),
+            number("nvmlDeviceGetPcieReplayCounter", "pcie_replays", count),
             Probe(
                 "ixmlDeviceGetEccErros",
                 ("ecc_corrected", "ecc_uncorrected"),
@@ -301,7 +306,7 @@ class Ixml(HandleMaker):
         function = "ixmlDeviceGetEccErros"
         _believe(pulse, function)
         single, double = self.library.pair(function, handle)
-        return {"ecc_corrected": _count(single, function), "ecc_uncorrected": _count(double, function)}
+        return {"ecc_corrected": count(single, function), "ecc_uncorrected": count(double, function)}
 
     def _health(self, handle: Any, pulse: Pulse) -> Mapping[str, Value]:
         try:
@@ -347,31 +352,10 @@ def _believe(pulse: Pulse, function: str) -> None:
         raise Broken(f"{function}: the chip is dead (65535 W); what it answers is not real")
 
 
-def _count(value: int, function: str) -> int:
-    if value == ALL_ONES:
-        raise NotSupported(f"{function}: not available")
-    return value
-
-
-def _small(value: int, function: str) -> int:
-    if not 0 < value <= 32:
-        raise Broken(f"{function}: {value} is no link width or generation")
-    return value
-
-
-def _rate(value: int, function: str) -> float:
-    """KB/s (nvml.h nvmlDeviceGetPcieThroughput) as bytes a second."""
-    return float(_count(value, function) * 1000)
-
-
 def _state(value: int, function: str) -> str:
     if value > 15:  # NVML_PSTATE_UNKNOWN is 32
         raise NotSupported(f"{function}: unknown")
     return f"P{value}"
-
-
-def _held(held: int) -> Mapping[str, Value]:
-    return {} if held == NOT_AVAILABLE else {"process_memory_used_bytes": held}
 
 
 def open_reader(host: Host) -> Roster:

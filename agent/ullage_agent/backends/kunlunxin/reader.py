@@ -13,6 +13,7 @@ from ctypes import c_char, c_int, c_uint, c_ulonglong, c_void_p
 from typing import Any, Final
 
 from ullage_agent.backend import Host
+from ullage_agent.backends.answers import address, degrees, megahertz, memory, share, watts
 from ullage_agent.backends.clibrary import CLibrary
 from ullage_agent.backends.handles import (
     NVML_CODES,
@@ -21,14 +22,8 @@ from ullage_agent.backends.handles import (
     ResetRequired,
     Watched,
     Who,
-    address,
     candidates,
-    degrees,
-    megahertz,
-    memory,
     probe,
-    share,
-    watts,
 )
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster, Slice
 from ullage_contract.catalogue import Tier
@@ -151,9 +146,9 @@ class Xpuml(HandleMaker):
         place = address(f"{pci.domain:x}:{pci.bus:02x}:{pci.device:02x}.{pci.function:x}")
         serial = watched(
             "xpumlDeviceGetSerial",
-            lambda: lib.maybe(lambda: lib.text("xpumlDeviceGetSerial", handle, length=30)),
+            lambda: lib.known(lambda: lib.text("xpumlDeviceGetSerial", handle, length=30)),
         )
-        model = watched("xpumlDeviceGetAttributes", lambda: lib.maybe(lambda: self._model(handle)))
+        model = watched("xpumlDeviceGetAttributes", lambda: lib.known(lambda: self._model(handle)))
         if model in VIRTUAL and serial in self._physical:
             self._functions.setdefault(serial, []).append((handle, place or str(index), model))
             return None

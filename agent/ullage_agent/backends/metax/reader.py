@@ -6,22 +6,14 @@ has no shutdown. Cards that exist and cannot be used are in a list of their own 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import byref, c_char, c_uint
 from typing import Any, Final
 
 from ullage_agent.backend import Call, Host
+from ullage_agent.backends.answers import address, memory, share
 from ullage_agent.backends.clibrary import CLibrary, roomy, text_of
-from ullage_agent.backends.handles import (
-    HandleMaker,
-    Library,
-    Watched,
-    Who,
-    address,
-    candidates,
-    memory,
-    share,
-)
+from ullage_agent.backends.handles import HandleMaker, Library, Watched, Who, candidates
 from ullage_agent.backends.metax import layouts as mx
 from ullage_agent.backends.metax.values import Values
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster, Slice
@@ -46,6 +38,8 @@ class Mxsml(HandleMaker):
         self._seen: set[str] = set()
         self._opened = False
         self._keys: dict[str, str] = {}
+        self._brands: dict[str, int] = {}
+        self._standing: dict[str, dict[str, list[tuple[str, Severity, str]]]] = {}
         self._boards: dict[str, set[str]] = {}
 
     def start(self) -> None:
@@ -107,7 +101,7 @@ class Mxsml(HandleMaker):
         uuid = text_of(info.uuid)
         serial = watched(
             "mxSmlGetBoardSerial",
-            lambda: lib.maybe(lambda: self._text("mxSmlGetBoardSerial", handle, length=32)),
+            lambda: lib.known(lambda: self._text("mxSmlGetBoardSerial", handle, length=32)),
         )
 
         def version(unit: int) -> str | None:
@@ -117,6 +111,7 @@ class Mxsml(HandleMaker):
             )
 
         key = card_id(vendor="metax", uuid=uuid, serial=serial, node_id=self.host.node_id, pci=place)
+        self._brands[key] = int(info.brand)
         if place:
             self._keys[place] = key
         if serial:
@@ -143,7 +138,7 @@ class Mxsml(HandleMaker):
             alarm = ("limited", Severity.CRITICAL, "the card exists and MXSML cannot use it")
             return Found(who.card_id, who.attributes, probes, alarms=lambda: [alarm])
         serial = who.attributes.get("serial")
-        brand = self._brand(handle)
+        brand = self._brands.get(who.card_id, 0)
         values = Values(self.library, handle, brand, lambda: len(self._boards.get(str(serial), ())) > 1)
         driver = who.attributes.get("driver_version")
         return Found(
@@ -155,7 +150,7 @@ class Mxsml(HandleMaker):
                 self.process(pid, {"process_memory_used_bytes": held})
                 for pid, held in values.processes(str(who.pci or ""))
             ],
-            alarms=lambda: self._alarms(handle, values),
+            alarms=lambda: self._alarms(who.card_id, values),
             epoch=str(driver) if driver else None,
         )
 
@@ -190,10 +185,6 @@ class Mxsml(HandleMaker):
         toggle = watched(function, lambda: self.library.maybe(lambda: self.library.u32(function, handle)))
         return "sgpu" if toggle == 1 else "none"
 
-    def _brand(self, handle: Any) -> int:
-        info = self.library.maybe(lambda: self.library.struct("mxSmlGetDeviceInfo", mx.DeviceInfo, handle))
-        return 0 if info is None else int(info.brand)
-
     def _text(self, function: str, *leading: Any, length: int) -> str | None:
         """MXSML takes the length by pointer."""
         buffer = roomy(c_char * length)
@@ -203,23 +194,49 @@ class Mxsml(HandleMaker):
 
     # ---- health and slices
 
-    def _alarms(self, handle: Any, values: Values) -> list[tuple[str, Severity, str]]:
-        """An unavailable reason and PCI events that stand; events are counted since the driver was loaded."""
-        found: list[tuple[str, Severity, str]] = []
-        reason = self.library.maybe(values.unavailable)
-        if reason is not None and reason[0] != 0:
-            found.append((f"unavailable:{reason[0]}", Severity.CRITICAL, f"not available: {reason[1]}"))
-        for kind, (name, fatal) in mx.PCI_EVENTS.items():
-            events = self.library.maybe(lambda kind=kind: values.pci_events(kind))  # type: ignore[misc]
-            for event in events or ():
-                if event.count > 0:
-                    told = text_of(event.name) or f"bit {event.bitNumber}"
-                    severity = Severity.CRITICAL if fatal else Severity.WARNING
-                    found.append((f"{name}:{event.bitNumber}", severity, f"PCI event {name}: {told}"))
-        down = self.library.maybe(values.ports_down)
-        if down:
-            found.append(("metaxlink", Severity.WARNING, f"MetaXLink ports down: {down}"))
-        return found
+    def _alarms(self, card: str, values: Values) -> list[tuple[str, Severity, str]]:
+        """An unavailable reason, PCI events (counted since the driver was loaded) and link ports that are down.
+
+        Where one of the calls fails now, what it said last stands on: it is not known that it went away.
+        """
+        standing = self._standing.setdefault(card, {})
+        asks: dict[str, Callable[[], list[tuple[str, Severity, str]]]] = {
+            "unavailable": lambda: self._unavailable(values),
+            "ports": lambda: self._ports(values),
+        }
+        for kind in mx.PCI_EVENTS:
+            asks[f"events {kind}"] = lambda kind=kind: self._pci_events(values, kind)  # type: ignore[misc]
+        for name, ask in asks.items():
+            try:
+                standing[name] = ask()
+            except CardLost:
+                raise
+            except NotSupported:
+                standing[name] = []
+            except ReadingError:
+                continue
+        return [alarm for alarms in standing.values() for alarm in alarms]
+
+    def _unavailable(self, values: Values) -> list[tuple[str, Severity, str]]:
+        code, reason = values.unavailable()
+        return [(f"unavailable:{code}", Severity.CRITICAL, f"not available: {reason}")] if code else []
+
+    def _pci_events(self, values: Values, kind: int) -> list[tuple[str, Severity, str]]:
+        name, fatal = mx.PCI_EVENTS[kind]
+        severity = Severity.CRITICAL if fatal else Severity.WARNING
+        return [
+            (
+                f"{name}:{event.bitNumber}",
+                severity,
+                f"PCI event {name}: {text_of(event.name) or f'bit {event.bitNumber}'}",
+            )
+            for event in values.pci_events(kind)
+            if event.count > 0
+        ]
+
+    def _ports(self, values: Values) -> list[tuple[str, Severity, str]]:
+        down = values.ports_down()
+        return [("metaxlink", Severity.WARNING, f"MetaXLink ports down: {down}")] if down else []
 
     def _sgpus(self, handle: Any, who: Who) -> list[Slice]:
         lib = self.library

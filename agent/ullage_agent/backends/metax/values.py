@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping
 from ctypes import byref, c_uint
 from typing import Any, Final
 
-from ullage_agent.backends.clibrary import roomy, text_of
-from ullage_agent.backends.handles import (
-    Library,
+from ullage_agent.backends.answers import (
     address,
     degrees,
     megahertz,
     memory,
-    probe,
     share,
     throttle_bits,
     watts,
 )
+from ullage_agent.backends.clibrary import roomy, text_of
+from ullage_agent.backends.handles import Library, probe
 from ullage_agent.backends.metax import layouts as mx
 from ullage_agent.backends.roster import Probe
 from ullage_contract.catalogue import THROTTLE_REASONS, Tier

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ullage_agent.backend import Decoded, DecodedCard
 from ullage_agent.backends.mthreads.gmi_tree import decode_tree, is_json, torn_json, tree_of_text
 from ullage_agent.backends.printed import address, celsius, said, size
+from ullage_agent.backends.smi_table import MOST_WIDTH
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
@@ -32,7 +33,7 @@ _PROCESS: Final = re.compile(r"^\s*(\d+)\s+(\d+)\s+(\S.*?)\s+(\d+(?:\.\d+)?\s*[K
 
 def decode(text: str) -> Decoded:
     """The cards. Raises BadInput for a text that is not mthreads-gmi's."""
-    lines = [line.rstrip("\r").expandtabs() for line in text.splitlines()]
+    lines = [line[:MOST_WIDTH].rstrip("\r").expandtabs() for line in text.splitlines()]
     if any(_HEAD.match(line) and "pcie" in line.lower() for line in lines):
         return _table(text, lines)
     if is_json(text):
@@ -87,7 +88,7 @@ def _card(block: Sequence[str], processes: Mapping[int, list[Mapping[str, Any]]]
     lanes = _LANES.search(behind)
     heat = _TEMPERATURE.search(behind)
     draw = _WATTS.search(behind)
-    state = _PSTATE.search(behind)
+    state = _PSTATE.search("  ".join([block[0].partition("|")[2], *block[1:]]))
     values: dict[str, Value | None] = {
         "utilization_ratio": float(busy[1]) / 100 if busy else None,
         "memory_used_bytes": size(held[1]) if held else None,
@@ -99,7 +100,7 @@ def _card(block: Sequence[str], processes: Mapping[int, list[Mapping[str, Any]]]
         "pcie_width_max": int(lanes[2]) if lanes else None,
         "performance_state": state[1] if state else None,
     }
-    kind = said(block[1].split("|", 1)[0]) if len(block) > 1 else None
+    kind = said(_PSTATE.sub("", block[1].split("|", 1)[0])) if len(block) > 1 else None
     mpc = bool(kind) and "mpc" in str(kind).lower()
     return DecodedCard(
         index=index,

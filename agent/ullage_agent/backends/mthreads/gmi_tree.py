@@ -18,7 +18,7 @@ from ullage_contract.sample import Value
 Tree = dict[str, Any]
 _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|([{}\[\]:,])|([^\s{}\[\]:,"]+)')
 _JSON_START: Final = re.compile(r"^[ \t]*(?:\{|\[\s*[{\]\"])", re.MULTILINE)
-_TEXT_CARD: Final = re.compile(r"^GPU\s*\d*\s*(?::\s*)?([0-9a-fA-F]{4,8}:[0-9a-fA-F:.]+|\d+)?\s*$")
+_TEXT_CARD: Final = re.compile(r"^GPU ?\d{0,3} ?(?:: ?)?([0-9a-fA-F]{4,8}:[0-9a-fA-F:.]+|\d{1,3})?$")
 _MOST_DEPTH: Final = 40  # our choice: because gmi nests four deep; more is not gmi's
 
 
@@ -256,7 +256,7 @@ def tree_of_text(lines: Sequence[str]) -> Tree:
     for line in lines:
         clean = line.strip()
         depth = len(line) - len(line.lstrip())
-        heading = _TEXT_CARD.match(clean)
+        heading = _TEXT_CARD.match(" ".join(clean.split()))
         if heading and (heading[1] or clean.rstrip(":").upper() != "GPU" or depth == 0):
             card: Tree = {}
             if heading[1] and ":" in heading[1]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.json_text import find_json, listing, looks_like_json, mapping, word
+from ullage_agent.backends.json_text import TORN, find_torn_json, listing, looks_like_json, mapping, word
 from ullage_agent.backends.printed import address, box, number, said, whole
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
@@ -21,16 +21,21 @@ from ullage_contract.sample import Value
 def decode(text: str) -> Decoded:
     """The devices. Raises BadInput for a text that is not one of these tools'."""
     if looks_like_json(text):
-        document = find_json(text, "neuron-ls or neuron-monitor")
-        if isinstance(document, list):
-            return _listed(document)
-        for name in ("mlas", "neuron_devices", "devices"):  # later releases wrap the list
-            if isinstance(mapping(document).get(name), list):
-                return _listed(mapping(document)[name])
-        if {"neuron_runtime_data", "system_data", "neuron_hardware_info"} & mapping(document).keys():
-            return _monitored(mapping(document))
-        raise BadInput("this JSON is neither neuron-ls's nor neuron-monitor's")
+        document, torn = find_torn_json(text, "neuron-ls or neuron-monitor")
+        decoded = _json(document)
+        return replace(decoded, notes=[TORN]) if torn else decoded
     return _table(text)
+
+
+def _json(document: Any) -> Decoded:
+    if isinstance(document, list):
+        return _listed(document)
+    if {"neuron_runtime_data", "system_data", "neuron_hardware_info"} & mapping(document).keys():
+        return _monitored(mapping(document))
+    for name in ("mlas", "neuron_devices", "devices"):  # later releases wrap the list
+        if isinstance(mapping(document).get(name), list):
+            return _listed(mapping(document)[name])
+    raise BadInput("this JSON is neither neuron-ls's nor neuron-monitor's")
 
 
 def _table(text: str) -> Decoded:

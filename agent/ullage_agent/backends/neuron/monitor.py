@@ -6,14 +6,15 @@ since the driver was loaded. Not here: running the tool (toolstream).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ullage_agent.backends.json_text import find_json, listing, mapping, word
+from ullage_agent.backends.json_text import listing, mapping, word
 from ullage_agent.backends.neuron.decode import core_use, device_memory
 from ullage_agent.backends.printed import said, whole
-from ullage_contract.errors import BadInput, Broken
+from ullage_contract.errors import Broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,12 @@ class Report:
 def parse(line: str, cores_per_device: int) -> Report:
     """A report line. cores_per_device: of the driver, where the report does not say. Raises Broken."""
     try:
-        document = find_json(line, "neuron-monitor")
-    except BadInput as e:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as e:
         raise Broken(f"neuron-monitor printed no report: {line[:80]!r}") from e
-    if not isinstance(document, dict):
-        raise Broken("neuron-monitor printed a list")
+    # without this key it is another document, and no process in it would be no idleness
+    if not isinstance(document, dict) or "neuron_runtime_data" not in document:
+        raise Broken(f"neuron-monitor printed something else: {line[:80]!r}")
     hardware = mapping(document.get("neuron_hardware_info"))
     per_device = whole(word(hardware.get("neuroncore_per_device_count"))) or cores_per_device
     return Report(document, max(1, per_device))

@@ -1,6 +1,6 @@
 """NVIDIA's kernel log lines: Xid, NVSwitch SXid and the driver's own words about a lost or dead card.
 
-The meaning of each Xid is data: xid.toml. Not here: reading the log (ullage_agent.kernel_log).
+The meaning of each Xid is data: xid.toml. Not here: reading the log (ullage_agent.sources.kernel_log).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from ullage_agent.backend import Decoded, LogPattern
-from ullage_agent.kernel_log import decode
+from ullage_agent.sources.kernel_log import decode
 from ullage_contract.event import Severity
 from ullage_contract.sample import Value
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.json_text import find_json, listing, looks_like_json, mapping, word
+from ullage_agent.backends.json_text import TORN, find_torn_json, listing, looks_like_json, mapping, word
 from ullage_agent.backends.printed import MIB, address, celsius, hertz, number, said, size, watts, whole
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
@@ -18,8 +18,9 @@ _PAIR = re.compile(r"^\s*([A-Za-z][\w ./()\-]*?)\s*[:=]\s*(.*?)\s*$")
 
 def decode(text: str) -> Decoded:
     """The SoCs. Raises BadInput for a text that is not this tool's."""
+    torn = False
     if looks_like_json(text):
-        document = find_json(text, "qaic-util")
+        document, torn = find_torn_json(text, "qaic-util")
         entries = (
             document
             if isinstance(document, list)
@@ -40,6 +41,7 @@ def decode(text: str) -> Decoded:
         format=form,
         driver_version=said(driver),
         cards=[_card(block, i) for i, block in enumerate(blocks)],
+        notes=[TORN] if torn else [],
     )
 
 

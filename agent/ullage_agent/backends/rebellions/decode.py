@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.json_text import find_json, listing, looks_like_json, mapping, word
+from ullage_agent.backends.json_text import TORN, find_torn_json, listing, looks_like_json, mapping, word
 from ullage_agent.backends.printed import address, box, celsius, number, ratio, said, size, watts, whole
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
@@ -100,7 +100,8 @@ def _row(
 
 
 def _json(text: str) -> Decoded:
-    document = mapping(find_json(text, "rbln-smi"))
+    found, torn = find_torn_json(text, "rbln-smi")
+    document = mapping(found)
     cards = []
     for position, entry in enumerate(listing(document.get("devices"))):
         item = mapping(entry)
@@ -138,6 +139,7 @@ def _json(text: str) -> Decoded:
         format="json",
         driver_version=said(word(document.get("KMD_version"))),
         cards=cards,
+        notes=[TORN] if torn else [],
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.json_text import find_json, listing, mapping, word
+from ullage_agent.backends.json_text import TORN, find_torn_json, listing, mapping, word
 from ullage_agent.backends.printed import address, celsius, hertz, number, ratio, said, watts, whole
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
@@ -19,12 +19,13 @@ _ALL_ONES = 0xFFFFFFFF
 
 def decode(text: str) -> Decoded:
     """The chips. Raises BadInput for a text that is not this tool's."""
-    document = mapping(find_json(text, "tt-smi"))
+    found, torn = find_torn_json(text, "tt-smi")
+    document = mapping(found)
     if "device_info" not in document:
         raise BadInput("this JSON is not tt-smi's: it has no device_info")
     host = mapping(document.get("host_info"))
     cards = [_card(i, mapping(entry)) for i, entry in enumerate(listing(document["device_info"]))]
-    notes = []
+    notes = [TORN] if torn else []
     places = [card.pci_address for card in cards if card.pci_address]
     if len(set(places)) < len(places):
         notes.append("several chips stand behind one PCI address: a board is not counted by its entries")
