@@ -228,6 +228,18 @@ def test_line_ends_and_log_noise_change_nothing(path: Path) -> None:
     assert decoder(noisy).cards == decoder(source).cards
 
 
+@pytest.mark.parametrize("path", ALL, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("filler", [" " * 20_000, "9" * 20_000, "x" * 20_000, "|" * 20_000])
+def test_an_endless_line_costs_itself_alone(path: Path, filler: str) -> None:
+    """Patterns that grow with the square of a line's length would not end here within the test's time."""
+    decoder, source = DECODERS[path.parent.name], path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        source = f"{filler}\n{source}"
+    else:
+        source = f"{source}\n{filler}\n"
+    assert decoder(source).cards == decoder(path.read_text(encoding="utf-8")).cards
+
+
 @settings(max_examples=120, deadline=None)
 @given(seed=st.integers(0, 1 << 32), which=st.integers(0, 1 << 16))
 def test_no_mutation_raises_anything_but_bad_input(seed: int, which: int) -> None:
