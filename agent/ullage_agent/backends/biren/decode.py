@@ -46,7 +46,7 @@ def decode(text: str) -> Decoded:
                 listed = None if processes is None else processes.get(card.index or 0, [])
                 cards.append(_with(card, listed))
         return Decoded("biren", "brsmi", "table", version, cards, notes=[UNSEEN, *cut_note(found)])
-    columns = smi_csv.cards(lines)
+    columns = smi_csv.cards(text.splitlines())
     if columns is not None:
         return Decoded("biren", "brsmi gpu --query-gpu", "csv", columns[1], columns[0])
     queried = list(smi_query.cards(lines))

@@ -52,7 +52,7 @@ def decode(text: str) -> Decoded:
             extra={"runtime_version": runtime[1]} if runtime and said(runtime[1]) else {},
             notes=[*cut_note(found), *_dead(found)],
         )
-    columns = smi_csv.cards(lines)
+    columns = smi_csv.cards(text.splitlines())
     if columns is not None:
         return Decoded("iluvatar", "ixsmi --query-gpu", "csv", columns[1], columns[0])
     listed = list(smi_query.cards(lines))
