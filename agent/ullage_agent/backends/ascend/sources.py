@@ -19,6 +19,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "memory_bandwidth_ratio": "rate 10 (HBM bandwidth), on chips without HBM rate 5",
     "memory_used_bytes": "dcmi_get_device_hbm_info.memory_usage; without HBM dcmi_get_device_memory_info_v3 size - available",
     "memory_total_bytes": "dcmi_get_device_hbm_info.memory_size; without HBM dcmi_get_device_memory_info_v3.memory_size",
+    "memory_ratio": "slice only: dcmi_get_device_info(VDEV_MNG, 5) vdev_memory_free over vdev_memory_total",
     "power_watts": "dcmi_get_device_power_info; not on the further chips of a board that shares its reading",
     "board_power_watts": "dcmi_get_device_power_info of chip 0 where several chips share it, else dcmi_mcu_get_power_info",
     "voltage_volts": "dcmi_get_device_voltage",
