@@ -15,19 +15,9 @@ from typing import Any, Final
 
 from ullage_agent.backend import Call, Host
 from ullage_agent.backends import holders
+from ullage_agent.backends.answers import address, degrees, memory, share, watts
 from ullage_agent.backends.clibrary import CLibrary, text_of
-from ullage_agent.backends.handles import (
-    Codes,
-    HandleMaker,
-    Library,
-    Watched,
-    Who,
-    address,
-    degrees,
-    memory,
-    share,
-    watts,
-)
+from ullage_agent.backends.handles import Codes, HandleMaker, Library, Watched, Who
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster
 from ullage_contract.catalogue import Tier
 from ullage_contract.errors import NotPermitted, NotSupported
