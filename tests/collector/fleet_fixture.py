@@ -8,7 +8,6 @@ from typing import Any
 
 from ullage_collector.config import Store as StoreSettings
 from ullage_collector.journal import Journal, JournalReader, Record
-from ullage_collector.store.latest import Latest
 from ullage_collector.store.quarantine import Quarantine
 from ullage_collector.store.rollup import Rollup
 from ullage_collector.store.store import Store
@@ -58,8 +57,7 @@ class Fleet:
         self.store = Store.open(self.folder / "store.duckdb", StoreSettings(threads=1), self.clock)
         readers = {lane: JournalReader(self.folder / "journal" / lane) for lane in self.journals}
         self.quarantine = Quarantine(self.folder / "quarantine", 1024 * 1024)
-        self.latest = Latest()
-        self.writer = Writer(self.store, readers["samples"], readers["events"], self.quarantine, self.latest)
+        self.writer = Writer(self.store, readers["samples"], readers["events"], self.quarantine)
         self.rollup = Rollup(self.store)
 
     def close(self) -> None:

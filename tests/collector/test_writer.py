@@ -271,26 +271,6 @@ def test_an_identity_somebody_else_made_is_found(fleet: Fleet) -> None:
     assert fleet.one("SELECT count(*) FROM quarantine") == 0
 
 
-def test_what_is_silent_is_unknown_in_the_latest_state(fleet: Fleet) -> None:
-    fleet.push([card_sample("GPU-1", NOON - 10, {"utilization_ratio": 0.5, "fan_ratio": 0.3})])
-    fleet.push([card_sample("GPU-1", NOON, {"utilization_ratio": 0.9})])
-    fleet.writer.drain()
-    latest = fleet.latest
-    assert latest.value(Family.CARD, "GPU-1", "utilization_ratio", NOON + 5) == 0.9
-    assert latest.value(Family.CARD, "GPU-1", "fan_ratio", NOON + 5) == 0.3  # slow: of a row before
-    assert latest.value(Family.CARD, "GPU-1", "fan_ratio", NOON + 85) is None
-    assert latest.value(Family.CARD, "GPU-1", "utilization_ratio", NOON + 60) is None
-    assert latest.time(Family.CARD, "GPU-1") == NOON
-    assert latest.values(Family.CARD, "utilization_ratio", NOON + 5) == {"GPU-1": 0.9}
-
-
-def test_backlog_is_history_not_the_latest_state(fleet: Fleet) -> None:
-    fleet.push([card_sample("GPU-1", NOON - 7200, {"utilization_ratio": 0.5})])
-    fleet.writer.drain()
-    assert fleet.latest.time(Family.CARD, "GPU-1") is None
-    assert fleet.one("SELECT count(*) FROM card_sample") == 1
-
-
 def test_simulated_rows_say_so(fleet: Fleet) -> None:
     fleet.push(
         [card_sample("SIM-1", NOON, {"power_watts": 1.0})],

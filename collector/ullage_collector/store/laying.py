@@ -18,7 +18,6 @@ from ullage_collector.journal import Record
 from ullage_collector.store.days import DAY_US, HOUR_US
 from ullage_collector.store.facts import ReceivedFacts
 from ullage_collector.store.identities import Node
-from ullage_collector.store.latest import Frame
 from ullage_collector.store.rollup import LOOKBACK_US
 from ullage_collector.store.rows import Gathered, Gathering
 from ullage_contract.errors import BadInput
@@ -36,7 +35,6 @@ ACCEPT_PAST_DAYS: Final = 90
 """our choice: because a spool holds a day by default and a long outage a month; older history is imported."""
 ACCEPT_FUTURE_SECONDS: Final = 600.0
 """our choice: because clocks wrong by more than five minutes are shifted; what is still ahead is nonsense."""
-LIVE_SECONDS: Final = 300.0  # our choice: because what is older than five minutes is no state of now
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,6 @@ class Work:
     events: list[tuple[Any, ...]] = field(default_factory=list)
     facts: list[ReceivedFacts] = field(default_factory=list)
     dirty: set[tuple[int, int]] = field(default_factory=set)
-    latest: list[tuple[Family, int, str, Frame]] = field(default_factory=list)
     quarantine: list[tuple[Record, str]] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
 
@@ -202,9 +199,6 @@ class Laying:
                 for late in (t, t + LOOKBACK_US):  # a counter's next reading may stand in the next hour
                     if t < through and late < through:
                         work.dirty.add((late - late % HOUR_US, node.key))
-        if newest > received - LIVE_SECONDS * 1e6:
-            frame = Frame(rows.subject, times, rows.interval_seconds, rows.columns, newest)
-            work.latest.append((family, node.key, origin, frame))
         return newest
 
     def _epochs(self, cursor: duckdb.DuckDBPyConnection, texts: Sequence[str | None]) -> list[int | None]:

@@ -30,7 +30,6 @@ from ullage_collector.store import incoming
 from ullage_collector.store.columns import Grain, fixed_columns, kind
 from ullage_collector.store.days import utc_day
 from ullage_collector.store.facts import FactBook
-from ullage_collector.store.latest import Latest
 from ullage_collector.store.laying import Counts, Laying, Stream, Work
 from ullage_collector.store.quarantine import Quarantine
 from ullage_collector.store.rollup import through_us
@@ -50,7 +49,7 @@ READ_BYTES: Final = 1024 * 1024
 """About 450,000 values a transaction: half of it costs a sixth more a value, twice as much a tenth more (measured:
 a commit's fixed cost on one side, memory that no cache holds on the other)."""
 SEEN_SECONDS: Final = (
-    60.0  # our choice: because "last seen" is shown in minutes and latest.py knows it exactly
+    60.0  # our choice: because "last seen" is shown in minutes; the rows know it exactly
 )
 _STREAM: Final = {
     "stream": pa.string(),
@@ -110,13 +109,11 @@ class Writer:
         samples: JournalReader,
         events: JournalReader,
         quarantine: Quarantine,
-        latest: Latest | None = None,
     ) -> None:
         self._store = store
         self._lanes = {EVENTS: events, SAMPLES: samples}
         self._quarantine = quarantine
         self._facts = FactBook()
-        self.latest = latest or Latest()
         self.counts = Counts()
         self._laying = Laying(store)
         cursor = store.cursor()
@@ -237,8 +234,6 @@ class Writer:
         work.counts.commits += 1
         for name in Counts.__slots__:
             setattr(self.counts, name, getattr(self.counts, name) + getattr(work.counts, name))
-        for family, node_key, origin, frame in work.latest:
-            self.latest.put(family, node_key, origin, frame)
 
     def _decoded(self, record: Record) -> ColumnarBatch | str | None:
         """The batch, or why there is none, or None when its stream has it already."""
