@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from ullage_contract.errors import BadInput
 
+_LONGEST_WORD: Final = 8
+"""A cut number, word or \\u escape is told at its beginning, that far from the end at most."""
 TORN: Final = "the text ends in the middle: what it does not hold is missing here"
 """The note of a decoder whose document was torn."""
 
@@ -45,7 +47,8 @@ def find_torn_json(text: str, tool: str) -> tuple[Any, bool]:
             try:
                 found, _ = json.JSONDecoder().raw_decode(text, start)
             except json.JSONDecodeError as e:
-                if e.pos < len(text.rstrip()) - 1 and not e.msg.startswith("Unterminated string"):
+                near_end = e.pos >= len(text.rstrip()) - _LONGEST_WORD
+                if not near_end and not e.msg.startswith("Unterminated string"):
                     continue  # not JSON at all: a log line's brackets
                 mended = _mended(text[start:])
                 if mended is not None:
@@ -92,7 +95,7 @@ def _mended(text: str) -> Any:
             found = json.loads(text[:at] + closing)
         except (ValueError, RecursionError):
             continue
-        return found if isinstance(found, dict | list) else None
+        return found if isinstance(found, dict | list) and found else None
     return None
 
 
