@@ -1,0 +1,54 @@
+"""A total over two levels, or a month over its days: rounded from the top down, by largest remainder at every level."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from ullage_collector import ledger
+from ullage_collector.ledger import PLATFORM, USED
+from ullage_reports.settle.charges import NOTHING
+from ullage_reports.settle.division import Division
+from ullage_reports.settle.lines import Line, apportioned, half_up, round_down_days
+
+
+def divided(division: Division, digits: int, label: str) -> list[Line]:
+    """Lines that add up to the total at every level. label: the period of a total; days have their own.
+
+    quantity is the exact amount, in the currency (unit ``amount``). What no department is named for is the platform's.
+    """
+    found: list[Line] = []
+    if division.total is None:
+        days = round_down_days(
+            {day: sum(parts.values(), NOTHING) for day, parts in division.days.items()}, digits
+        )
+        for day, minor in days.items():
+            parts = division.days[day]
+            units = apportioned(minor, parts, digits)
+            found += [_line(day, name or PLATFORM, None, units[name], parts[name], digits) for name in parts]
+        return sorted(found, key=Line.order)
+    amounts = _parts(division.total, division.shares)
+    departments = apportioned(half_up(division.total, digits), amounts, digits)
+    for name, minor in departments.items():
+        projects = division.projects.get(name)
+        if not projects or not sum(projects.values()):
+            found.append(_line(label, name, None, minor, amounts[name], digits))
+            continue
+        exact_parts = _parts(amounts[name], projects)
+        units = apportioned(minor, exact_parts, digits)
+        found += [
+            _line(label, name, project, units[project], exact_parts[project], digits) for project in projects
+        ]
+    return sorted(found, key=Line.order)
+
+
+def _parts(total: Fraction, weights: dict[str, Fraction]) -> dict[str, Fraction]:
+    whole = sum(weights.values(), NOTHING)
+    return {name: total * weight / whole for name, weight in weights.items()}
+
+
+def _line(
+    period: str, department: str, project: str | None, minor: int, amount: Fraction, digits: int
+) -> Line:
+    return Line(
+        period, department, USED, ledger.minor_decimal(minor, digits), amount, "amount", project=project
+    )
