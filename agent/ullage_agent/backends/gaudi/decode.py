@@ -264,7 +264,7 @@ def _device(index: int, rest: str, pairs: Mapping[str, str]) -> DecodedCard:
     place = next((word for word in rest.split() if _PCI.match(word)), None)
     speed = number(first("link speed", "current link speed"))
     values: dict[str, Value | None] = {
-        "utilization_ratio": ratio(first("aip utilization", "utilization", "aip util")),
+        "utilization_ratio": ratio(first("aip utilization", "utilization", "aip util", "utilization.aip")),
         "memory_used_bytes": size(
             first("memory usage.used", "hbm memory usage.used", "memory.used", "used memory", "used")
         ),
