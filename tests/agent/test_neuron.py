@@ -196,6 +196,13 @@ def test_a_counter_that_is_a_plain_file_is_read_too(bench: Callable[..., Bench],
     assert bench().read().cards()[SECOND].values["sram_ecc_uncorrected"] == 7
 
 
+def test_a_counter_without_a_number_is_unsupported(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    (tmp_path / "sys/devices/virtual/neuron_device/neuron1/stats/memory_usage/host_mem/total").unlink()
+    made = bench()
+    assert "memory_host_used_bytes" in made.facts().facts()[SECOND].attributes["unsupported"]  # type: ignore[operator]
+    assert not made.read().cards()[SECOND].failed
+
+
 def test_a_vanished_device_is_lost_and_its_neighbour_is_not(
     bench: Callable[..., Bench], tmp_path: Path
 ) -> None:

@@ -256,6 +256,9 @@ def test_the_table_and_its_contexts_are_decoded() -> None:
     assert [c.extra.get("board") for c in decoded.cards] == [0, 0, 1]
     assert [p["pid"] for p in decoded.cards[0].processes or ()] == [4711]
     assert decoded.cards[1].processes == []
+    text = (FIXTURES / "rbln_smi_contexts.txt").read_text(encoding="utf-8")
+    assert decoded.driver_version == "3.5.1"
+    assert decode(text.replace("3.5.1", "N/A  ")).driver_version is None
 
 
 @pytest.mark.parametrize("text", ["", "x", "{}", '{"devices": 3}', "+--+\n|a|\n+--+"])

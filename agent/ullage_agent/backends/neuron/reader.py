@@ -73,6 +73,8 @@ class _Device:
         try:
             return self.files.number(f"{name}/total")
         except NotSupported:
+            if (self.files.root / name).is_dir():
+                raise
             return self.files.number(name)
 
 

@@ -17,7 +17,7 @@ from ullage_agent.backends.printed import address, box, celsius, number, ratio, 
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
-_VERSION = re.compile(r"KMD ver(?:sion)?\s*[:=]?\s*([\w.\-+~]+)", re.IGNORECASE)
+_VERSION = re.compile(r"KMD ver(?:sion)?\s*[:=]?\s*(\S+)", re.IGNORECASE)
 _PSTATE = re.compile(r"^\s*P\d+\s*$", re.IGNORECASE)
 _HEALTH = {"P10": "degraded", "P12": "critical"}
 """P-states that are trouble: thermal throttling and system abort (docs.rbln.ai, device management)."""
@@ -61,7 +61,7 @@ def _table(text: str) -> Decoded:
         maker="rebellions",
         tool="rbln-smi" if version else "rbln-stat",
         format="table",
-        driver_version=version[1] if version else None,
+        driver_version=said(version[1]) if version else None,
         cards=cards,
     )
 
@@ -129,6 +129,7 @@ def _json(text: str) -> Decoded:
             },
             uuid=said(word(item.get("uuid"))),
             processes=_contexts(document, item.get("npu")),
+            status=said(word(item.get("status"))),
         )
         cards.append(card)
     if not cards and "devices" not in document:
@@ -172,6 +173,7 @@ def _card(
     extra: dict[str, Any],
     uuid: str | None = None,
     processes: list[Mapping[str, Any]] | None = None,
+    status: str | None = None,
 ) -> DecodedCard:
     values: dict[str, Value | None] = {
         "utilization_ratio": ratio(utilization),
@@ -180,6 +182,7 @@ def _card(
         "temperature_celsius": celsius(temperature),
         "power_watts": _power(power),
         "performance_state": said(pstate),
+        "health_detail": status,
         "health": _HEALTH.get(pstate.strip().upper(), "ok") if pstate and _PSTATE.match(pstate) else None,
     }
     return DecodedCard(

@@ -224,7 +224,10 @@ def _node(host: Host, place: Path) -> str | None:
         group = (place / "iommu_group").readlink().name
     except OSError:
         return None
-    return f"/dev/vfio/{group}" if (host.dev / "vfio" / group).exists() else None
+    # noiommu-N where the guest has no IOMMU (kernel Documentation/driver-api/vfio.rst)
+    return next(
+        (f"/dev/vfio/{n}" for n in (group, f"noiommu-{group}") if (host.dev / "vfio" / n).exists()), None
+    )
 
 
 def _number(node: str | None) -> int:
