@@ -117,18 +117,18 @@ def main() -> int:
     print(
         f"{arguments.cards} cards of each maker; processor time of agent and children, a sample in the mean"
     )
-    print(f"{'':30}{'NVIDIA alone':>14}{'four makers':>14}")
+    print(f"{'':34}{'NVIDIA alone':>14}{'four makers':>14}")
     for title, key in (
         ("fast sample, CPU ms", "fast_cpu_ms"),
         ("  of it the agent's", "fast_agent_ms"),
-        ("fast sample, wall ms", "fast_wall_ms"),
+        ("fast sample, wall ms (GPM waits)", "fast_wall_ms"),
         ("slow sample, CPU ms", "slow_cpu_ms"),
-        ("slow sample, wall ms", "slow_wall_ms"),
+        ("slow sample, wall ms (GPM waits)", "slow_wall_ms"),
     ):
-        print(f"{title:30}{alone[key]:>14.2f}{every[key]:>14.2f}")
-    print(f"{'child of':30}{'PSS MiB':>14}{'own MiB':>14}")
+        print(f"{title:34}{alone[key]:>14.2f}{every[key]:>14.2f}")
+    print(f"{'child of':34}{'PSS MiB':>14}{'own MiB':>14}")
     for maker, memory in sorted(every["memory"].items()):
-        print(f"{maker:30}{memory['pss']:>14.2f}{memory['own']:>14.2f}")
+        print(f"{maker:34}{memory['pss']:>14.2f}{memory['own']:>14.2f}")
     figures: dict[str, Any] = {
         "sample_cpu_ms": round(every["fast_cpu_ms"], 2),
         "slow_sample_cpu_ms": round(every["slow_cpu_ms"], 2),

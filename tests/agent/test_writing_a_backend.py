@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.emulators.build import compiler
 
 from ullage_agent.assembly import Agent
 from ullage_agent.commands.snapshot import Gathered
@@ -26,26 +27,37 @@ PAGE = Path(__file__).parents[2] / "docs/writing-a-backend.md"
 ROOT = Path(__file__).parents[2]
 
 
+def _files() -> dict[str, str]:
+    """The page's blocks that begin with a comment naming their file."""
+    blocks = re.findall(
+        r"^```(?:python|toml|c)\n((?:# |/\* )(\S+?):?(?: [^\n]*)?\n.*?)^```",
+        PAGE.read_text(encoding="utf-8"),
+        re.S | re.M,
+    )
+    return {name: body for body, name in blocks}
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The page's files, as a reader would save them, installed as pip would: on the path, with entry points."""
     place = tmp_path / "package"
-    for body in re.findall(
-        r"^```(?:python|toml)\n(# \S+\n.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M
-    ):
-        name = body.splitlines()[0][2:]
+    for name, body in _files().items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(body)
-    project = tomllib.loads((place / "pyproject.toml").read_text())["project"]
-    information = place / "ullage_acme-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 1.0\n")
-    points = "".join(f"{k} = {v}\n" for k, v in project["entry-points"][GROUP].items())
-    (information / "entry_points.txt").write_text(f"[{GROUP}]\n{points}")
+    first = (place / "pyproject.toml").read_text()
+    for text in (first, first.replace("acme", "quokka")):  # as the page says of the second
+        project = tomllib.loads(text)["project"]
+        information = place / f"{project['name'].replace('-', '_')}-1.0.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 1.0\n"
+        )
+        points = "".join(f"{k} = {v}\n" for k, v in project["entry-points"][GROUP].items())
+        (information / "entry_points.txt").write_text(f"[{GROUP}]\n{points}")
     monkeypatch.syspath_prepend(str(place))
     importlib.invalidate_caches()
     yield place
-    for module in [name for name in sys.modules if name.startswith("ullage_acme")]:
+    for module in [name for name in sys.modules if name.startswith(("ullage_acme", "ullage_quokka"))]:
         del sys.modules[module]
 
 
@@ -59,17 +71,25 @@ def _card(server: Path, number: int, **files: str) -> Path:
 
 
 def test_the_page_has_every_piece(package: Path) -> None:
-    found = {str(path.relative_to(package)) for path in package.rglob("*.py")}
+    found = {str(path.relative_to(package)) for path in package.rglob("*") if path.suffix in (".py", ".c")}
     assert found == {
         "ullage_acme/__init__.py",
         "ullage_acme/reader.py",
         "ullage_acme/decode.py",
         "ullage_acme/kernel.py",
         "tests/test_acme.py",
+        "ullage_quokka/__init__.py",
+        "ullage_quokka/reader.py",
+        "ullage_quokka/decode.py",
+        "tests/qkml.c",
+        "tests/test_quokka.py",
     }
 
 
-def test_the_pages_own_tests_pass(package: Path) -> None:
+@pytest.mark.parametrize("maker", ["acme", "quokka"])
+def test_the_pages_own_tests_pass(maker: str, package: Path) -> None:
+    if maker == "quokka" and compiler() is None:
+        pytest.skip("no C compiler: the page's library cannot be built")
     done = subprocess.run(
         [
             sys.executable,
@@ -80,7 +100,7 @@ def test_the_pages_own_tests_pass(package: Path) -> None:
             "no:cacheprovider",
             "--rootdir",
             str(package),
-            str(package / "tests"),
+            str(package / f"tests/test_{maker}.py"),
         ],
         capture_output=True,
         text=True,
@@ -125,11 +145,45 @@ def test_the_agent_finds_it_by_its_entry_point_and_reads_its_cards(package: Path
     assert threading.active_count() < 20
 
 
+@pytest.mark.skipif(compiler() is None, reason="no C compiler: the page's library cannot be built")
+def test_a_call_of_the_second_makers_library_that_hangs_costs_one_value(
+    package: Path, tmp_path: Path
+) -> None:
+    library = tmp_path / "libqkml.so"
+    compile_it = [str(compiler()), "-Wall", "-Wextra", "-Werror", "-std=gnu11", "-shared", "-fPIC"]
+    subprocess.run([*compile_it, "-o", str(library), str(package / "tests/qkml.c")], check=True)
+    gathered = Gathered()
+    agent = Agent(
+        Config(
+            node="n1",
+            enabled={"quokka": True},
+            backends={"quokka": {"library": str(library)}},
+            sampling=Sampling(call_deadline_seconds=0.5, start_deadline_seconds=10.0),
+            sources=Sources(rdma=False, host=False, kernel_log=False),
+        ),
+        ManualClock(),
+        root=tmp_path,
+        sinks=[gathered],
+        environment={**os.environ, "PYTHONPATH": str(package), "QUOKKA_HANG": "qkTemperature:1"},
+    )
+    try:
+        tick = agent.tick(Tier.SLOW, patience_seconds=60)
+    finally:
+        agent.close()
+    cards = {s.subject: s for s in tick.every() if s.family is Family.CARD}
+    assert [s.failed for s in cards.values()] == [{}, {"temperature_celsius": "deadline"}, {}, {}]
+    assert [s.values.get("temperature_celsius") for s in cards.values()] == [61.5, None, 61.5, 61.5]
+    assert [s.subject for s in tick.every() if s.family is Family.SLICE] == ["quokka-QK22-0000-c1/3"]
+    assert [e.kind for _, e in gathered.events_seen] == ["call_hung"]
+
+
 def test_its_keys_facts_and_events_are_in_the_contract(package: Path) -> None:
     from ullage_contract import catalogue
 
-    (backend,) = [b for b in load().backends if b.name == "acme"]
-    assert set(backend.sources) <= set(catalogue.keys(Family.CARD))
+    backends = [b for b in load().backends if b.name in ("acme", "quokka")]
+    assert len(backends) == 2
+    for backend in backends:
+        assert set(backend.sources) <= set(catalogue.keys(Family.CARD))
 
 
 def test_the_command_decodes_its_tool_and_its_kernel_log(package: Path, tmp_path: Path) -> None:
@@ -152,9 +206,10 @@ def test_the_command_decodes_its_tool_and_its_kernel_log(package: Path, tmp_path
         assert says in done.stdout
 
 
-def test_the_page_types(package: Path) -> None:
+@pytest.mark.parametrize("name", ["ullage_acme", "ullage_quokka"])
+def test_the_page_types(name: str, package: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "-p", "ullage_acme"],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "-p", name],
         capture_output=True,
         text=True,
         env={**os.environ, "MYPYPATH": f"{package}:{ROOT / 'agent'}"},

@@ -15,6 +15,7 @@ _COLUMNS: Final = (
     ("memory", "memory_used_bytes", "By"),
     ("of", "memory_total_bytes", "By"),
     ("power", "power_watts", "W"),
+    ("board power", "board_power_watts", "W"),
     ("temp", "temperature_celsius", "Cel"),
     ("clock", "clock_sm_hertz", "Hz"),
     ("ecc", "ecc_uncorrected", "{error}"),
