@@ -193,10 +193,7 @@ class Roster:
     def _never(self, card: _Card) -> set[str]:
         """Catalogue keys that no probe of this card gives: none names it, or every one that does refused it."""
         given = {
-            key
-            for probe in card.found.probes
-            for key in probe.gives
-            if (probe.call, key) not in card.refused
+            key for probe in card.found.probes for key in probe.gives if (probe.call, key) not in card.refused
         }
         return set(keys(Family.CARD)) - given
 
@@ -215,9 +212,7 @@ class Roster:
         self._alarms(card, call)
 
     def _ask(self, card: _Card, tier: Tier, call: Call) -> tuple[dict[str, Value], dict[str, str]]:
-        values, failed = _gather(
-            card.found.probes, tier, call, card.found.card_id, Family.CARD, card.refused
-        )
+        values, failed = _gather(card.found.probes, tier, call, card.found.card_id, Family.CARD, card.refused)
         if tier is Tier.SLOW:
             card.learnt = True
         return values, failed

@@ -48,9 +48,7 @@ GATHER_SECONDS: Final = 1.0  # measured: a commit has a fixed cost of about 17 m
 READ_BYTES: Final = 1024 * 1024
 """About 450,000 values a transaction: half of it costs a sixth more a value, twice as much a tenth more (measured:
 a commit's fixed cost on one side, memory that no cache holds on the other)."""
-SEEN_SECONDS: Final = (
-    60.0  # our choice: because "last seen" is shown in minutes; the rows know it exactly
-)
+SEEN_SECONDS: Final = 60.0  # our choice: because "last seen" is shown in minutes; the rows know it exactly
 _STREAM: Final = {
     "stream": pa.string(),
     "lane": pa.string(),
