@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -492,3 +493,23 @@ def test_through_a_real_child_the_same_numbers_come(tree: AmdTree, clock: Manual
     assert cards[UUID].values["health"] == "ok"
     known = {i.subject: i for i in items if isinstance(i, Facts)}
     assert known[UUID].attributes["model"] == "AMD Instinct MI300X OAM"
+
+
+def test_a_card_keeps_its_key_while_its_name_cannot_be_read(
+    tree: AmdTree, reader: Callable[[], Roster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mi300x(tree)
+    old, fresh = reader(), reader()
+    assert UUID in readings(old)
+    real = Path.read_text
+
+    def busy(self: Path, *arguments: Any, **more: Any) -> str:
+        if self.name == "unique_id":
+            raise OSError(errno.EBUSY, "busy")
+        return real(self, *arguments, **more)
+
+    monkeypatch.setattr(Path, "read_text", busy)
+    assert set(readings(old)) == {UUID}
+    assert readings(fresh) == {}, "of a new card nothing is told before it says who it is"
+    monkeypatch.undo()
+    assert set(readings(fresh)) == {UUID}

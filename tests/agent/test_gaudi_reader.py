@@ -364,6 +364,19 @@ def test_a_card_without_uuid_has_its_serial_as_key(node: Node) -> None:
     assert "gaudi-AM00000001" in node.bench().read().cards()
 
 
+def test_a_card_keeps_its_key_while_its_name_cannot_be_read(node: Node) -> None:
+    bench = node.bench()
+    bench.read()
+    node.scenario["card 0"]["fail hlml_device_get_uuid"] = 10
+    node.scenario.write()
+    seen = bench.read()
+    assert set(seen.cards()) == {UUID, OTHER} and seen.events() == []
+    assert seen.cards()[UUID].values["power_watts"] == 612.5
+    assert set(node.bench().read().cards()) == {OTHER}, (
+        "of a new card nothing is told before it says who it is"
+    )
+
+
 def test_only_accelerators_of_the_maker_are_cards(tmp_path: Path) -> None:
     (tmp_path / "dev/accel").mkdir(parents=True)
     (tmp_path / "dev/accel/accel0").touch()  # another maker's

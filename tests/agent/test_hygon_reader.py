@@ -355,6 +355,21 @@ def test_a_lost_card_is_lost_for_every_call(node: Node) -> None:
     assert bench.read(Tier.FAST).cards()[UUID].values["health"] == "lost"
 
 
+def test_a_card_keeps_its_key_while_its_name_cannot_be_read(node: Node) -> None:
+    bench = node.bench()
+    bench.read()
+    for name in ("rsmi_dev_unique_id_get", "rsmi_dev_name_get"):
+        node.scenario["card 0"][f"fail {name}"] = 16
+    node.scenario.write()
+    seen = bench.read()
+    assert set(seen.cards()) == {UUID, OTHER} and seen.events() == []
+    fresh = node.bench()
+    assert set(fresh.read().cards()) == {OTHER}, "of a new card nothing is told before it says who it is"
+    del node.scenario["card 0"]["fail rsmi_dev_unique_id_get"]
+    node.scenario.write()
+    assert set(fresh.read().cards()) == {UUID, OTHER}
+
+
 def test_only_cards_are_hardware_and_not_the_processors_own_functions(tmp_path: Path) -> None:
     sysfs = tmp_path / "sys"
     pci_function(sysfs, "0000:00:00.0", "1d94", "1450", "060000")

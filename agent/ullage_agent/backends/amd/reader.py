@@ -6,6 +6,7 @@ belong to the card alone. Not here: what the files mean (card.py, ras.py, gpu_me
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import tomllib
@@ -21,7 +22,7 @@ from ullage_agent.backends.amd.card import AmdCard
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster, Slice
 from ullage_contract.catalogue import Tier
-from ullage_contract.errors import CardLost, NotPresent, ReadingError
+from ullage_contract.errors import Broken, CardLost, NotPresent, ReadingError
 from ullage_contract.identity import card_id, slice_id
 from ullage_contract.sample import Value
 
@@ -31,6 +32,11 @@ VENDOR_ID: Final = "0x1002"
 UTIL_KIND: Final = "kernel_resident"
 """gpu_busy_percent is 100 while a compute context is merely resident (rocm-systems issue 10293): read it beside power."""
 _WHOLE: Final = frozenset({"", "spx", "none", "unknown"})
+
+_PASSING: Final = frozenset(
+    {errno.EIO, errno.ENODEV, errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR}
+)
+"""What a read says while a card is reset."""
 
 
 def open_reader(host: Host) -> Roster:
@@ -116,6 +122,8 @@ class _Known:
         self.card = AmdCard(device)
         self._function = PciFunction(host.sysfs, device.name)
         self.identity: Attributes | None = None
+        self._names: tuple[str | None, str | None] | None = None
+        self._card_id: str | None = None
 
     def close(self) -> None:
         self.card.close()
@@ -126,12 +134,14 @@ class _Known:
         if not self._device.exists():
             raise CardLost(f"{self._device}: the device is gone")
         device_id = (self._text("device") or "").removeprefix("0x")
-        unique, serial = self._text("unique_id"), self._text("serial_number")
+        if self._names is None:
+            self._names = self._name("unique_id"), self._name("serial_number")
+        uuid, serial = self._names
         compute, memory = self._text("current_compute_partition"), self._text("current_memory_partition")
         self.identity = {
             "model": self._text("product_name") or _model(device_id),
-            "uuid": unique if unique and set(unique) - {"0"} else None,
-            "serial": serial if serial and set(serial) - {"0"} else None,
+            "uuid": uuid,
+            "serial": serial,
             "pci_address": self.place,
             "index": self._index,
             "minor": self._index,
@@ -151,7 +161,8 @@ class _Known:
         shares = attributes.get("board_id") is not None
         self.card.share_power(shares)
         uuid, serial = attributes.get("uuid"), attributes.get("serial")
-        name = card_id(
+        # once given it stays: also when a card's other die is missing for a while
+        self._card_id = name = self._card_id or card_id(
             uuid=uuid if isinstance(uuid, str) else None,
             vendor="amd",
             # dies of one board have one serial number: the place tells them apart
@@ -207,6 +218,17 @@ class _Known:
         partitions = self.card.metrics.partitions if self.card.metrics else ()
         busy = [value for value in partitions[number] if value <= 100] if number < len(partitions) else []
         return {"utilization_ratio": sum(busy) / len(busy) / 100 if busy else None}
+
+    def _name(self, name: str) -> str | None:
+        """A part of the card's key; None where there is none. Raises Broken for what cannot be read only now:
+        without it the card would get another key."""
+        try:
+            text = (self._device / name).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError as e:
+            if e.errno in _PASSING:
+                raise Broken(f"{name}: {os.strerror(e.errno or 0)}") from e
+            return None
+        return text if set(text) - {"0"} and text.isprintable() else None
 
     def _text(self, name: str) -> str | None:
         """A file read once a look; None where there is none."""

@@ -75,9 +75,15 @@ class Gaudi:
             handle = call(f"aip{index}", "hlml_device_get_handle_by_index", lambda: self._hlml.handle(index))
             place = self._said(call, f"aip{index}", lambda: self._hlml.address(handle))
             uuid = self._said(call, f"aip{index}", lambda: self._hlml.text("hlml_device_get_uuid", handle))
-        except ReadingError as e:
-            log.warning("card %s does not answer: %s", index, e)
+            serial = self._said(
+                call, f"aip{index}", lambda: self._hlml.text("hlml_device_get_serial", handle)
+            )
+        except CardLost as e:
+            log.warning("card %s is lost: %s", index, e)
             return None
+        except ReadingError as e:  # without its name it would be another card: known it stays, new it waits
+            log.warning("card %s does not say who it is: %s", index, e)
+            return self._cards.get(index)
         known = self._cards.get(index)
         if known is not None and known[1].get("uuid") == uuid and uuid is not None:
             known[0].handle = handle
@@ -88,7 +94,7 @@ class Gaudi:
         attributes: Attributes = {
             "model": self._text(call, index, "hlml_device_get_name", handle),
             "uuid": uuid,
-            "serial": self._text(call, index, "hlml_device_get_serial", handle),
+            "serial": serial,
             "pci_address": address,
             "index": index,
             "device_node": card.node,
@@ -106,7 +112,7 @@ class Gaudi:
             attributes["memory_total_bytes"] = int(memory.total) or None
         except ReadingError:
             pass
-        if not (uuid or attributes["serial"] or address):
+        if not (uuid or serial or address):
             log.warning("card %s says neither its UUID nor its serial number nor its place", index)
             return None
         if known is not None and known[0].function is not None:

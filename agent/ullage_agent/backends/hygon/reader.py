@@ -49,6 +49,7 @@ class Hygon:
         self._window_ms = window if isinstance(window, int) and 1 <= window <= 1000 else WINDOW_MS
         self._cards: dict[int, HygonCard] = {}
         self._identities: dict[int, Attributes] = {}
+        self._names: dict[int, tuple[str | None, str | None]] = {}
         self._virtual = True
 
     def open(self, call: Call) -> None:
@@ -73,8 +74,12 @@ class Hygon:
         found = []
         for index in range(count):
             card = self._card(call, index)
-            if card is not None:
+            if card is None:
+                continue
+            try:
                 found.append(self._found(call, card, parts, users))
+            except ReadingError as e:  # without its name it would be another card: it waits
+                log.warning("%s does not say who it is: %s", card.function.address, e)
         return found
 
     def close(self) -> None:
@@ -151,9 +156,10 @@ class Hygon:
         )
 
     def _identity(self, call: Call, card: HygonCard) -> Attributes:
-        """Static facts, asked until they are all there."""
+        """Static facts, asked until the card says its model; its key never changes meanwhile. Raises a
+        ReadingError when what the key is made of cannot be read now."""
         known = self._identities.get(card.index)
-        if known is not None:
+        if known is not None and known["model"]:
             return known
         place = card.function.address
 
@@ -163,19 +169,14 @@ class Hygon:
             except ReadingError:
                 return None
 
-        def number(name: str) -> int | None:
-            try:
-                return call(place, name, lambda: self._smi.wide(name, card.index))
-            except ReadingError:
-                return None
-
-        unique = number("rsmi_dev_unique_id_get")
-        serial = text("rsmi_dev_serial_number_get")
+        if card.index not in self._names:
+            self._names[card.index] = self._keys(call, card)
+        uuid, serial = self._names[card.index]
         total = self._memory(call, card)
         attributes: Attributes = {
             "model": text("rsmi_dev_name_get", wide_length=True),
-            "uuid": f"{unique:016x}" if unique and unique != (1 << 64) - 1 else None,
-            "serial": serial if serial and set(serial) - {"0"} else None,
+            "uuid": uuid,
+            "serial": serial,
             "pci_address": place,
             "index": card.index,
             "numa_node": card.function.numa_node,
@@ -184,9 +185,29 @@ class Hygon:
             "driver_version": self._driver(call),
             "firmware_version": text("rsmi_dev_vbios_version_get"),
         }
-        if attributes["uuid"] or attributes["serial"]:
-            self._identities[card.index] = attributes
+        self._identities[card.index] = attributes
         return attributes
+
+    def _keys(self, call: Call, card: HygonCard) -> tuple[str | None, str | None]:
+        """UUID and serial number; None where this card has none."""
+        place = card.function.address
+        try:
+            name = "rsmi_dev_unique_id_get"
+            unique = call(place, name, lambda: self._smi.wide(name, card.index))
+        except NotSupported:
+            unique = 0
+        try:
+            serial = call(
+                place,
+                "rsmi_dev_serial_number_get",
+                lambda: self._smi.text("rsmi_dev_serial_number_get", card.index),
+            )
+        except NotSupported:
+            serial = None
+        return (
+            f"{unique:016x}" if unique and unique != (1 << 64) - 1 else None,
+            serial if serial and set(serial) - {"0"} else None,
+        )
 
     def _memory(self, call: Call, card: HygonCard) -> int | None:
         try:
