@@ -119,21 +119,25 @@ def charge(world: World, cut: list[Span], lend: Callable[[World, list[Piece]], l
             key = (period, department)
             book.unused[key] = book.unused.get(key, NOTHING) + cards * hours
         walk.charge_energy(book, period, a, hours, pieces)
+        together: dict[tuple[str, str, str], list[Fraction]] = {}
         for piece in lend(world, pieces):
-            price = walk.price(piece.model, a)
-            quantity = piece.share * hours
+            together.setdefault((piece.model, piece.department, piece.state), []).append(piece.share)
+            if piece.began_us is not None:
+                walk.save(book, piece, a, hours)
+        for (model, department, state), shares in together.items():
+            quantity = sum(shares, NOTHING) * hours
+            price = walk.price(model, a)
             if price is None:
-                book.missing(period, piece.model, quantity)
-                continue
-            book.add(Key(period, piece.department, piece.state), quantity, quantity * price.hourly)
-            walk.save(book, piece, a, quantity, quantity * price.hourly)
+                book.missing(period, model, quantity)
+            else:
+                book.add(Key(period, department, state), quantity, quantity * price.hourly)
     return book
 
 
 def unused_cards(world: World, pieces: Sequence[Piece]) -> dict[str, Fraction]:
     """Department -> guaranteed cards it does not hold at this instant."""
     held: dict[str, Fraction] = {}
-    for piece in pieces:
+    for piece in pieces if world.quota else ():
         if piece.state in HELD_STATES:
             owner = piece.department
             held[owner] = held.get(owner, NOTHING) + piece.share
@@ -179,6 +183,8 @@ class _Walk:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._by_start = sorted(world.allocations, key=lambda held: held.start_us)
+        self._starts = [held.start_us for held in self._by_start]
         self._states = {held.number: stretches(world, held) for held in world.allocations}
         self._power: dict[str, tuple[Draw, ...]] = card_power(world) if world.tariffs else {}
         self._job_power = job_power(world, self._power) if world.tariffs else {}
@@ -214,9 +220,10 @@ class _Walk:
         out = self._out_of_order(at_us)
         holding = [
             held
-            for held in world.allocations
-            if held.start_us <= at_us and (held.end_us is None or at_us < held.end_us)
+            for held in self._by_start[: bisect_right(self._starts, at_us)]
+            if held.end_us is None or at_us < held.end_us
         ]
+        holding.sort(key=lambda held: held.number)
         shares = held_shares(world, at_us, holding, out)
         found: list[Piece] = []
         for card in world.cards:
@@ -317,10 +324,10 @@ class _Walk:
         began = sorted({s.began_us for s in self._states[number] if s.began_us is not None})
         return [(start, start + policy.idle_window_us + policy.warn_us) for start in began]
 
-    def save(self, book: Book, piece: Piece, at_us: int, quantity: Fraction, cost: Fraction) -> None:
+    def save(self, book: Book, piece: Piece, at_us: int, hours: Fraction) -> None:
         """Idle time after the stop is what a recommendation would save. Serving waits for requests: it is left alone."""
-        held, began = piece.held, piece.began_us
-        if held is None or began is None or held.scenario == "inference":
+        held, began, price = piece.held, piece.began_us, self.price(piece.model, at_us)
+        if held is None or began is None or price is None or held.scenario == "inference":
             return
         stop = dict(self._stops(held.number))[began]
         if at_us < stop:
@@ -329,4 +336,7 @@ class _Walk:
         saved = book.savings.get(key) or Saving(
             f"reclaim_idle_{held.kind or 'workload'}", piece.department, held.job, stop, NOTHING, NOTHING
         )
-        book.savings[key] = replace(saved, quantity=saved.quantity + quantity, cost=saved.cost + cost)
+        quantity = piece.share * hours
+        book.savings[key] = replace(
+            saved, quantity=saved.quantity + quantity, cost=saved.cost + quantity * price.hourly
+        )

@@ -69,6 +69,8 @@ def _fitted(
     world: World, at_us: int, card: Card, asked: Sequence[tuple[Allocation, Fraction]]
 ) -> list[tuple[Allocation, Fraction]]:
     """Shares as charged: by request, divided by their sum when it is over 1, or by what each job measurably used."""
+    if not asked:
+        return []
     total = sum((share for _, share in asked), Fraction(0))
     if (total > 1 or card.time_sliced) and world.policy.oversubscription == "measured_sm_share":
         measured = [(held, _measured(world, at_us, held)) for held, _ in asked]

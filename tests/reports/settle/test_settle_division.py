@@ -49,6 +49,33 @@ def test_shares_may_be_a_list_and_projects_the_same_for_all() -> None:
     assert set(costs(keys).values()) == {"2.50"} and len(costs(keys)) == 4
 
 
+def test_a_total_and_days_in_one_file_are_two_sums() -> None:
+    keys = {
+        "window": ["2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z"],
+        "cards": [],
+        "total": "1.00",
+        "shares": ["a", "b", "c"],
+        "projects": {"a": ["p", "q"]},
+        "days": ["0.004", "0.004", "0.004"],
+    }
+    found = told(keys)
+    # 0.34, 0.33, 0.33 and 0.17 twice of the first; 0.012 is a cent: the first day's
+    assert found["totals"] == {
+        "2026-10": "1.00",
+        "2026-10-01": "0.01",
+        "2026-10-02": "0.00",
+        "2026-10-03": "0.00",
+    }
+    assert {
+        (x["department"], x.get("project")): x["cost"] for x in found["lines"] if x["period"] == "2026-10"
+    } == {
+        ("a", "p"): "0.17",
+        ("a", "q"): "0.17",
+        ("b", None): "0.33",
+        ("c", None): "0.33",
+    }
+
+
 @pytest.mark.parametrize(
     "days",
     [
@@ -87,7 +114,8 @@ def test_days_of_two_months_add_up_to_each_and_departments_to_each_day() -> None
         ({"shares": {"a": 1}}, "total: is missing"),
         ({"total": "1", "shares": {"a": 1}, "projects": {"z": {"p": 1}}}, "'z' has no share"),
         ({"total": "1", "shares": {"a": "-1"}}, "at least 0"),
-        ({"total": "1", "shares": {"a": 1}, "days": {"2026-10-01": 1}}, "exclude each other"),
+        ({"total": "1", "shares": [["a", 1], ["a", 2]]}, "'a' is there already"),
+        ({"total": "1", "shares": 7}, "numbers by name"),
     ],
 )
 def test_a_division_that_makes_no_sense_says_why(keys: dict[str, Any], message: str) -> None:
