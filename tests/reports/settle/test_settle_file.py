@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.reports.settle.settle_file import at, cards, hold, inputs, price, tol
 from ullage_contract.errors import ConfigError
 from ullage_reports import cli
 from ullage_reports.settle.reader import read_world
+from ullage_reports.settle.world import POLICIES
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,13 @@ def test_the_commands_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "world.json: inputs.window: is missing" in capsys.readouterr().err
     assert cli.main(["settle", written(tmp_path, inputs(price_models=[]))]) == cli.PARTIAL
     assert "no price for H20" in capsys.readouterr().err
+
+
+def test_the_page_names_every_policy_word_and_every_key() -> None:
+    page = (Path(__file__).parents[3] / "docs/settle.md").read_text("utf-8")
+    for name, words in POLICIES.items():
+        for word in (name, *words):
+            assert f"`{word}`" in page, word
+    source = (Path(cli.__file__).parent / "settle/reader.py").read_text("utf-8")
+    for key in set(re.findall(r'(?:row|inputs|_rows|instant|number|text)\(?\.?\w*\("([a-z_]+)"', source)):
+        assert key in page, key
