@@ -64,7 +64,7 @@ class HygonCard:
         found = [
             Probe("rsmi_dev_hcu_util_get", ("utilization_ratio",), self._asked(self._window("utilization_ratio", "rsmi_dev_hcu_util_get"))),
             Probe("rsmi_dev_busy_percent_get", ("utilization_ratio",), self._asked(self._per_cent("utilization_ratio", "rsmi_dev_busy_percent_get"))),
-            Probe("rsmi_dev_cu_util_get", ("sm_active_ratio",), self._asked(self._window("sm_active_ratio", "rsmi_dev_cu_util_get"))),
+            Probe("rsmi_dev_cu_util_get", ("sm_active_ratio",), self._asked(self._window("sm_active_ratio", "rsmi_dev_cu_util_get")), Tier.SLOW),
             Probe("rsmi_dev_memory_busy_percent_get", ("memory_bandwidth_ratio",), self._asked(self._per_cent("memory_bandwidth_ratio", "rsmi_dev_memory_busy_percent_get"))),
             Probe("rsmi_dev_memory_total_get", ("memory_total_bytes",), self._asked(self._size("memory_total_bytes", "rsmi_dev_memory_total_get"))),
             Probe("rsmi_dev_memory_usage_get", ("memory_used_bytes",), self._asked(self._size("memory_used_bytes", "rsmi_dev_memory_usage_get"))),

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 UTIL_KIND: Final = "kernel_resident"
 """HCU%: share of the samples in a window at which the compute units had work at all."""
 WINDOW_MS: Final = 50
-"""our choice: because eight cards then take 0.4 s of a 10 s tick, most of it waiting."""
+"""our choice: because eight cards then take 0.4 s of a fast tick and 0.8 s of a slow one, all of it waiting."""
 
 
 def open_reader(host: Host) -> Roster:
