@@ -7,12 +7,11 @@ belong to the card alone. Not here: what the files mean (card.py, ras.py, gpu_me
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
-import tomllib
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -300,8 +299,9 @@ def _share_boards(found: Sequence[tuple[_Known, Attributes]]) -> None:
 
 @cache
 def _models() -> dict[str, Any]:
-    text = (files(__package__) / "models.toml").read_text(encoding="utf-8")
-    return dict(tomllib.loads(text)["instinct"])
+    # JSON and a plain path: tomllib and importlib.resources would cost the child a mebibyte
+    text = Path(__file__).with_name("models.json").read_text(encoding="utf-8")
+    return dict(json.loads(text)["instinct"])
 
 
 def _model(device_id: str) -> str | None:
