@@ -378,7 +378,7 @@ def damaged(draw: random.Random, text: str, others: Sequence[str]) -> str:
     if text.lstrip()[:1] in ("{", "[") and draw.random() < 0.5:
         try:
             document = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
         else:
             for _ in range(draw.choice((1, 1, 2, 4))):
