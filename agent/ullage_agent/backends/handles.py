@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from ctypes import byref, c_float, c_int, c_uint, c_ulonglong, create_string_buffer
@@ -220,7 +221,7 @@ Watched = Callable[[str, Callable[[], T]], T]
 """Makes one call of the card being identified: (function's name, the call)."""
 
 
-class HandleMaker:
+class HandleMaker(ABC):
     """A ``roster.Maker``. A maker subclasses it and says how to start, count, identify and ask.
 
     A card whose identity cannot be had *now* keeps the seat it had; one that says it is lost, or is not counted
@@ -239,31 +240,31 @@ class HandleMaker:
 
     # ---- what a maker says
 
+    @abstractmethod
     def start(self) -> None:
         """Initialise the loaded library."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Give it back. Some makers have nothing to call."""
 
+    @abstractmethod
     def places(self) -> Iterable[int]:
         """The indexes there are now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def handle(self, index: int) -> Any:
         """What the library's calls take for this card."""
-        raise NotImplementedError
 
+    @abstractmethod
     def who(self, handle: Any, index: int, watched: Watched[Any]) -> Who | None:
         """Who sits at an index; None when it is no card of its own (a function of another one).
 
         Raises a ReadingError; CardLost when it is gone.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def found(self, handle: Any, index: int, who: Who) -> Found:
         """The card's probes and the rest. ``who`` has been seen for the first time, or its handle has changed."""
-        raise NotImplementedError
 
     # ---- roster.Maker
 
