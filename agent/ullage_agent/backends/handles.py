@@ -244,7 +244,7 @@ class HandleMaker(ABC):
     def start(self) -> None:
         """Initialise the loaded library."""
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027 not every maker has something to call
         """Give it back. Some makers have nothing to call."""
 
     @abstractmethod
