@@ -5,8 +5,9 @@ Not here: nvidia-smi, whose words are its own (backends/nvidia/printed.py).
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -116,6 +117,14 @@ def address(text: str | None) -> str | None:
         return pci_address(clean)
     except BadInput:
         return None
+
+
+def csv_rows(lines: Iterable[str], *, skipinitialspace: bool = False) -> list[list[str]]:
+    """The cells of comma-separated lines. Raises BadInput for a cell beyond the csv module's 131,072 characters."""
+    try:
+        return list(csv.reader(lines, skipinitialspace=skipinitialspace))
+    except csv.Error as e:
+        raise BadInput(f"this is no table of comma-separated values: {e}") from e
 
 
 @dataclass(frozen=True, slots=True)

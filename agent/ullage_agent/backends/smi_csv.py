@@ -5,13 +5,12 @@ Not here: nvidia-smi's own CSV, which has hundreds of columns (backends/nvidia/q
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ullage_agent.backend import DecodedCard
-from ullage_agent.backends.printed import address, celsius, hertz, ratio, said, size, watts, whole
+from ullage_agent.backends.printed import address, celsius, csv_rows, hertz, ratio, said, size, watts, whole
 from ullage_contract.sample import Value
 
 _UNIT: Final = re.compile(r"\s*\[.*?\]")
@@ -56,7 +55,7 @@ def cards(lines: Sequence[str]) -> tuple[list[DecodedCard], str | None] | None:
     Rows shorter than the head keep what they have; a repeated head (``-l``) begins the same cards anew: the
     last row of an index counts.
     """
-    rows = [row for row in csv.reader(lines) if row]
+    rows = [row for row in csv_rows(lines) if row]
     known = {name for names, _ in COLUMNS.values() for name in names} | {
         "index",
         "name",

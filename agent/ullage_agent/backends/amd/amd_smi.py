@@ -5,7 +5,6 @@ JSON and text are one tree (text in capitals); CSV is its leaves. So one list of
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -20,6 +19,7 @@ from ullage_agent.backends.printed import (
     address,
     box,
     celsius,
+    csv_rows,
     number,
     ratio,
     said,
@@ -128,7 +128,7 @@ def from_text(lines: Sequence[str]) -> Decoded | None:
 
 def from_csv(lines: Sequence[str]) -> Decoded | None:
     """A head with a ``gpu`` column; rows over time (a ``timestamp`` column) are samples, the last row of each card its card."""
-    rows = [row for row in csv.reader(lines) if row]
+    rows = [row for row in csv_rows(lines) if row]
     start = next((n for n, row in enumerate(rows) if _is_head(row)), None)
     if start is None:
         return None

@@ -6,7 +6,6 @@ Exit code 2 goes with usable output, log lines stand between the values, and key
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,7 +14,7 @@ from ullage_agent.backend import Decoded, DecodedCard
 from ullage_agent.backends.amd.throttling import reasons_of_bits
 from ullage_agent.backends.column_table import Table, column_table
 from ullage_agent.backends.json_text import mapping, word
-from ullage_agent.backends.printed import celsius, number, ratio, said, watts, whole
+from ullage_agent.backends.printed import celsius, csv_rows, number, ratio, said, watts, whole
 from ullage_agent.backends.rocm_words import clock, generation, identity_of, plain, values_of
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
@@ -101,7 +100,7 @@ def from_csv(lines: Sequence[str], *, maker: str = "amd", memory_use_is: str) ->
 
     Keys with a comma inside are not quoted by the tool; rows that do not fit the head keep their first cells.
     """
-    rows = list(csv.reader(lines))
+    rows = csv_rows(lines)
     start = next(
         (n for n, row in enumerate(rows) if len(row) > 1 and row[0].strip().lower() == "device"), None
     )

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.printed import address, celsius, hertz, number, ratio, said, size, watts, whole
+from ullage_agent.backends.printed import (
+    address,
+    celsius,
+    csv_rows,
+    hertz,
+    number,
+    ratio,
+    said,
+    size,
+    watts,
+    whole,
+)
 from ullage_agent.backends.smi_table import (
     Block,
     blocks,
@@ -127,7 +137,7 @@ def _processes(lines: Sequence[str]) -> dict[int, list[Mapping[str, Any]]] | Non
 
 def _csv(text: str) -> Decoded | None:
     rows = [
-        [cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(c.strip() for c in row)
+        [cell.strip() for cell in row] for row in csv_rows(text.splitlines()) if any(c.strip() for c in row)
     ]
     header: list[str] | None = None
     cards: list[tuple[list[str] | None, list[str]]] = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from ullage_agent.backend import Decoded, DecodedCard
-from ullage_agent.backends.printed import address, hertz, number, said, size, whole
+from ullage_agent.backends.printed import address, csv_rows, hertz, number, said, size, whole
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
@@ -82,7 +81,7 @@ def discovery_csv(lines: Sequence[str]) -> Decoded:
     cards: list[DecodedCard] = []
     driver: str | None = None
     notes: list[str] = []
-    for row in csv.reader(lines, skipinitialspace=True):
+    for row in csv_rows(lines, skipinitialspace=True):
         names = [plain(cell) for cell in row]
         if not head:
             if {"device_id", "device_name", "uuid", "pci_bdf_address"} & set(names):

@@ -7,14 +7,13 @@ and the head say what is in a row.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from typing import Any
 
 from ullage_agent.backend import Decoded
 from ullage_agent.backends.intel.discovery import plain
 from ullage_agent.backends.intel.metric_names import meaning, sane
-from ullage_agent.backends.printed import number, said, whole
+from ullage_agent.backends.printed import csv_rows, number, said, whole
 from ullage_contract.errors import BadInput
 
 
@@ -49,7 +48,7 @@ def decode_dump(lines: Sequence[str]) -> Decoded:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True), [])]
+    return [cell.strip() for cell in next(iter(csv_rows([line], skipinitialspace=True)), [])]
 
 
 def _row(head: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ read (UUID, PCI address, model, P-state, recovery action and a leading index); e
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 from ullage_agent.backend import Decoded, DecodedCard
 from ullage_agent.backends.nvidia import printed
 from ullage_agent.backends.nvidia.query_tree import throttle_seconds
+from ullage_agent.backends.printed import csv_rows
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
@@ -94,7 +94,7 @@ def decode_csv(text: str) -> Decoded:
     Raises BadInput when no column can be known.
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, skipinitialspace=True)]
+    rows = [[cell.strip() for cell in row] for row in csv_rows(lines, skipinitialspace=True)]
     if not rows:
         raise BadInput("an empty text: nothing of nvidia-smi's CSV in it")
     head = _head(rows[0])
