@@ -204,6 +204,7 @@ def test_an_hour_with_a_hanging_card_grows_nothing(
     )
     (supervisor,) = agent.sampler.supervisors
     own = psutil.Process()
+    first_children = _children(own)  # ours, and what other tests of this process left
     most_children = most_descriptors = 0
     complete = 0
     for number in range(360):
@@ -220,8 +221,8 @@ def test_an_hour_with_a_hanging_card_grows_nothing(
         assert cards[HANGING_CARD].failed.get("power_watts") == "deadline"
         assert "temperature_celsius" in cards[HANGING_CARD].values
     assert complete == 360, "no tick of any healthy card was lost"
-    assert most_children <= 2, "the one that is being ended and the next"
-    assert _children(own) == 1
+    assert most_children <= first_children + 1, "the one that is being ended and the next"
+    assert _children(own) <= first_children
     assert supervisor.stuck == 0
     assert own.num_fds() <= most_descriptors
     hangs = [pair for pair in _told(gathered) if pair[0] == "call_hung"]
