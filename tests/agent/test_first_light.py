@@ -221,7 +221,10 @@ def test_an_hour_with_a_hanging_card_grows_nothing(
         assert cards[HANGING_CARD].failed.get("power_watts") == "deadline"
         assert "temperature_celsius" in cards[HANGING_CARD].values
     assert complete == 360, "no tick of any healthy card was lost"
-    assert most_children <= first_children + 1, "the one that is being ended and the next"
+    assert most_children <= first_children + 2, "the one that is being ended, the next, and a neighbour's"
+    settled = time.monotonic() + 10
+    while _children(own) > first_children and time.monotonic() < settled:
+        time.sleep(0.05)  # one that was just killed takes a moment to die
     assert _children(own) <= first_children
     assert supervisor.stuck == 0
     assert own.num_fds() <= most_descriptors
