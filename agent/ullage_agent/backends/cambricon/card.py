@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Sequence
 from typing import Final
 
-from ullage_agent.backends.cambricon import cndev
+from ullage_agent.backends.cambricon import cndev, layouts
 from ullage_agent.backends.cambricon.cndev import Cndev, InProblem
 from ullage_agent.backends.cambricon.incidents import (
     FAIL,
@@ -133,11 +133,11 @@ class Card:
 
     def _verdict(self) -> Verdict:
         try:
-            state = self._library.ask("cndevGetCardHealthStateV2", cndev.HealthV2, self.handle)
+            state = self._library.ask("cndevGetCardHealthStateV2", layouts.HealthV2, self.handle)
         except NotSupported:
-            old = self._library.ask("cndevGetCardHealthState", cndev.HealthV1, self.handle)
+            old = self._library.ask("cndevGetCardHealthState", layouts.HealthV1, self.handle)
             return judge(old.device_state, old.driver_state, None, None)
-        if state.incident_count > cndev.MOST_INCIDENTS:
+        if state.incident_count > layouts.MOST_INCIDENTS:
             raise Broken(f"card {self.index}: {state.incident_count} incidents")
         standing: dict[str, Standing] = {}
         for incident in state.incidents[: state.incident_count]:
@@ -157,30 +157,30 @@ class Card:
     # ---- fast
 
     def utilization(self) -> Answer:
-        info = self._library.ask("cndevGetDeviceUtilizationInfo", cndev.Utilization, self.handle)
+        info = self._library.ask("cndevGetDeviceUtilizationInfo", layouts.Utilization, self.handle)
         return {"utilization_ratio": _ratio(info.average, "utilisation")}
 
     def memory(self) -> Answer:
-        info = self._library.ask("cndevGetMemoryUsageV2", cndev.MemoryV2, self.handle)
+        info = self._library.ask("cndevGetMemoryUsageV2", layouts.MemoryV2, self.handle)
         answer = _memory(info.total, info.used)
         if 0 <= info.reserved_mb <= info.total:
             answer["memory_reserved_bytes"] = info.reserved_mb * MIB
         return answer
 
     def memory_before_v2(self) -> Answer:
-        info = self._library.ask("cndevGetMemoryUsage", cndev.MemoryV1, self.handle)
+        info = self._library.ask("cndevGetMemoryUsage", layouts.MemoryV1, self.handle)
         return _memory(info.total, info.used)
 
     def power(self) -> Answer:
-        info = self._library.ask("cndevGetDevicePowerInfo", cndev.PowerV2, self.handle)
+        info = self._library.ask("cndevGetDevicePowerInfo", layouts.PowerV2, self.handle)
         return _power(info.usage, info.cap)
 
     def power_before_v2(self) -> Answer:
-        info = self._library.ask("cndevGetPowerInfo", cndev.PowerV1, self.handle)
+        info = self._library.ask("cndevGetPowerInfo", layouts.PowerV1, self.handle)
         return _power(info.usage, info.cap)
 
     def temperature(self) -> Answer:
-        info = self._library.ask("cndevGetTemperatureInfo", cndev.Temperature, self.handle)
+        info = self._library.ask("cndevGetTemperatureInfo", layouts.Temperature, self.handle)
         clusters = [degrees for degrees in info.cluster if _sensible(degrees) and degrees != 0]
         core = info.chip if _sensible(info.chip) and info.chip != 0 else max(clusters, default=None)
         answer: Answer = {} if core is None else {"temperature_celsius": float(core)}
@@ -192,7 +192,7 @@ class Card:
         return answer
 
     def frequency(self) -> Answer:
-        info = self._library.ask("cndevGetFrequencyInfo", cndev.Frequency, self.handle)
+        info = self._library.ask("cndevGetFrequencyInfo", layouts.Frequency, self.handle)
         found = {
             "clock_core_hertz": info.board,
             "clock_core_max_hertz": info.range[1],
@@ -204,12 +204,12 @@ class Card:
         return answer
 
     def throttle(self) -> Answer:
-        info = self._library.ask("cndevGetPerformanceThrottleReason", cndev.Throttle, self.handle)
+        info = self._library.ask("cndevGetPerformanceThrottleReason", layouts.Throttle, self.handle)
         names = {word for field, word in _THROTTLE.items() if getattr(info, field) == 1}
         return {"throttle_reasons": bits_of(THROTTLE_REASONS, sorted(names))}
 
     def codecs(self) -> Answer:
-        info = self._library.ask("cndevGetVideoCodecUtilization", cndev.Codecs, self.handle)
+        info = self._library.ask("cndevGetVideoCodecUtilization", layouts.Codecs, self.handle)
         answer: Answer = {}
         for key, count, loads in (
             ("encoder_ratio", info.encoder_count, info.encoder),
@@ -223,12 +223,12 @@ class Card:
         return answer
 
     def control_cpu(self) -> Answer:
-        info = self._library.ask("cndevGetDeviceCPUUtilization", cndev.CardCpu, self.handle)
+        info = self._library.ask("cndevGetDeviceCPUUtilization", layouts.CardCpu, self.handle)
         return {"control_cpu_ratio": _ratio(info.average, "card CPU")}
 
     def throughput(self) -> Answer:
         """CNDev reads and writes as the card does: what it reads, it receives (our reading of the header)."""
-        info = self._library.ask("cndevGetPCIethroughputV2", cndev.Throughput, self.handle)
+        info = self._library.ask("cndevGetPCIethroughputV2", layouts.Throughput, self.handle)
         if info.read_total < 0 or info.write_total < 0:
             raise Broken(f"card {self.index}: PCIe totals {info.read_total}, {info.write_total}")
         return {"pcie_rx_bytes": info.read_total, "pcie_tx_bytes": info.write_total}
@@ -236,7 +236,7 @@ class Card:
     def link_traffic(self) -> Answer:
         sums = dict.fromkeys(_link_keys(), 0)
         for port in range(self._ports()):
-            struct = self._port("cndevGetMLULinkCounter", cndev.LinkCounter, port)
+            struct = self._port("cndevGetMLULinkCounter", layouts.LinkCounter, port)
             for key, places in _link_keys().items():
                 sums[key] += sum(struct.counters[place] for place in places)
         return dict(sums)
@@ -247,32 +247,32 @@ class Card:
         ports = self._ports()
         active = 0
         for port in range(ports):
-            active += self._port("cndevGetMLULinkStatusV2", cndev.LinkStatus, port).mac in _LINK_UP
+            active += self._port("cndevGetMLULinkStatusV2", layouts.LinkStatus, port).mac in _LINK_UP
         return {"links_total": ports, "links_active": active}
 
     def memory_ecc(self) -> Answer:
-        info = self._library.ask("cndevGetMemEccCounter", cndev.MemoryEcc, self.handle)
+        info = self._library.ask("cndevGetMemEccCounter", layouts.MemoryEcc, self.handle)
         return {key: int(sum(getattr(info, name) for name in names)) for key, names in _ecc_keys().items()}
 
     def ecc(self) -> Answer:
-        info = self._library.ask("cndevGetECCInfo", cndev.Ecc, self.handle)
+        info = self._library.ask("cndevGetECCInfo", layouts.Ecc, self.handle)
         if max(info.corrected, info.uncorrected) >= 1 << 63:
             raise Broken(f"card {self.index}: ECC counts {info.corrected:#x}")
         return {"ecc_corrected": info.corrected, "ecc_uncorrected": info.uncorrected}
 
     def rows(self, name: str) -> Answer:
-        info = self._library.ask(name, cndev.RemappedRows, self.handle)
+        info = self._library.ask(name, layouts.RemappedRows, self.handle)
         return _retired(info.corrected, info.uncorrected)
 
     def pages(self) -> Answer:
         single, double = (
-            self._library.ask("cndevGetRetiredPages", cndev.RetiredPages, self.handle, cause=cause).count
+            self._library.ask("cndevGetRetiredPages", layouts.RetiredPages, self.handle, cause=cause).count
             for cause in (0, 1)
         )
         return _retired(single, double)
 
     def repair(self) -> Answer:
-        info = self._library.ask("cndevGetRepairStatus", cndev.Repair, self.handle)
+        info = self._library.ask("cndevGetRepairStatus", layouts.Repair, self.handle)
         return {
             "remap_pending": int(bool(info.pending) or bool(info.retire_pending)),
             "remap_failure": int(bool(info.failure)),
@@ -280,16 +280,16 @@ class Card:
 
     def heartbeat(self) -> Answer:
         return {
-            "heartbeat": self._library.ask("cndevGetCardHeartbeatCount", cndev.Number, self.handle).number
+            "heartbeat": self._library.ask("cndevGetCardHeartbeatCount", layouts.Number, self.handle).number
         }
 
     def replays(self) -> Answer:
         return {
-            "pcie_replays": self._library.ask("cndevGetPcieReplayCounter", cndev.Number, self.handle).number
+            "pcie_replays": self._library.ask("cndevGetPcieReplayCounter", layouts.Number, self.handle).number
         }
 
     def voltage(self) -> Answer:
-        info = self._library.ask("cndevGetVoltageInfo", cndev.Voltage, self.handle)
+        info = self._library.ask("cndevGetVoltageInfo", layouts.Voltage, self.handle)
         if not 0 < info.core < 10_000:
             raise Broken(f"card {self.index}: core voltage {info.core} mV")
         return {"voltage_volts": info.core / 1000}
@@ -297,7 +297,7 @@ class Card:
     def processes(self) -> Answer:
         self.held = None
         memory: dict[int, int] = {}
-        for row in self._library.rows("cndevGetProcessInfo", cndev.Process, self.handle):
+        for row in self._library.rows("cndevGetProcessInfo", layouts.Process, self.handle):
             if row.pid:
                 memory[row.pid] = memory.get(row.pid, 0) + row.physical * 1024
         self.held = tuple(memory.items())

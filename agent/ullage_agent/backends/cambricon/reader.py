@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from ullage_agent.backend import Call, Host
-from ullage_agent.backends.cambricon import cndev
+from ullage_agent.backends.cambricon import layouts
 from ullage_agent.backends.cambricon.card import Card
 from ullage_agent.backends.cambricon.cndev import LIBRARIES, Cndev
 from ullage_agent.backends.cambricon.slices import mode_of, slices_of
@@ -149,7 +149,7 @@ class Cambricon:
             versions = call(
                 place,
                 "cndevGetVersionInfo",
-                lambda: self.library.ask("cndevGetVersionInfo", cndev.Versions, card.handle),
+                lambda: self.library.ask("cndevGetVersionInfo", layouts.Versions, card.handle),
             )
             driver = f"{versions.driver_major}.{versions.driver_minor}.{versions.driver_build}"
             firmware = f"{versions.mcu_major}.{versions.mcu_minor}.{versions.mcu_build}"
@@ -189,7 +189,7 @@ class Cambricon:
             count = call(
                 key,
                 "cndevGetCoreCount",
-                lambda: self.library.ask("cndevGetCoreCount", cndev.Number, card.handle).number,
+                lambda: self.library.ask("cndevGetCoreCount", layouts.Number, card.handle).number,
             )
             card.cores = count if 0 < count < 4096 else None
         except CardLost:
@@ -207,15 +207,15 @@ class Cambricon:
     # ---- pieces
 
     def _uuid(self, handle: int) -> str | None:
-        text = text_of(self.library.ask("cndevGetUUID", cndev.Uuid, handle).uuid)
+        text = text_of(self.library.ask("cndevGetUUID", layouts.Uuid, handle).uuid)
         return None if text is None or not text.strip("0-") else text
 
     def _serial(self, handle: int) -> str | None:
-        number = self.library.ask("cndevGetCardSN", cndev.Serial, handle).sn
+        number = self.library.ask("cndevGetCardSN", layouts.Serial, handle).sn
         return f"{number:x}" if number not in (0, 0xFFFFFFFFFFFFFFFF) else None
 
     def _address(self, handle: int) -> str | None:
-        info = self.library.ask("cndevGetPCIeInfoV2", cndev.PcieInfo, handle)
+        info = self.library.ask("cndevGetPCIeInfoV2", layouts.PcieInfo, handle)
         if info.bus > 0xFF or info.device > 0x1F:
             return None
         return pci_address(f"{info.domain:04x}:{info.bus:02x}:{info.device:02x}.{info.function & 7}")

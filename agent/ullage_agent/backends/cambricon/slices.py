@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ullage_agent.backends.cambricon import cndev
+from ullage_agent.backends.cambricon import layouts
 from ullage_agent.backends.cambricon.card import MIB, Card
 from ullage_agent.backends.cambricon.cndev import Cndev
 from ullage_agent.backends.clibrary import text_of
@@ -23,7 +23,7 @@ def mode_of(library: Cndev, handle: int) -> str:
     """ "mim", "smlu" or "none". Raises only CardLost."""
     for word, name in (("mim", "cndevGetMimMode"), ("smlu", "cndevGetSMLUMode")):
         try:
-            if library.ask(name, cndev.Mode, handle).on == 1:
+            if library.ask(name, layouts.Mode, handle).on == 1:
                 return word
         except CardLost:
             raise
@@ -39,17 +39,17 @@ def slices_of(
 
     def ask() -> Sequence[Slice]:
         if mode() == "smlu":
-            rows = library.rows("cndevGetAllSMluInstanceInfo", cndev.SoftSlice, card.handle)
+            rows = library.rows("cndevGetAllSMluInstanceInfo", layouts.SoftSlice, card.handle)
             return [_soft(library, card, card_key, row) for row in rows]
         if mode() == "mim":
-            hard = library.rows("cndevGetAllMluInstanceInfo", cndev.HardSlice, card.handle)
+            hard = library.rows("cndevGetAllMluInstanceInfo", layouts.HardSlice, card.handle)
             return [_hard(card, card_key, row) for row in hard]
         return []
 
     return ask
 
 
-def _soft(library: Cndev, card: Card, card_key: str, row: cndev.SoftSlice) -> Slice:
+def _soft(library: Cndev, card: Card, card_key: str, row: layouts.SoftSlice) -> Slice:
     attributes: Attributes = {"vendor": "cambricon", **_named(row.profile_name, row.uuid)}
     if 0 < row.quota[0] <= 100:
         attributes["compute_share"] = row.quota[0] / 100
@@ -69,7 +69,7 @@ def _soft(library: Cndev, card: Card, card_key: str, row: cndev.SoftSlice) -> Sl
 
 def _use(library: Cndev, card: Card, number: int) -> dict[str, Value]:
     """How much of its quota it uses. CNDev counts both in per cent of the card (our reading, not seen on a card)."""
-    for row in library.rows("cndevGetAllSMluInstanceInfo", cndev.SoftSlice, card.handle):
+    for row in library.rows("cndevGetAllSMluInstanceInfo", layouts.SoftSlice, card.handle):
         if row.instance_id == number:
             answer: dict[str, Value] = {}
             if row.memory[0] and row.memory[1] <= row.memory[0]:
@@ -81,7 +81,7 @@ def _use(library: Cndev, card: Card, number: int) -> dict[str, Value]:
     raise Broken(f"sMLU instance {number} is not listed any more")
 
 
-def _hard(card: Card, card_key: str, row: cndev.HardSlice) -> Slice:
+def _hard(card: Card, card_key: str, row: layouts.HardSlice) -> Slice:
     attributes: Attributes = {"vendor": "cambricon", **_named(row.profile_name, row.uuid)}
     if card.cores and 0 < row.core_count <= card.cores:
         attributes["compute_share"] = row.core_count / card.cores

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ullage_agent.backend import Call
-from ullage_agent.backends.cambricon.cndev import TIMEOUT, VERSIONS, Cndev, EventData, failure
+from ullage_agent.backends.cambricon.cndev import TIMEOUT, VERSIONS, Cndev, failure
+from ullage_agent.backends.cambricon.layouts import EventData
 from ullage_agent.backends.clibrary import roomy
 from ullage_contract.errors import NotSupported, ReadingError
 
