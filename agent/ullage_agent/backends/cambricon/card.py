@@ -5,11 +5,10 @@ CNDev counts memory in MB (2^20), processes in KiB, power in W, clocks in MHz, u
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Final
 
-from ullage_agent.backends.cambricon import cndev, layouts
+from ullage_agent.backends.cambricon import layouts
 from ullage_agent.backends.cambricon.cndev import Cndev, InProblem
 from ullage_agent.backends.cambricon.incidents import (
     FAIL,
@@ -21,7 +20,7 @@ from ullage_agent.backends.cambricon.incidents import (
     judge,
     name_of,
 )
-from ullage_agent.backends.clibrary import roomy, text_of
+from ullage_agent.backends.clibrary import text_of
 from ullage_agent.backends.roster import Probe
 from ullage_contract.catalogue import THROTTLE_REASONS, Tier, bits_of
 from ullage_contract.errors import Broken, NotSupported
@@ -236,7 +235,7 @@ class Card:
     def link_traffic(self) -> Answer:
         sums = dict.fromkeys(_link_keys(), 0)
         for port in range(self._ports()):
-            struct = self._port("cndevGetMLULinkCounter", layouts.LinkCounter, port)
+            struct = self._library.ask("cndevGetMLULinkCounter", layouts.LinkCounter, self.handle, port)
             for key, places in _link_keys().items():
                 sums[key] += sum(struct.counters[place] for place in places)
         return dict(sums)
@@ -247,7 +246,10 @@ class Card:
         ports = self._ports()
         active = 0
         for port in range(ports):
-            active += self._port("cndevGetMLULinkStatusV2", layouts.LinkStatus, port).mac in _LINK_UP
+            active += (
+                self._library.ask("cndevGetMLULinkStatusV2", layouts.LinkStatus, self.handle, port).mac
+                in _LINK_UP
+            )
         return {"links_total": ports, "links_active": active}
 
     def memory_ecc(self) -> Answer:
@@ -310,22 +312,6 @@ class Card:
         if not 0 < ports <= _MOST_LINKS:
             raise NotSupported(f"card {self.index} has no MLU-Link ({ports})")
         return ports
-
-    def _port(self, name: str, kind: type[cndev.S], port: int) -> cndev.S:
-        """One struct of one port: the port stands behind the handle."""
-        function = self._library.library.function(name)
-        versioned = kind._fields_[0][0] == "version"
-        code = cndev.UNSUPPORTED_API_VERSION
-        for version in cndev.VERSIONS if versioned else (0,):
-            struct = roomy(kind)
-            if versioned:
-                struct.version = version
-            code = function(ctypes.byref(struct), ctypes.c_int(self.handle), ctypes.c_int(port))
-            if code == 0:
-                return struct
-            if code != cndev.UNSUPPORTED_API_VERSION:
-                break
-        raise cndev.failure(code, name)
 
 
 def _memory(total: int, used: int) -> Answer:

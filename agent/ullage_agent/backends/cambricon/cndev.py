@@ -118,13 +118,14 @@ class Cndev:
                 self._open = False
             raise failure(code, name)
 
-    def ask(self, name: str, kind: type[S], device: int | None = None, **given: int) -> S:
+    def ask(self, name: str, kind: type[S], *behind: int, **given: int) -> S:
         """A function that fills one struct, asked with the newest version it takes.
 
-        given: fields that are asked with. Raises NotSupported when no version is taken.
+        behind: what stands behind the struct: a handle, then a port. given: fields that are asked with.
+        Raises NotSupported when no version is taken.
         """
         function = self.library.function(name)
-        behind = () if device is None else (ctypes.c_int(device),)
+        arguments = [ctypes.c_int(value) for value in behind]
         versioned = kind._fields_[0][0] == "version"
         known = self._spoken.get(name)
         code = UNSUPPORTED_API_VERSION
@@ -132,7 +133,7 @@ class Cndev:
             struct = roomy(kind)
             for field, value in ({"version": version, **given} if versioned else given).items():
                 setattr(struct, field, value)
-            code = function(ctypes.byref(struct), *behind)
+            code = function(ctypes.byref(struct), *arguments)
             if code == 0:
                 if versioned and version:
                     self._spoken[name] = version
