@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.agent.maker_bench import Bench, Child, pci_function
+from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
 
@@ -79,23 +76,11 @@ class World:
     def once(self) -> str:
         """What ``ullage-agent once --json`` prints for this machine: the real command and the real child."""
         self.scenario.write()
-        config = self.root / "agent.toml"
-        config.write_text(
+        config = (
             f'node = "n1"\n[backends.{self.backend.name}]\nenabled = true\nlibrary = "{self.library}"\n'
-            "[sources]\nrdma = false\nkernel_log = false\n",
-            encoding="utf-8",
+            "[sources]\nrdma = false\nkernel_log = false\n"
         )
-        command = [sys.executable, "-m", "ullage_agent", "once", "--json", "--config", str(config)]
-        done = subprocess.run(
-            [*command, "--data", str(self.root / "data")],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, self.variable: str(self.scenario.path)},
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.dumps(json.loads(done.stdout))
+        return once(self.root, config, **{self.variable: str(self.scenario.path)})
 
 
 def unsupported(facts: Facts) -> set[str]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.agent.maker_bench import Bench, Child, Seen, children, pci_function, put
+from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
 
@@ -436,33 +432,13 @@ def test_a_call_that_hangs_costs_that_metric_and_nothing_else(
 @pytest.mark.compiler
 def test_once_shows_the_cards_through_the_real_agent(world: Scenario, tmp_path: Path) -> None:
     host(tmp_path)
-    config = tmp_path / "agent.toml"
-    config.write_text(
+    shown = once(
+        tmp_path,
         f'node = "n1"\n[backends.cambricon]\nenabled = true\nlibrary = "{tmp_path}/libcndev.so"\n'
         "[backends.nvidia]\nenabled = false\n[sources]\nrdma = false\nkernel_log = false\n",
-        encoding="utf-8",
+        ULLAGE_CAMBRICON_SCENARIO=str(world.path),
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "ullage_agent",
-            "once",
-            "--json",
-            "--config",
-            str(config),
-            "--data",
-            str(tmp_path / "d"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "ULLAGE_CAMBRICON_SCENARIO": str(world.path)},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    document: Any = json.loads(done.stdout)
-    assert UUID in json.dumps(document) and "402.0" in json.dumps(document)
+    assert UUID in shown and "402.0" in shown
 
 
 def test_every_source_is_a_key_of_the_catalogue() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from tests.agent.maker_bench import Bench, Child, children, holder, pci_function, put
+from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
 
@@ -427,13 +426,11 @@ def test_a_hang_in_the_real_child_costs_that_metric_and_no_more(
 
 
 def test_once_prints_the_cards_of_the_injected_library(node: Node, tmp_path: Path) -> None:
-    config = tmp_path / "agent.toml"
     library = json.dumps(node.host().settings["library"])
-    config.write_text(f"[backends.gaudi]\nenabled = true\nlibrary = {library}\n", encoding="utf-8")
-    environment = {**os.environ, "ULLAGE_GAUDI_SCENARIO": str(node.scenario.write())}
-    done = subprocess.run(
-        [sys.executable, "-m", "ullage_agent", "once", "--json", "--config", str(config), "--data", str(tmp_path)],
-        capture_output=True, text=True, env=environment, check=False, timeout=120,
-    )  # fmt: skip
-    assert UUID in done.stdout, done.stderr
-    assert "612.5" in json.dumps(json.loads(done.stdout))
+    shown = once(
+        tmp_path,
+        f"[backends.gaudi]\nenabled = true\nlibrary = {library}\n",
+        ULLAGE_GAUDI_SCENARIO=str(node.scenario.write()),
+    )
+    assert UUID in shown
+    assert "612.5" in shown

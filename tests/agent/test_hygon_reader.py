@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from tests.agent.maker_bench import Bench, Child, children, pci_function, put
+from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
 
@@ -395,18 +394,12 @@ def test_a_hang_in_the_real_child_costs_that_metric_and_no_more(
 
 
 def test_once_prints_the_cards_of_the_injected_library(node: Node, tmp_path: Path) -> None:
-    host = node.host()
-    config = tmp_path / "agent.toml"
-    config.write_text(
+    settings = node.host().settings
+    shown = once(
+        tmp_path,
         "[backends.hygon]\nenabled = true\n"
-        + "".join(f"{key} = {json.dumps(value)}\n" for key, value in host.settings.items()),
-        encoding="utf-8",
+        + "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()),
+        ULLAGE_HYGON_SCENARIO=str(node.scenario.write()),
     )
-    environment = {**os.environ, "ULLAGE_HYGON_SCENARIO": str(node.scenario.write())}
-    done = subprocess.run(
-        [sys.executable, "-m", "ullage_agent", "once", "--json", "--config", str(config), "--data", str(tmp_path)],
-        capture_output=True, text=True, env=environment, check=False, timeout=120,
-    )  # fmt: skip
-    assert '"K100_AI"' in done.stdout, done.stderr
-    document = json.loads(done.stdout)
-    assert UUID in json.dumps(document)
+    assert '"K100_AI"' in shown
+    assert UUID in shown

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.agent.maker_bench import Bench, Child, children, holder, pci_function
+from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
 
@@ -411,33 +407,13 @@ def test_a_call_that_hangs_costs_that_metric_and_nothing_else(
 @pytest.mark.compiler
 def test_once_shows_the_cards_through_the_real_agent(world: Scenario, tmp_path: Path) -> None:
     host(tmp_path)
-    config = tmp_path / "agent.toml"
-    config.write_text(
+    shown = once(
+        tmp_path,
         f'node = "n1"\n[backends.mthreads]\nenabled = true\nlibrary = "{tmp_path}/libmtml.so"\n'
         "[backends.nvidia]\nenabled = false\n[sources]\nrdma = false\nkernel_log = false\n",
-        encoding="utf-8",
+        ULLAGE_MTHREADS_SCENARIO=str(world.path),
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "ullage_agent",
-            "once",
-            "--json",
-            "--config",
-            str(config),
-            "--data",
-            str(tmp_path / "d"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "ULLAGE_MTHREADS_SCENARIO": str(world.path)},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    document: Any = json.loads(done.stdout)
-    assert UUID in json.dumps(document) and "396.66" in json.dumps(document)
+    assert UUID in shown and "396.66" in shown
 
 
 def test_every_source_is_a_key_of_the_catalogue() -> None:
