@@ -3,9 +3,8 @@
 
 ALTER TABLE workload ADD COLUMN attributes JSON;
 
--- rank: work, reserved (what work leaves free, its account's), completing (the platform's).
-ALTER TABLE allocation ADD COLUMN "rank" VARCHAR;
-UPDATE allocation SET "rank" = 'work';
+-- work, reserved (what work leaves free, its account's) or completing (what both leave free, the platform's).
+ALTER TABLE allocation ADD COLUMN "rank" VARCHAR DEFAULT 'work';
 
 -- A period of money closed by somebody: its days stay as believed at closed_at.
 CREATE TABLE period_close (
