@@ -9,6 +9,11 @@ An allocation without a card (``card_key`` NULL, ``node_key`` set) counts cards:
 of the node's cards, nobody knows which. It is spread over what is free of the node's cards, its use is ``unknown``
 with reason ``card_unknown``, and the rest of those cards stays ``unallocated_idle``.
 
+A reservation takes what work leaves free of its cards: ``allocated_idle`` of its account, reason ``reserved``. A
+scheduler that cleans up after a job keeps its card for the platform, reason ``completing``. Held time before a
+workload first did anything has reason ``start_up``; a card whose shares add up to more than one is divided by their
+sum, reason ``over_subscribed``.
+
 Not here: writing anything for reports (published.py), and judging faults (the fault engine).
 """
 
@@ -245,11 +250,11 @@ class States:
         for name in ("card_runs", "runs"):
             self._run(name, p)
         refused = (*self._owners(p, known_at), *self._prices(p, known_at))
-        for name in ("loose_nodes", "cells", "held"):
+        for name in ("loose_nodes", "starts", "cells", "held"):
             self._run(name, p)
         if self._one("count_loose_nodes", {}):
             self._run("loose", p)
-        for name in ("shares", "verdicts", "lines"):
+        for name in ("shares", "set_aside", "verdicts", "lines"):
             self._run(name, p)
         self._check(day)
         return self._worked(day, known_at, p, refused)

@@ -154,11 +154,12 @@ class World:
         known: datetime | None = None,
         day: datetime = DAY,
         slice_key: int | None = None,
+        rank: str = "work",
     ) -> int:
         number = self.key()
         self.db.execute(
             "INSERT INTO allocation (allocation_id, workload_key, card_key, slice_key, node_key, share_nano, valid_from, "
-            "valid_to, known_from, source) VALUES (?,?,?,?,?,?,?,?,?,'test')",
+            "valid_to, known_from, source, \"rank\") VALUES (?,?,?,?,?,?,?,?,?,'test',?)",
             [
                 number,
                 self.workload(workload),
@@ -169,6 +170,7 @@ class World:
                 at(start, day=day),
                 None if end is None else at(end, day=day),
                 known or at(-2400),
+                rank,
             ],
         )
         return number

@@ -29,12 +29,22 @@ owned AS (
     WHERE known_to IS NULL AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now)
     GROUP BY card_id
 ),
+claim AS (
+    SELECT card_key, workload_key, share_nano, valid_from, "rank" = 'reserved' AS reserved
+    FROM allocation
+    WHERE known_to IS NULL AND card_key IS NOT NULL AND "rank" IS DISTINCT FROM 'completing'
+      AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now)
+    UNION ALL
+    SELECT c.card_key, a.workload_key, 1000000000, a.valid_from, true
+    FROM allocation a JOIN card c USING (node_key)
+    WHERE a.known_to IS NULL AND a.card_key IS NULL AND a."rank" = 'reserved'
+      AND a.valid_from <= $now AND (a.valid_to IS NULL OR a.valid_to > $now)
+),
+-- a reservation is shown only where no work is; several holders: the one with the largest share is named
 held AS (
     SELECT card_key, sum(share_nano)::BIGINT AS share_nano, arg_max(workload_key, share_nano) AS workload_key,
            max(valid_from) AS held_from
-    FROM allocation
-    WHERE known_to IS NULL AND card_key IS NOT NULL
-      AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now)
+    FROM (SELECT * FROM claim QUALIFY reserved = bool_and(reserved) OVER (PARTITION BY card_key))
     GROUP BY card_key
 ),
 broken AS (

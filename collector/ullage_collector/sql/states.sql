@@ -110,9 +110,9 @@ SELECT DISTINCT model FROM states_capacity WHERE model NOT IN (SELECT model FROM
 INSERT INTO states_idle_power VALUES ($model, $watts);
 
 -- name: loose_nodes
--- Nodes held without their cards being known.
+-- Nodes held by work without its cards being known.
 CREATE OR REPLACE TEMP TABLE states_loose_node AS
-SELECT DISTINCT node_key FROM states_allocation WHERE card_key IS NULL AND node_key IS NOT NULL;
+SELECT DISTINCT node_key FROM states_allocation WHERE card_key IS NULL AND node_key IS NOT NULL AND "rank" = 'work';
 
 -- name: count_loose_nodes
 SELECT count(*) FROM states_loose_node;
@@ -156,11 +156,12 @@ WHERE known_to IS NULL AND life NOT IN (SELECT life FROM states_life) ORDER BY l
 
 -- name: allocations
 -- Who held what, clipped to the day (from_us, to_us) and to the day with its margins (run_from_us, run_to_us).
+-- rank: work; reserved and completing take what work leaves free, on every card of the node where no card is named.
 -- subject_key: whose telemetry judges it: the slice where slices are measured, else the card.
 CREATE OR REPLACE TEMP TABLE states_allocation AS
 SELECT a.allocation_id, a.workload_key, a.card_key, a.node_key,
        CASE WHEN a.slice_key IN (SELECT slice_key FROM states_measured_slice) THEN a.slice_key ELSE a.card_key END AS subject_key,
-       a.share_nano,
+       a.share_nano, coalesce(a."rank", 'work') AS "rank", epoch_us(a.valid_from) AS begun_us,
        greatest(epoch_us(a.valid_from), $from_us) AS from_us,
        least(coalesce(epoch_us(a.valid_to), $to_us), $to_us) AS to_us,
        greatest(epoch_us(a.valid_from), $from_us - $margin_us) AS run_from_us,
@@ -217,7 +218,7 @@ SELECT k.model, CAST(quantile_cont(m.watts, $quantile) AS DOUBLE) AS watts
 FROM states_minute m
 JOIN states_capacity k ON k.card_key = m.subject_key AND k.from_us <= m.from_us AND m.from_us < k.to_us
 WHERE m.watts IS NOT NULL AND m.from_us // 60000000 % 10 = 0
-  AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.card_key = m.subject_key
+  AND NOT EXISTS (SELECT 1 FROM allocation a WHERE a.card_key = m.subject_key AND a."rank" IS DISTINCT FROM 'reserved'
                   AND a.known_from <= $as_of AND (a.known_to IS NULL OR a.known_to > $as_of)
                   AND epoch_us(a.valid_from) < m.from_us + 60000000
                   AND (a.valid_to IS NULL OR epoch_us(a.valid_to) > m.from_us))
@@ -277,6 +278,15 @@ SELECT allocation_id, idle, greatest(min(from_us), $from_us) AS from_us, least(m
 FROM numbered GROUP BY allocation_id, idle, run
 HAVING greatest(min(from_us), $from_us) < least(max(to_us), $to_us);
 
+-- name: starts
+-- When each allocation that began in reach of the day first did anything; before it, at least a minute, it started up.
+CREATE OR REPLACE TEMP TABLE states_start AS
+SELECT a.allocation_id, any_value(a.card_key) AS card_key, min(greatest(r.from_us, a.begun_us)) AS active_us
+FROM states_allocation a
+JOIN states_card_run r ON r.subject_key = a.subject_key AND r.active AND r.from_us < a.run_to_us AND a.run_from_us < r.to_us
+WHERE a."rank" = 'work' AND a.card_key IS NOT NULL AND a.begun_us = a.run_from_us
+GROUP BY a.allocation_id, a.begun_us HAVING min(greatest(r.from_us, a.begun_us)) >= a.begun_us + 60000000;
+
 -- name: cells
 -- Each card's day cut at every instant at which anything about it changes, and at every hour.
 CREATE OR REPLACE TEMP TABLE states_cell AS
@@ -291,6 +301,7 @@ WITH own AS (
     UNION SELECT card_key, to_us FROM states_isolation
     UNION SELECT a.card_key, r.from_us FROM states_run r JOIN states_allocation a USING (allocation_id)
     UNION SELECT a.card_key, r.to_us FROM states_run r JOIN states_allocation a USING (allocation_id)
+    UNION SELECT card_key, active_us FROM states_start
     UNION SELECT a.card_key, o.from_us FROM states_owner o JOIN states_allocation a USING (workload_key)
           WHERE a.card_key IS NOT NULL AND o.from_us > a.from_us AND o.from_us < a.to_us
     UNION SELECT k.card_key, p.from_us FROM states_price p JOIN states_capacity k
@@ -318,11 +329,11 @@ SELECT row_number() OVER () AS cell, c.card_key, k.node_key, c.from_us, c.to_us,
 FROM cut c JOIN states_capacity k ON k.card_key = c.card_key AND k.from_us <= c.from_us AND c.to_us <= k.to_us;
 
 -- name: held
--- Who holds each cell, before over-subscription is settled. idle NULL: nobody knows.
+-- Whose work holds each cell, before over-subscription is settled. idle NULL: nobody knows.
 CREATE OR REPLACE TEMP TABLE states_held AS
 SELECT c.cell, c.card_key, a.allocation_id, a.workload_key, a.share_nano, false AS loose, r.idle
 FROM states_cell c
-JOIN states_allocation a ON a.card_key = c.card_key AND a.from_us <= c.from_us AND c.to_us <= a.to_us
+JOIN states_allocation a ON a.card_key = c.card_key AND a."rank" = 'work' AND a.from_us <= c.from_us AND c.to_us <= a.to_us
 LEFT JOIN states_run r ON r.allocation_id = a.allocation_id AND r.from_us <= c.from_us AND c.to_us <= r.to_us;
 
 -- name: loose
@@ -339,7 +350,7 @@ WITH known AS (
     SELECT f.*, a.allocation_id, a.workload_key, a.share_nano::HUGEINT AS asked,
            sum(f.free_nano) OVER (PARTITION BY f.node_key, f.from_us, a.allocation_id) AS free_total
     FROM free f JOIN states_allocation a
-      ON a.card_key IS NULL AND a.node_key = f.node_key AND a.from_us <= f.from_us AND f.to_us <= a.to_us
+      ON a.card_key IS NULL AND a."rank" = 'work' AND a.node_key = f.node_key AND a.from_us <= f.from_us AND f.to_us <= a.to_us
 ), spread AS (
     SELECT *, sum(asked) OVER (PARTITION BY cell) AS asked_total FROM wanted
 ), given AS (
@@ -367,6 +378,21 @@ SELECT cell, allocation_id, workload_key, loose, idle, total,
        (CASE WHEN total > 1000000000 AND from_last = 1
              THEN 1000000000 - (sum(part) OVER (PARTITION BY cell) - part) ELSE part END)::BIGINT AS share_nano
 FROM divided;
+
+-- name: set_aside
+-- What work leaves free of a cell and somebody keeps: a reservation of the earliest start, else a scheduler that is
+-- still cleaning up after a job.
+CREATE OR REPLACE TEMP TABLE states_aside AS
+WITH worked AS (
+    SELECT cell, sum(share_nano)::BIGINT AS held FROM states_share GROUP BY cell
+), claim AS (
+    SELECT c.cell, a.allocation_id, a.workload_key, a."rank", a.begun_us FROM states_cell c
+    JOIN states_allocation a ON a."rank" <> 'work' AND a.from_us <= c.from_us AND c.to_us <= a.to_us
+     AND (a.card_key = c.card_key OR (a.card_key IS NULL AND a.node_key = c.node_key AND a."rank" = 'reserved'))
+)
+SELECT k.cell, k.allocation_id, k.workload_key, k."rank", 1000000000 - coalesce(w.held, 0) AS share_nano
+FROM claim k LEFT JOIN worked w USING (cell) WHERE coalesce(w.held, 0) < 1000000000
+QUALIFY row_number() OVER (PARTITION BY k.cell ORDER BY k."rank" DESC, k.begun_us, k.allocation_id) = 1;
 
 -- name: verdicts
 -- Each cell with what stands above allocation: isolated (once nobody holds it), else faulty, else nothing.
@@ -405,13 +431,21 @@ WITH part AS (
     UNION ALL
     SELECT s.cell, CASE WHEN s.idle IS NULL THEN 'unknown' WHEN s.idle THEN 'allocated_idle' ELSE 'used' END,
            s.share_nano, s.workload_key, s.allocation_id, NULL, NULL,
-           CASE WHEN s.loose THEN 'card_unknown' WHEN s.idle IS NULL THEN 'no_telemetry' WHEN s.idle THEN 'idle' END
-    FROM states_share s JOIN states_verdict v USING (cell) WHERE v.verdict IS NULL AND s.share_nano > 0
+           CASE WHEN s.loose THEN 'card_unknown' WHEN s.idle IS NULL THEN 'no_telemetry'
+                WHEN v.from_us < b.active_us THEN 'start_up' WHEN s.idle THEN 'idle'
+                WHEN s.total > 1000000000 THEN 'over_subscribed' END
+    FROM states_share s JOIN states_verdict v USING (cell) LEFT JOIN states_start b USING (allocation_id)
+    WHERE v.verdict IS NULL AND s.share_nano > 0
     UNION ALL
-    SELECT cell, CASE WHEN held_nano = 0 OR loose THEN 'unallocated_idle' ELSE 'fragmented' END,
-           1000000000 - held_nano, NULL, NULL, NULL, NULL,
-           CASE WHEN held_nano > 0 AND NOT loose THEN 'partly_held' WHEN life = 'in_service' THEN 'free' ELSE 'life:' || life END
-    FROM states_verdict WHERE verdict IS NULL AND held_nano < 1000000000
+    SELECT a.cell, CASE a."rank" WHEN 'reserved' THEN 'allocated_idle' ELSE 'unallocated_idle' END, a.share_nano,
+           CASE a."rank" WHEN 'reserved' THEN a.workload_key END, CASE a."rank" WHEN 'reserved' THEN a.allocation_id END,
+           NULL, NULL, a."rank"
+    FROM states_aside a JOIN states_verdict v USING (cell) WHERE v.verdict IS NULL
+    UNION ALL
+    SELECT v.cell, CASE WHEN v.held_nano = 0 OR v.loose THEN 'unallocated_idle' ELSE 'fragmented' END,
+           1000000000 - v.held_nano, NULL, NULL, NULL, NULL,
+           CASE WHEN v.held_nano > 0 AND NOT v.loose THEN 'partly_held' WHEN v.life = 'in_service' THEN 'free' ELSE 'life:' || v.life END
+    FROM states_verdict v ANTI JOIN states_aside a USING (cell) WHERE v.verdict IS NULL AND v.held_nano < 1000000000
 )
 SELECT v.card_key, v.from_us, v.to_us, p.state, p.share_nano, p.workload_key,
        CASE WHEN p.allocation_id IS NULL THEN 'platform' ELSE coalesce(o.department, '__unallocated__') END AS department_id,
