@@ -18,10 +18,10 @@ from tests.agent.maker_bench import Bench, Child, children, holder, link, pci_fu
 from ullage_agent.backend import Host
 from ullage_agent.backends.tpu import backend, runtime
 from ullage_agent.backends.tpu.decode import decode
-from ullage_agent.backends.tpu.grpc_call import _huffman, call
 from ullage_agent.backends.tpu.reader import open_reader
 from ullage_agent.backends.tpu.runtime import DUTY, TOTAL, USED
 from ullage_agent.detection import detect
+from ullage_agent.grpc_call import _huffman, call
 from ullage_contract.catalogue import Tier
 from ullage_contract.errors import BadInput, Broken, NotPresent, NotSupported
 
@@ -210,7 +210,7 @@ def test_huffman_coded_answers_are_understood(serve: Callable[..., Libtpu]) -> N
 
 def test_nobody_and_a_foreign_answer_are_two_things() -> None:
     with pytest.raises(NotPresent):
-        call("127.0.0.1", _closed_port(), "/a/B", [b""], 1.0)
+        call(("127.0.0.1", _closed_port()), "/a/B", [b""], 1.0)
     with pytest.raises(Broken):
         runtime.rows(b"\xff\xff\xff")
     assert runtime.rows(response(USED, [(0, 0), (3, 2**40), (-1, 5)])) == [
@@ -249,7 +249,7 @@ def test_a_real_grpc_server_understands_us() -> None:
     server.start()
     try:
         assert runtime.ask("127.0.0.1", port, 5.0)[DUTY] == [(4, 12.5)]
-        (refused,) = call("127.0.0.1", port, "/no/Such", [b""], 5.0)
+        (refused,) = call(("127.0.0.1", port), "/no/Such", [b""], 5.0)
         assert isinstance(refused, NotSupported)
     finally:
         server.stop(0)
