@@ -66,5 +66,9 @@ KINDS: Mapping[str, str] = {
     "spool_dropped": "the spool was full and dropped its oldest batches; attributes.batches counts them",
     "agent_started": "the agent started",
     "driver_error": "another kernel log line of a maker's driver that its catalogue knows",
+    "job_started": "a scheduler's hook on the node told of a job; attributes as holders.jobs of the agent says",
+    "job_ended": "a scheduler's hook on the node told of a job's end; attributes as job_started, and started_at",
+    "devices_assigned": "the kubelet handed devices to a container; attributes as holders.kubelet of the agent says",
+    "devices_released": "devices are no longer a container's; attributes as devices_assigned",
 }
 """Every event kind and its meaning; another kind is refused by the encoder."""

@@ -118,5 +118,8 @@ FACT_NAMES: Mapping[str, str] = {
     "command": "command name, never its arguments",
     "user": "user name of the process",
     "cgroup": "cgroup path of the process",
+    "started_at": "when the process started, seconds since the epoch, UTC, by the node's clock",
+    "holder_kind": "what its cgroup names: slurm_job, kubernetes_pod, container, systemd_unit, user_session, unknown",
+    "holder_id": "job id or SLUID, pod uid, container id, unit name, user id; as the cgroup spells it",
 }
 """Every fact name and its meaning; a fact outside it is refused by the encoder."""
