@@ -146,10 +146,25 @@ def encode(batch: Batch) -> bytes:
 def decode(body: bytes) -> ColumnarBatch:
     """The batch in a body made by ``encode``, checked. Raises WireError; never anything else."""
     try:
-        document = json.loads(gunzip(body), parse_constant=_no_constant)
+        document = _document(gunzip(body))
     except (ValueError, RecursionError, UnicodeDecodeError) as e:
         raise WireError(f"the body is not JSON: {str(e)[:120]}") from e
     return batch_from_json(document)
+
+
+def _document(text: bytes) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python makes no integer of more than 4300 digits (sys.int_info). One in a place that is read is refused
+        # there like any other number too great; one in a place nobody reads spoils nothing.
+        return json.loads(text, parse_constant=_no_constant, parse_int=_bounded)
+
+
+def _bounded(digits: str) -> int | float:
+    return int(digits) if len(digits) < 400 else float(digits)
 
 
 def gunzip(body: bytes) -> bytes:

@@ -504,6 +504,21 @@ def test_infinity_by_overflow_is_refused_in_every_number() -> None:
         decode(gzip.compress(text.replace('"model": "H100"', '"model": 1e999').encode()))
 
 
+@pytest.mark.parametrize("digits", [500, 5000])
+def test_an_integer_longer_than_python_makes_spoils_nothing_where_nobody_reads_it(digits: int) -> None:
+    text = json.dumps({**_FULL, "nobody_reads_this": "HERE"}).replace('"HERE"', "7" * digits)
+    assert decode(gzip.compress(text.encode())) == decode(pack(_FULL))
+
+
+@pytest.mark.parametrize("digits", [500, 5000])
+def test_an_integer_longer_than_python_makes_is_refused_by_name_where_it_is_read(digits: int) -> None:
+    document = copy.deepcopy(_FULL)
+    document["families"]["card"]["interval_seconds"][0] = "HERE"
+    text = json.dumps(document).replace('"HERE"', "7" * digits)
+    with pytest.raises(WireError, match="interval_seconds"):
+        decode(gzip.compress(text.encode()))
+
+
 def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_ROWS", 1)
     with pytest.raises(WireError, match="at most 1") as caught:
