@@ -7,18 +7,17 @@ it unknown.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.audit import naive_utc
-from ullage_collector.ledger import price_decimal
-from ullage_collector.mapping import Mapper, Owner, Rule, Subject
+from ullage_collector.ledger import UNMAPPED, price_decimal
+from ullage_collector.mapping import Mapper, Owner, Rule, Subject, subject
 from ullage_collector.prices import Price, PriceBook
 from ullage_collector.snapshot import (
     AllocationInfo,
@@ -139,9 +138,9 @@ class FleetNow:
         mapper = Mapper([Rule(*row) for row in connection.execute(sql["rules"]).fetchall()])
         book = PriceBook([Price(*row) for row in connection.execute(sql["prices"]).fetchall()])
         workloads = {
-            row[0]: _workload(row) for row in connection.execute(sql["workloads"], {"now": now}).fetchall()
+            row[0]: subject(*row[1:]) for row in connection.execute(sql["workloads"], {"now": now}).fetchall()
         }
-        owners = {key: mapper.at(subject, int(at * 1e6)) for key, subject in workloads.items()}
+        owners = _Owners(mapper, workloads, int(at * 1e6))
         rows = connection.execute(
             sql["cards"], {"now": now, "quiet": naive_utc(at - QUIET_SECONDS)}
         ).fetchall()
@@ -157,22 +156,27 @@ class FleetNow:
         self._at = at
 
 
-def _workload(row: tuple[Any, ...]) -> Subject:
-    _, workload_id, _, cluster_id, _, user, namespace, partition, labels, scenario = row
-    return Subject(
-        workload_id=workload_id,
-        cluster=cluster_id,
-        namespace=namespace,
-        user=user,
-        partition=partition,
-        labels=json.loads(labels) if labels else None,
-        scenario=scenario,
-    )
+class _Owners:
+    """Who pays for a workload on a card of a pool now; each is asked once."""
+
+    def __init__(self, mapper: Mapper, workloads: Mapping[int, Subject], at_us: int) -> None:
+        self._mapper = mapper
+        self._workloads = workloads
+        self._at_us = at_us
+        self._found: dict[tuple[int, str | None], Owner] = {}
+
+    def of(self, workload_key: int | None, pool: str | None) -> Owner | None:
+        """None where nobody holds the card."""
+        if workload_key is None or workload_key not in self._workloads:
+            return None
+        owner = self._found.get((workload_key, pool))
+        if owner is None:
+            seen = replace(self._workloads[workload_key], pool=pool)
+            owner = self._found[workload_key, pool] = self._mapper.at(seen, self._at_us)
+        return owner
 
 
-def _card(
-    row: tuple[Any, ...], now: datetime, workloads: Mapping[int, Subject], owners: Mapping[int, Owner]
-) -> CardNow:
+def _card(row: tuple[Any, ...], now: datetime, workloads: Mapping[int, Subject], owners: _Owners) -> CardNow:
     (_, card_id, cluster_id, node_id, vendor, model, index, pool, life, last_time) = row[:10]
     (utilization, memory, power, temperature, health, busiest) = row[10:16]
     (held_nano, workload_key, held_from, is_broken, is_apart, _, origin) = row[16:]
@@ -190,7 +194,7 @@ def _card(
     else:
         state = "used" if busiest >= ACTIVE_RATIO else "allocated_idle"
     workload = workloads.get(workload_key)
-    owner = owners.get(workload_key)
+    owner = owners.of(workload_key, pool)
     return CardNow(
         card_id=card_id,
         cluster_id=cluster_id,
@@ -269,4 +273,12 @@ def _summary(
         allocations=allocations,
         incidents_open=incidents,
         nodes=nodes,
+        unmapped_share=_unmapped(departments),
     )
+
+
+def _unmapped(departments: Mapping[tuple[str, str], float]) -> float | None:
+    """Share of what is held that maps to nothing, 0..1; None: nothing is held."""
+    held = sum(departments.values())
+    unmapped = sum(cards for (department, _), cards in departments.items() if department == UNMAPPED)
+    return unmapped / held if held else None

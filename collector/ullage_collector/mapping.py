@@ -3,23 +3,40 @@
 Pure: rules and a workload in, an answer with its reason out; no clock, no database. For each dimension
 the winner is the matching rule that gives it: highest priority, then the longer pattern, then the one
 valid from later, then the larger rule_id. No match for the department is ``__unallocated__``.
+
+A pattern is ``kind:glob``. After ``slurm:``, ``k8s:`` and the like it sees the namespace (a Slurm account); with a
+slash inside also ``cluster/namespace``; beginning with a slash the account's path in its tree, ``/root/rd/nlp``, which ends
+in a slash besides, so that ``slurm:/root/rd/nlp/*`` is the account and all below it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import translate
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from ullage_collector.ledger import UNMAPPED
 from ullage_contract.errors import BadInput
 
-KINDS: Final = ("slurm", "k8s", "process", "notebook", "user", "label", "partition", "workload", "cluster")
-"""What may stand before the colon of a pattern; ``process`` and ``notebook`` are namespaces of those sources."""
+NAMESPACED: Final = ("slurm", "k8s", "reservation", "process", "notebook")
+"""Sources, whose patterns see namespaces; a Slurm reservation is seen by ``slurm:`` too, by its account."""
+KINDS: Final = (
+    *NAMESPACED,
+    "user",
+    "label",
+    "annotation",
+    "partition",
+    "qos",
+    "pool",
+    "workload",
+    "cluster",
+)
+"""What may stand before the colon of a pattern."""
 
 
 class Dimension(StrEnum):
@@ -56,12 +73,32 @@ class Rule:
         ]
 
 
+class Form(StrEnum):
+    """How a text is written; a pattern sees some of them (``sights``)."""
+
+    PLAIN = "plain"
+    IN_CLUSTER = "in_cluster"
+    PATH = "path"
+
+
+class Text(NamedTuple):
+    """One thing of a workload that a pattern may match: ``kind:value``."""
+
+    kind: str
+    value: str
+    form: Form = Form.PLAIN
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What the rules see of a workload.
 
     source: slurm, k8s, process, ...: the first part of its id. namespace: Kubernetes namespace or Slurm account.
-    scenario: as its source says, used when no rule gives one.
+    scenario: as its source says, used when no rule gives one. account_path: ``/root/rd/nlp``, of Slurm. pool: of the
+    card that is held, as the inventory says; a workload on cards of two pools is asked about twice.
     """
 
     workload_id: str
@@ -71,24 +108,93 @@ class Subject:
     partition: str | None = None
     labels: Mapping[str, str] | None = None
     scenario: str | None = None
+    account_path: str | None = None
+    qos: str | None = None
+    annotations: Mapping[str, str] | None = None
+    pool: str | None = None
 
     @property
     def source(self) -> str:
         return self.workload_id.split("/", 1)[0]
 
-    def texts(self) -> list[str]:
-        """Every ``kind:value`` a pattern may match."""
-        found = [f"workload:{self.workload_id}"]
+    def texts(self) -> list[Text]:
+        """Everything a pattern may be held against."""
+        found = [Text("workload", self.workload_id)]
         if self.cluster:
-            found.append(f"cluster:{self.cluster}")
-        if self.namespace is not None:
-            found.append(f"{self.source}:{self.namespace}")
-        if self.user is not None:
-            found.append(f"user:{self.user}")
-        if self.partition is not None:
-            found.append(f"partition:{self.partition}")
-        found.extend(f"label:{key}={value}" for key, value in sorted((self.labels or {}).items()))
+            found.append(Text("cluster", self.cluster))
+        for source in (self.source, "slurm") if self.source == "reservation" else (self.source,):
+            if self.namespace is not None:
+                found.append(Text(source, self.namespace))
+                if self.cluster:
+                    found.append(Text(source, f"{self.cluster}/{self.namespace}", Form.IN_CLUSTER))
+            if self.account_path:
+                path = "/" + self.account_path.strip("/")
+                found.extend(Text(source, text, Form.PATH) for text in (path, path + "/"))
+        for kind, value in (
+            ("user", self.user),
+            ("partition", self.partition),
+            ("qos", self.qos),
+            ("pool", self.pool),
+        ):
+            if value is not None:
+                found.append(Text(kind, value))
+        for kind, pairs in (("label", self.labels), ("annotation", self.annotations)):
+            found.extend(Text(kind, f"{key}={value}") for key, value in sorted((pairs or {}).items()))
         return found
+
+
+def subject(
+    workload_id: str,
+    cluster: str | None,
+    namespace: str | None,
+    user: str | None,
+    partition: str | None,
+    labels: str | None,
+    scenario: str | None,
+    attributes: str | None,
+    pool: str | None = None,
+) -> Subject:
+    """A subject from a row of table workload. labels, attributes: JSON; what is no object is nothing.
+
+    Of the attributes: ``account_path``, ``qos``, and annotations, either an object ``annotations`` or keys
+    ``annotation:<key>``.
+    """
+    said = _object(attributes)
+    inside = said.get("annotations")
+    annotations = _texts(inside if isinstance(inside, dict) else _object(inside))
+    annotations |= {
+        key.removeprefix("annotation:"): str(value)
+        for key, value in said.items()
+        if key.startswith("annotation:") and value is not None
+    }
+    path, qos = said.get("account_path"), said.get("qos")
+    return Subject(
+        workload_id,
+        cluster or "",
+        namespace,
+        user,
+        partition,
+        _texts(_object(labels)),
+        scenario,
+        account_path=str(path) if path else None,
+        qos=str(qos) if qos else None,
+        annotations=annotations,
+        pool=pool,
+    )
+
+
+def _object(text: object) -> dict[str, object]:
+    if not isinstance(text, str) or not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(found: Mapping[str, object]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +230,26 @@ class Mapper:
     """
 
     def __init__(self, rules: Iterable[Rule], *, known_at_us: int | None = None) -> None:
-        self._rules: dict[str, list[tuple[Rule, re.Pattern[str]]]] = {}
-        self._matched: dict[str, tuple[Rule, ...]] = {}
+        self._rules: dict[tuple[str, Form], list[tuple[Rule, re.Pattern[str]]]] = {}
+        self._matched: dict[Text, tuple[Rule, ...]] = {}
         for rule in rules:
             if not _believed(rule, known_at_us):
                 continue
-            kind = checked(rule)
-            self._rules.setdefault(kind, []).append((rule, re.compile(translate(rule.match))))
+            checked(rule)
+            pattern = re.compile(translate(rule.match))
+            for sight in sights(rule.match):
+                self._rules.setdefault(sight, []).append((rule, pattern))
 
     @property
     def by_id(self) -> bool:
         """Some rule looks at the workload's own id: two workloads alike in all else may then differ."""
-        return "workload" in self._rules
+        return any(kind == "workload" for kind, _ in self._rules)
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules that count, by id."""
+        found = {rule.rule_id: rule for listed in self._rules.values() for rule, _ in listed}
+        return [found[number] for number in sorted(found)]
 
     def matching(self, subject: Subject) -> list[Rule]:
         """Every rule that matches, best first, whenever it is valid."""
@@ -165,12 +279,13 @@ class Mapper:
                 spans.append(Span(start, end, owner))
         return spans
 
-    def _of(self, text: str) -> tuple[Rule, ...]:
+    def _of(self, text: Text) -> tuple[Rule, ...]:
         found = self._matched.get(text)
         if found is None:
-            kind = text.partition(":")[0]
-            found = tuple(rule for rule, pattern in self._rules.get(kind, ()) if pattern.match(text))
-            if kind != "workload":  # ids hardly repeat; everything else does
+            written = str(text)
+            candidates = self._rules.get((text.kind, text.form), ())
+            found = tuple(rule for rule, pattern in candidates if pattern.match(written))
+            if text.kind != "workload":  # ids hardly repeat; everything else does
                 self._matched[text] = found
         return found
 
@@ -197,6 +312,18 @@ class Mapper:
             rules={dimension: rule.rule_id for dimension, rule in winners.items()},
             contested=contested,
         )
+
+
+def sights(match: str) -> tuple[tuple[str, Form], ...]:
+    """Which texts a pattern is held against.
+
+    ``k8s:nlp*`` sees namespaces alone, never the cluster ``nlp-1`` before one. What has a slash sees plain texts
+    too: a process' namespace may have slashes of its own.
+    """
+    kind, _, pattern = match.partition(":")
+    if kind not in NAMESPACED or "/" not in pattern:
+        return ((kind, Form.PLAIN),)
+    return ((kind, Form.PLAIN), (kind, Form.PATH if pattern.startswith("/") else Form.IN_CLUSTER))
 
 
 def checked(rule: Rule) -> str:

@@ -70,6 +70,11 @@ def _fleet(snapshot: FleetSnapshot) -> Iterator[str]:
             {"department": cost.department, "currency": cost.currency},
             float(cost.per_hour),
         )
+    if snapshot.unmapped_share is not None:
+        yield from _head(
+            "ullage_mapping_unmapped_share", "gauge", "of what is held, what maps to no department"
+        )
+        yield _line("ullage_mapping_unmapped_share", {}, snapshot.unmapped_share)
     yield from _head("ullage_card_allocation_info", "gauge", "who holds a card now, for joins")
     for info in snapshot.allocations:
         yield _line(

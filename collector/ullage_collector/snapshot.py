@@ -61,6 +61,7 @@ class FleetSnapshot:
     share_by_state: state word -> cards' worth of capacity; the seven add up to the owned cards in service.
     incidents_open: severity word -> open incidents that are no history.
     nodes: status word (up, silent, clock_wrong, never_seen) -> nodes.
+    unmapped_share: of what is held, the share that maps to no department, 0..1; None: nothing is held.
     """
 
     at: float
@@ -71,3 +72,4 @@ class FleetSnapshot:
     allocations: Sequence[AllocationInfo] = ()
     incidents_open: Mapping[str, int] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
+    unmapped_share: float | None = None

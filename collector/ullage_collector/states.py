@@ -19,7 +19,6 @@ Not here: writing anything for reports (published.py), and judging faults (the f
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import tomllib
@@ -362,7 +361,7 @@ class States:
                 self._run("set_idle_power", {"model": model, "watts": watts})
 
     def _owners(self, p: Mapping[str, Any], known_at: datetime) -> list[str]:
-        """states_owner: workload -> department, business, scenario over spans that cover the day."""
+        """states_owner: workload and pool of its cards -> department, business, scenario over spans that cover the day."""
         refused: list[str] = []
         rules: list[mapping.Rule] = []
         for row in self._run("mapping_rules", {}).fetchall():
@@ -375,36 +374,22 @@ class States:
             else:
                 rules.append(rule)
         mapper = mapping.Mapper(rules, known_at_us=_us(known_at))
-        columns: dict[str, list[Any]] = {
-            name: []
-            for name in ("workload_key", "from_us", "to_us", "department", "business", "scenario", "rule_id")
-        }
+        names = ("workload_key", "pool", "from_us", "to_us", "department", "business", "scenario", "rule_id")
+        columns: dict[str, list[Any]] = {name: [] for name in names}
         memo: dict[tuple[Any, ...], list[mapping.Span]] = {}
-        for key, workload_id, cluster, namespace, user, partition, labels, scenario in self._run(
-            "workloads", {}
-        ).fetchall():
-            subject = mapping.Subject(
-                workload_id, cluster or "", namespace, user, partition, _labels(labels), scenario
-            )
-            alike = (subject.source, cluster, namespace, user, partition, labels, scenario)
+        for key, workload_id, *seen in self._run("workloads", {}).fetchall():
+            subject = mapping.subject(workload_id, *seen)
+            alike = (subject.source, *seen)
             spans = memo.get(alike) if not mapper.by_id else None
             if spans is None:
                 spans = memo[alike] = mapper.spans(subject, p["from_us"], p["to_us"])
             for span in spans:
                 owner = span.owner
-                for name, value in zip(
-                    columns,
-                    (
-                        key,
-                        span.from_us,
-                        span.to_us,
-                        owner.department,
-                        owner.business,
-                        owner.scenario,
-                        owner.rule_id,
-                    ),
-                    strict=True,
-                ):
+                values = (
+                    *(key, subject.pool, span.from_us, span.to_us),
+                    *(owner.department, owner.business, owner.scenario, owner.rule_id),
+                )
+                for name, value in zip(names, values, strict=True):
                     columns[name].append(value)
         self._table("states_owner", columns)
         return refused
@@ -520,14 +505,3 @@ def _naive(instant: datetime) -> datetime:
 
 def _us(instant: datetime) -> int:
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-def _labels(text: str | None) -> dict[str, str]:
-    """Labels from JSON; anything that is not an object of texts and numbers is no label."""
-    if not text:
-        return {}
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return {str(k): str(v) for k, v in found.items() if v is not None} if isinstance(found, dict) else {}

@@ -79,8 +79,8 @@ ORDER BY cluster_id, node_id, c.card_index NULLS LAST, c.card_id;
 
 -- name: workloads
 -- The workloads that hold cards now.
-SELECT DISTINCT w.workload_key, w.workload_id, w.kind, w.cluster_id, w.name, w.user_name, w.namespace,
-       w.partition, w.labels, w.scenario
+SELECT DISTINCT w.workload_key, w.workload_id, w.cluster_id, w.namespace, w.user_name, w.partition, w.labels,
+       w.scenario, w.attributes
 FROM workload w JOIN allocation a USING (workload_key)
 WHERE a.known_to IS NULL AND a.valid_from <= $now AND (a.valid_to IS NULL OR a.valid_to > $now);
 

@@ -90,9 +90,13 @@ SELECT rule_id, match, priority, department_id, business, scenario, epoch_us(val
        epoch_us(known_from), epoch_us(known_to) FROM mapping_rule ORDER BY rule_id;
 
 -- name: workloads
--- Whoever holds anything that day.
-SELECT workload_key, workload_id, cluster_id, namespace, user_name, partition, labels, scenario
-FROM workload WHERE workload_key IN (SELECT workload_key FROM states_allocation) ORDER BY workload_key;
+-- Whoever holds anything that day, once for each pool its cards are in.
+SELECT w.workload_key, w.workload_id, w.cluster_id, w.namespace, w.user_name, w.partition, w.labels, w.scenario,
+       w.attributes, h.pool
+FROM (SELECT a.workload_key, k.pool FROM states_allocation a JOIN states_capacity k USING (card_key)
+      UNION
+      SELECT a.workload_key, k.pool FROM states_allocation a JOIN states_capacity k USING (node_key) WHERE a.card_key IS NULL) h
+JOIN workload w USING (workload_key) ORDER BY w.workload_key, h.pool;
 
 -- name: prices
 SELECT price_id, model, currency, price_micro, pool, assumed, epoch_us(valid_from), epoch_us(valid_to),
@@ -453,7 +457,8 @@ SELECT v.card_key, v.from_us, v.to_us, p.state, p.share_nano, p.workload_key,
        p.allocation_id, p.incident_id, p.isolation_id
 FROM part p
 JOIN states_verdict v USING (cell)
-LEFT JOIN states_owner o ON o.workload_key = p.workload_key AND o.from_us <= v.from_us AND v.to_us <= o.to_us
+LEFT JOIN states_owner o ON o.workload_key = p.workload_key AND o.pool IS NOT DISTINCT FROM v.pool
+                        AND o.from_us <= v.from_us AND v.to_us <= o.to_us
 LEFT JOIN states_price r ON r.model = v.model AND r.pool IS NOT DISTINCT FROM v.pool
                         AND r.from_us <= v.from_us AND v.to_us <= r.to_us;
 
