@@ -432,6 +432,9 @@ def _allocations(views: Views, request: Request) -> Any:
     to = _instant(request, "to", views.clock.wall() + 1)
     start = _instant(request, "from", views.clock.wall())
     rows = select(views, "console", "allocations", {"from": start, "to": to, "limit": MAX_ROWS})
+    for row in rows:
+        for name in ("attributes", "labels", "workload_attributes"):
+            row[name] = json.loads(row[name]) if row[name] else {}
     return {"schema_version": SCHEMA_VERSION, "allocations": rows}
 
 

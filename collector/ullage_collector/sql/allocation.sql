@@ -54,3 +54,11 @@ INSERT INTO allocation (allocation_id, workload_key, card_key, slice_key, node_k
                         valid_from, valid_to, known_from, source, attributes, "rank")
 SELECT nextval('allocation_number'), workload_key, card_key, slice_key, node_key, share_nano, memory_share_nano,
        valid_from, valid_to, make_timestamp($1), $2, attributes, "rank" FROM incoming;
+
+-- name: held_at
+-- What work holds of known cards at an instant, as believed now.
+SELECT c.card_id, w.workload_id, a.share_nano, a.memory_share_nano, epoch_us(a.valid_from)
+FROM allocation a JOIN card c USING (card_key) JOIN workload w USING (workload_key)
+WHERE a.known_to IS NULL AND coalesce(a."rank", 'work') = 'work'
+  AND a.valid_from <= $at AND (a.valid_to IS NULL OR a.valid_to > $at)
+ORDER BY c.card_id, a.valid_from, w.workload_id;

@@ -18,8 +18,9 @@ SELECT time, kind, severity, code, source, message FROM event WHERE subject = ? 
 
 -- name: allocations
 -- Allocations that overlap [from, to), as believed now.
-SELECT w.workload_id, w.kind, w.name, w.user_name, w.namespace, w.cluster_id, n.node_id, c.card_id, s.slice_id,
-       a.share_nano, a.valid_from, a.valid_to, a.source
+SELECT w.workload_id, w.kind, w.name, w.user_name, w.namespace, w.partition, w.cluster_id, n.node_id, c.card_id,
+       s.slice_id, a.share_nano, a.memory_share_nano, a.valid_from, a.valid_to, a."rank", a.source, a.attributes,
+       w.labels, w.attributes AS workload_attributes
 FROM allocation a
 JOIN workload w USING (workload_key)
 LEFT JOIN card c ON c.card_key = a.card_key
