@@ -1,4 +1,4 @@
-"""What an operator on this machine asks a running collector for: import, publish, backup.
+"""What an operator on this machine asks a running collector for: import, publish, close, backup.
 
 The store is one process's; these commands go through its API on DIR/collector.sock. They name files of this
 machine, so they are answered on the socket alone: whoever may open it may read what the collector may.
@@ -63,6 +63,21 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
             rules=rules_of(config.part("states")),
         ).to_json()
 
+    def close(body: dict[str, Any], request: Request) -> dict[str, Any]:
+        from ullage_collector.publish.closing import close as close_period
+
+        first, end = _day(body, "from"), _day(body, "to")
+        if first is None or end is None:
+            raise BadInput("from and to: give the period's first day and the first no longer in it")
+        return close_period(
+            store(),
+            first,
+            end,
+            _text(body, "zone"),
+            reason=_text(body, "reason"),
+            actor=str(body.get("actor") or need(request, Role.OPERATOR).name),
+        ).to_json()
+
     def backup(body: dict[str, Any], request: Request) -> dict[str, Any]:
         from ullage_collector.store.backup import back_up
 
@@ -74,6 +89,7 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
     return [
         Route("/api/v1/import/{kind}", _on_socket(import_), methods=["POST"]),
         Route("/api/v1/publish", _on_socket(publish), methods=["POST"]),
+        Route("/api/v1/close", _on_socket(close), methods=["POST"]),
         Route("/api/v1/backup", _on_socket(backup), methods=["POST"]),
     ]
 

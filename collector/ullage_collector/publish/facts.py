@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ullage_collector import published
+from ullage_collector.publish import closing
 from ullage_collector.published import PROVISIONAL, SEALED, Manifest
 from ullage_collector.sql import statements
 from ullage_collector.states import DayStates, Rules, States, keep, reconcile
@@ -56,6 +57,8 @@ def publish_day(
 ) -> DayFacts:
     """Make a day's states as believed now, keep them, and publish them where they differ from what is published.
 
+    What of the day lies in a closed period stands as it was believed when that was closed (closing.py).
+
     root: DIR/published. sealed: every stream has passed the day; a day 48 h past is sealed anyway. sources: minute view ->
     ``read_parquet(...)`` for days whose minutes the store has dropped (states.States).
     Raises LedgerError for a day that does not add up, StoreError when the disk refuses. Nothing is half done:
@@ -67,7 +70,7 @@ def publish_day(
     try:
         reader.execute("BEGIN")  # one picture of the fleet for all the statements
         try:
-            worked = States(reader, rules, sources=sources).work_out(day, now)
+            worked = closing.work_out(reader, States(reader, rules, sources=sources), day, now)
         finally:
             reader.execute("ROLLBACK")
         with store.write() as connection:
@@ -115,6 +118,16 @@ def due_days(store: FactStore, *, through: date, now: datetime) -> list[date]:
         reader.close()
     every = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     return [day for day in every if known.get(day) != SEALED or day in stale]
+
+
+def stale_days(store: FactStore, first: date, last: date) -> list[date]:
+    """Published days of [first, last] about which something became known since they were made; in order."""
+    reader = store.cursor()
+    try:
+        span = {"first": first, "last": last}
+        return [row[0] for row in reader.execute(statements("publish_facts")["stale_days"], span).fetchall()]
+    finally:
+        reader.close()
 
 
 def day_over(day: date, now: datetime) -> bool:

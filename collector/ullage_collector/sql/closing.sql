@@ -1,0 +1,50 @@
+-- Periods whose money no longer changes. Bounds and instants are UTC.
+
+-- name: closings
+-- Every closed period, the earliest first.
+SELECT zone, valid_from, valid_to, closed_at, closed_by, reason FROM period_close ORDER BY valid_from;
+
+-- name: spans
+-- Closed stretches of [from, to), in microseconds, and when each was closed.
+SELECT greatest(epoch_us(valid_from), epoch_us($from::TIMESTAMP)), least(epoch_us(valid_to), epoch_us($to::TIMESTAMP)), closed_at
+FROM period_close WHERE valid_from < $to AND valid_to > $from ORDER BY valid_from;
+
+-- name: at
+-- When the period was closed that holds an instant.
+SELECT closed_at FROM period_close WHERE valid_from <= $at AND valid_to > $at;
+
+-- name: overlapping
+-- A closed period that shares any time with [from, to).
+SELECT zone, valid_from, valid_to FROM period_close WHERE valid_from < $to AND valid_to > $from ORDER BY valid_from LIMIT 1;
+
+-- name: put
+INSERT INTO period_close (zone, valid_from, valid_to, closed_at, closed_by, reason)
+VALUES ($zone, $from, $to, $now, $actor, $reason);
+
+-- name: revisions
+-- The newest published revision of each day's facts.
+SELECT day, max(revision) FROM published WHERE what = 'facts' AND day BETWEEN $first AND $last GROUP BY day ORDER BY day;
+
+-- name: unpublished
+-- Days on which a card was owned, after the first that was ever published, without published facts.
+SELECT d.range::DATE AS day FROM range($first::TIMESTAMP, $last::TIMESTAMP + INTERVAL 1 DAY, INTERVAL 1 DAY) d
+WHERE d.range >= (SELECT min(day) FROM published WHERE what = 'facts')
+  AND d.range::DATE NOT IN (SELECT day FROM published WHERE what = 'facts')
+  AND EXISTS (SELECT 1 FROM inventory i WHERE i.known_to IS NULL AND i.valid_from < d.range + INTERVAL 1 DAY
+              AND (i.valid_to IS NULL OR i.valid_to > d.range))
+ORDER BY day;
+
+-- name: kept
+-- A day's lines as they are kept.
+SELECT * EXCLUDE (day, revision) FROM segment WHERE day = $day;
+
+-- name: sums
+-- Quantity by state, and what of it has no price, of lines just put together.
+SELECT state, sum((to_us - from_us)::HUGEINT * share_nano),
+       sum((to_us - from_us)::HUGEINT * share_nano) FILTER (price_micro IS NULL)
+FROM lines_given GROUP BY state;
+
+-- name: unequal
+-- Instants of lines just put together whose shares are not a whole card: must give no row.
+SELECT card_key, from_us, sum(share_nano) FROM lines_given GROUP BY card_key, from_us, to_us
+HAVING sum(share_nano) <> 1000000000 LIMIT 1;
