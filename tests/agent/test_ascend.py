@@ -458,6 +458,20 @@ def test_no_library_says_what_was_tried(tmp_path: Path) -> None:
         bench(tmp_path, library=str(tmp_path / "nowhere/libdcmi.so")).facts()
 
 
+def test_another_chip_at_the_place_never_gives_its_values_as_the_first_ones(
+    world: Scenario, tmp_path: Path
+) -> None:
+    made = bench(tmp_path)
+    made.facts()
+    world["chip 0.0"].update({"die": "55555555 2 3 4 A", "power": 1110})
+    world.write()
+    seen = made.read(Tier.FAST)
+    assert seen.cards()[UUID].values["health"] == "lost" and "power_watts" not in seen.cards()[UUID].values
+    assert [e.subject for e in seen.events("card_lost")] == [UUID]
+    later = made.read(Tier.FAST).cards()
+    assert [r.values.get("power_watts") for c, r in later.items() if c != UUID] == [111.0]
+
+
 def test_a_trouble_of_identity_does_not_make_another_card(world: Scenario, tmp_path: Path) -> None:
     made = bench(tmp_path)
     made.facts()

@@ -388,6 +388,25 @@ def test_a_vanished_card_is_lost_and_moved_indexes_mix_nobody_up(world: Scenario
     assert back.cards()[UUID].values["power_watts"] == 402.0
 
 
+@pytest.mark.compiler
+def test_a_handle_that_is_an_index_never_gives_another_cards_values(world: Scenario, tmp_path: Path) -> None:
+    for number, watts in ((1, "111 550"), (2, "222 550")):
+        uuid = f"7701300{6 + number}-0000-0000-0000-000000000000"
+        world[f"card {number}"].update(
+            {**MLU590, "uuid": uuid, "power": watts, "pci": f"0000:1{number}:00.0"}
+        )
+    world.write()
+    made = bench(tmp_path, build("cambricon", defines=("INDEX_HANDLES",)))
+    first, second, third = made.facts().facts()
+    world["card 1"]["gone"] = 1
+    world.write()
+    seen = made.read(Tier.FAST)
+    watts = {card: reading.values.get("power_watts") for card, reading in seen.cards().items()}
+    assert watts == {first: 402.0, second: None, third: 222.0}
+    assert seen.cards()[second].values["health"] == "lost"
+    assert [e.subject for e in seen.events()] == [second], "who only moved was never lost"
+
+
 def test_no_driver_and_no_permission_are_two_answers(world: Scenario, tmp_path: Path) -> None:
     world["system"]["fail"] = "cndevInit 1"
     world.write()

@@ -315,6 +315,22 @@ def test_a_vanished_card_is_lost(world: World) -> None:
     assert seen.cards()[OTHER].values["power_watts"] == 128.5
 
 
+def test_an_index_that_moved_never_gives_another_cards_values(old: World) -> None:
+    """The calls by index count backwards: the last card that drops out moves the first."""
+    old.card(1, {**S60, **OLD}, uuid=OTHER, serial="A0A1TEST00002", pci="0000:c1:00.0", old_power="77 300")
+    bench = old.bench()
+    before = {card: reading.values["power_watts"] for card, reading in bench.read().cards().items()}
+    old.scenario["card 1"]["gone"] = 1
+    old.scenario.write()
+    seen = bench.read(Tier.FAST)
+    (gone,) = [card for card in before if seen.cards()[card].values.get("health") == "lost"]
+    assert "power_watts" not in seen.cards()[gone].values
+    assert [e.subject for e in seen.events()] == [gone], "who only moved was never lost"
+    assert {c: r.values["power_watts"] for c, r in seen.cards().items() if c != gone} == {
+        card: watts for card, watts in before.items() if card != gone
+    }
+
+
 def test_no_driver_and_no_permission_say_so(world: World) -> None:
     world.scenario["system"]["fail efmlInit_v2"] = 9
     world.scenario["system"]["fail EfmlInit"] = 6

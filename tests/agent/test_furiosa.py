@@ -213,6 +213,18 @@ def test_a_card_is_its_uuid_when_indexes_move(bench: Callable[..., Bench], world
 
 
 @pytest.mark.compiler
+def test_handles_that_moved_between_two_looks_mix_nobody_up(
+    bench: Callable[..., Bench], world: World
+) -> None:
+    made = bench()
+    made.read()
+    world.cards = {0: {**world.cards[1], "name": "npu0"}, 1: {**world.cards[0], "name": "npu1", "power": 77}}
+    world.write()
+    seen = made.read(Tier.FAST)
+    assert seen.cards()[FIRST].values["power_watts"] == 77 and not seen.events()
+
+
+@pytest.mark.compiler
 def test_a_card_that_will_not_say_its_name_now_is_asked_on(bench: Callable[..., Bench], world: World) -> None:
     made = bench()
     made.read()

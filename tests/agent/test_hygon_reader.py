@@ -369,6 +369,19 @@ def test_a_card_keeps_its_key_while_its_name_cannot_be_read(node: Node) -> None:
     assert set(fresh.read().cards()) == {UUID, OTHER}
 
 
+def test_another_card_at_the_index_never_gives_its_values_as_the_first_ones(node: Node) -> None:
+    bench = node.bench()
+    bench.read()
+    node.scenario["card 0"].update({"unique_id": 0x77, "power_uw": 99_000_000})
+    node.scenario.write()
+    seen = bench.read(Tier.FAST)
+    assert seen.cards()[UUID].values["health"] == "lost" and "power_watts" not in seen.cards()[UUID].values
+    assert "power_watts" in seen.cards()[OTHER].values
+    assert [e.subject for e in seen.events("card_lost")] == [UUID]
+    later = bench.read(Tier.FAST).cards()
+    assert [r.values.get("power_watts") for c, r in later.items() if c not in (UUID, OTHER)] == [99.0]
+
+
 def test_only_cards_are_hardware_and_not_the_processors_own_functions(tmp_path: Path) -> None:
     sysfs = tmp_path / "sys"
     pci_function(sysfs, "0000:00:00.0", "1d94", "1450", "060000")

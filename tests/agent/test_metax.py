@@ -248,6 +248,34 @@ def test_an_older_release_lists_processes_the_old_way(
     assert bench.read().processes()[f"{UUID}#4711"].values == {"process_memory_used_bytes": GIB}
 
 
+def test_an_index_that_moved_never_gives_another_cards_values(world: World) -> None:
+    third = "GPU-c5000000-0000-0000-0000-000000000003"
+    world.card(1, C500, uuid=OTHER, pci="0000:0f:00.0", serial="AENATEST000002", power="10000 0 0")
+    world.card(2, C500, uuid=third, pci="0000:10:00.0", serial="AENATEST000003", power="20000 0 0")
+    bench = world.bench()
+    bench.facts()
+    world.scenario["card 1"]["gone"] = 1
+    world.scenario.write()
+    seen = bench.read(Tier.FAST)
+    watts = {card: reading.values.get("power_watts") for card, reading in seen.cards().items()}
+    assert watts == {UUID: 95.5, OTHER: None, third: 20.0}
+    assert seen.cards()[OTHER].values["health"] == "lost"
+    assert [e.subject for e in seen.events()] == [OTHER], "who only moved was never lost"
+
+
+def test_a_card_that_cannot_be_named_after_the_indexes_moved_tells_nothing(world: World) -> None:
+    """Not known whose values they are: failed, and never the values of the card that sat there before."""
+    world.card(1, C500, uuid=OTHER, pci="0000:0f:00.0", serial="AENATEST000002", power="10000 0 0")
+    bench = world.bench()
+    bench.facts()
+    world.scenario["card 0"]["gone"] = 1
+    world.scenario["card 1"]["fail mxSmlGetDeviceInfo"] = 5
+    world.scenario.write()
+    for tier in (Tier.FAST, Tier.SLOW):
+        for reading in bench.read(tier).cards().values():
+            assert "power_watts" not in reading.values
+
+
 def test_a_sysfs_error_of_one_call_is_that_metrics_alone(world: World) -> None:
     del world.scenario["card 0"]["throttle"]  # driver 2.12 answers "Sysfs error"
     bench = world.bench()

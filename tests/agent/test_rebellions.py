@@ -216,6 +216,20 @@ def test_a_missing_symbol_a_refusal_and_a_lost_npu_are_three_answers(
 
 
 @pytest.mark.compiler
+def test_another_npu_behind_the_handle_never_gives_its_values_as_the_first_ones(
+    bench: Callable[..., Bench], world: World
+) -> None:
+    made = bench()
+    (first, *_) = made.read().cards()
+    world.cards[0].update({"uuid": "another", "temperature": 11})
+    world.write()
+    seen = made.read(Tier.FAST)
+    assert seen.cards()[first].values["health"] == "lost"
+    assert "temperature_celsius" not in seen.cards()[first].values
+    assert [e.subject for e in seen.events("card_lost")] == [first]
+
+
+@pytest.mark.compiler
 def test_the_real_child_outlives_a_call_that_hangs(
     child_of: Callable[..., Child], world: World, tmp_path: Path
 ) -> None:

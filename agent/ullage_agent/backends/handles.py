@@ -1,7 +1,8 @@
 """Libraries made after NVML: initialise, count, a handle a card, one C call a value, one table of return codes.
 
 ``Library`` turns calls into values and return codes into our errors; ``HandleMaker`` is the walk over the cards
-that a ``roster.Roster`` needs. Shared by MetaX, Iluvatar, Kunlunxin, Enflame and Biren. Not here: what is asked.
+that a ``roster.Roster`` needs, ``IndexMaker`` the same for a library without handles. Shared by MetaX, Iluvatar,
+Kunlunxin, Enflame, Biren and Rebellions. Not here: what is asked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from ctypes import byref, c_float, c_int, c_uint, c_ulonglong, create_string_buffer
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from ullage_agent.backend import Call, Host
@@ -52,8 +53,11 @@ class Uninitialised(Broken):
 class Codes:
     """What a maker's return codes mean. Anything that is not 0 and not listed is Broken.
 
-    unsupported: asking again is useless. absent: no driver or library. more: the array was too small.
-    messages: code -> what to tell, where more helps than the number.
+    unsupported: asking again is useless (until the next facts). absent: the driver or a part of the library is not
+    there; of one value the same as unsupported, of the count of cards it reopens the library. No code of one card:
+    an index or device that is not there is ``lost``. permission: the agent's user may not. lost: the card is gone.
+    reset: it is there and waits for a reset. uninitialised: the library wants to be initialised anew. more: the
+    array was too small. messages: code -> what to tell, where more helps than the number.
     """
 
     unsupported: frozenset[int]
@@ -225,7 +229,7 @@ class HandleMaker(ABC):
     """A ``roster.Maker``. A maker subclasses it and says how to start, count, identify and ask.
 
     A card whose identity cannot be had *now* keeps the seat it had; one that says it is lost, or is not counted
-    any more, has none and is found lost.
+    any more, has none and is found lost. A library whose calls take an index: ``IndexMaker``.
     """
 
     vendor: str = ""
@@ -264,7 +268,13 @@ class HandleMaker(ABC):
 
     @abstractmethod
     def found(self, handle: Any, index: int, who: Who) -> Found:
-        """The card's probes and the rest. ``who`` has been seen for the first time, or its handle has changed."""
+        """The card's probes and the rest. Asked anew at every look, for the handle may have changed."""
+
+    def name_of(self, handle: Any, index: int) -> object | None:
+        """What tells the card behind this handle from every other (UUID, serial number, PCI address), in one cheap
+        call; asked after every reading, so that no other card's values are taken for its own. None where a handle
+        belongs to one card for good."""
+        return None
 
     # ---- roster.Maker
 
@@ -321,6 +331,7 @@ class HandleMaker(ABC):
             return call(place, function, ask)
 
         handle = watched("handle", lambda: self.handle(index))
+        still = self._still(handle, index, watched)
         try:
             who = self.who(handle, index, watched)
         except BadInput as e:
@@ -340,16 +351,29 @@ class HandleMaker(ABC):
         attributes: Attributes = {"index": index, **found.attributes}
         if pci is not None and pci.numa_node is not None:
             attributes.setdefault("numa_node", pci.numa_node)
-        whole = Found(
-            found.card_id,
-            {key: value for key, value in attributes.items() if value is not None},
-            probes,
-            found.slices,
-            found.processes,
-            found.alarms,
-            found.epoch,
+        whole = replace(
+            found,
+            attributes={key: value for key, value in attributes.items() if value is not None},
+            probes=probes,
+            still=found.still or still,
         )
         return who.card_id, Seat(whole, pci)
+
+    def _still(self, handle: Any, index: int, watched: Watched[Any]) -> Callable[[], None] | None:
+        """``Found.still`` of a handle that other cards can come to sit behind."""
+        try:
+            name = watched("identity", lambda: self.name_of(handle, index))
+        except NotSupported:
+            return None
+        if name is None:
+            return None
+
+        def still() -> None:
+            now = self.name_of(handle, index)
+            if now != name:
+                raise CardLost(f"index {index} answers as {now}, not as {name}")
+
+        return still
 
     def _function(self, place: str | None) -> PciFunction | None:
         """The card's PCI function, where /sys shows it: a container may not."""
@@ -372,8 +396,22 @@ class HandleMaker(ABC):
         self._seats.clear()
 
 
+class IndexMaker(HandleMaker):
+    """A HandleMaker for a library without handles: its calls take the index, and that moves when a card before it
+    drops out. The handle is the index; every reading ends with ``name_of``, and one of another card is thrown away
+    and the card looked for."""
+
+    def handle(self, index: int) -> Any:
+        return index
+
+    @abstractmethod
+    def name_of(self, handle: Any, index: int) -> object | None:
+        """See HandleMaker. None, or NotSupported, only where this release has no name for a card at all."""
+
+
 def probe(function: str, key: str, ask: Callable[[], Value | None], **more: Any) -> Probe:
-    """A probe of one key."""
+    """A probe of one key: ``ask`` gives its value, or None where there is none just now. ``tier`` by its name. For
+    several keys, ``roster.Probe``, whose ``ask`` gives a mapping."""
     return Probe(function, (key,), lambda: {key: ask()}, **more)
 
 

@@ -64,7 +64,10 @@ class Found:
     slices: asked at SLOW ticks and at facts. processes: rows of the processes on it, each with attributes pid,
     command, user, cgroup as far as known, and process_* values; asked at SLOW ticks. None: the maker cannot.
     alarms: the maker's fault or incident codes standing now, as (code, severity, message); asked at SLOW ticks.
-    epoch: names the life of the card's counters, or None.
+    epoch: a text that names the life of the card's counters, or None.
+    still: asked after the card's calls of every reading, where they go to an index or place that another card can
+    take; raises CardLost when another answers there, a ReadingError when it cannot be told. What was read is then
+    thrown away, and a card that is not where it was is looked for before it is lost. None: a handle of its own.
     """
 
     card_id: str
@@ -74,6 +77,7 @@ class Found:
     processes: Callable[[], Sequence[tuple[Attributes, Mapping[str, Value]]]] | None = None
     alarms: Callable[[], Sequence[tuple[str, Severity, str]]] | None = None
     epoch: str | None = None
+    still: Callable[[], None] | None = None
 
 
 class Maker(Protocol):
@@ -115,22 +119,26 @@ class Roster:
         self._cards: dict[str, _Card] = {}
         self._events: list[Event] = []
         self._looked = False
+        self._searched = False
         self.clock: Callable[[], float] | None = None
 
     # ---- the Reader protocol
 
     def facts(self, call: Call) -> Iterator[Facts]:
         """Cards, slices and processes; what a card cannot is learnt anew."""
+        self._searched = False
         self._look(call)
         now = self._now()
         for card in list(self._cards.values()):
-            if card.lost is None:
+            while card.lost is None:
                 card.refused.clear()
                 card.learnt = False
                 try:
                     self._ask(card, Tier.SLOW, call)
+                    break
                 except CardLost as e:
-                    self._lose(card, str(e))
+                    if not self._moved(card, call):
+                        self._lose(card, str(e))
             attributes = {**card.found.attributes, "vendor": self._maker.vendor}
             attributes["unsupported"] = sorted(self._never(card))
             yield Facts(Family.CARD, card.found.card_id, now, attributes)
@@ -142,20 +150,23 @@ class Roster:
 
     def read(self, tier: Tier, call: Call) -> Iterator[Reading | Facts]:
         """One reading a card, followed on SLOW by its slices and processes."""
+        self._searched = False
         if tier is Tier.SLOW or not self._looked:
             self._look(call)
         for card in list(self._cards.values()):
-            if card.lost is None:
+            while card.lost is None:
                 try:
                     yield from self._read_card(card, tier, call)
-                    continue
+                    break
                 except CardLost as e:
-                    self._lose(card, str(e))
-            yield Reading(
-                Family.CARD,
-                card.found.card_id,
-                {"health": "lost", "health_detail": (card.lost or "lost")[:200]},
-            )
+                    if not self._moved(card, call):
+                        self._lose(card, str(e))
+            else:
+                yield Reading(
+                    Family.CARD,
+                    card.found.card_id,
+                    {"health": "lost", "health_detail": (card.lost or "lost")[:200]},
+                )
 
     def events(self, call: Call) -> Iterator[Event]:
         """What the readings since the last call showed."""
@@ -185,6 +196,22 @@ class Roster:
             if card_id not in present and card.lost is None:
                 self._lose(card, "it is not listed any more")
 
+    def _moved(self, card: _Card, call: Call) -> bool:
+        """Whether a card that is not where it was sits elsewhere now: looked for once a question."""
+        if card.found.still is None or self._searched:
+            return False
+        self._searched = True
+        try:
+            self._look(call)
+        except ReadingError:
+            return False
+        return card.lost is None
+
+    def _sure(self, card: _Card, call: Call) -> None:
+        """Raises CardLost when what was just read was another card's, another ReadingError when that is not known."""
+        if card.found.still is not None:
+            call(card.found.card_id, "identity", card.found.still)
+
     def _lose(self, card: _Card, why: str) -> None:
         if card.lost is None:
             card.lost = why
@@ -207,12 +234,26 @@ class Roster:
             return
         for part in self._slices(card, call):
             part_values, part_failed = _gather(part.probes, tier, call, part.slice_id, Family.SLICE, set())
+            try:
+                self._sure(card, call)
+            except CardLost:
+                raise
+            except ReadingError as e:
+                part_values, part_failed = {}, dict.fromkeys((*part_values, *part_failed), e.reason)
             yield Reading(Family.SLICE, part.slice_id, part_values, part_failed, card.found.epoch)
         yield from self._processes(card, call)
         self._alarms(card, call)
 
     def _ask(self, card: _Card, tier: Tier, call: Call) -> tuple[dict[str, Value], dict[str, str]]:
-        values, failed = _gather(card.found.probes, tier, call, card.found.card_id, Family.CARD, card.refused)
+        refused = set(card.refused)
+        values, failed = _gather(card.found.probes, tier, call, card.found.card_id, Family.CARD, refused)
+        try:
+            self._sure(card, call)
+        except CardLost:
+            raise  # what was refused was another card's
+        except ReadingError as e:
+            values, failed = {}, dict.fromkeys((*values, *failed), e.reason)  # not known whose they are
+        card.refused = refused
         if tier is Tier.SLOW:
             card.learnt = True
         return values, failed
@@ -237,6 +278,7 @@ class Roster:
             return
         try:
             standing = call(card.found.card_id, "alarms", card.found.alarms)
+            self._sure(card, call)
         except CardLost:
             raise
         except ReadingError:
@@ -248,7 +290,9 @@ class Roster:
 
     def _quiet(self, card: _Card, call: Call, name: str, ask: Callable[[], Sequence[T]]) -> Sequence[T]:
         try:
-            return call(card.found.card_id, name, ask)
+            answer = call(card.found.card_id, name, ask)
+            self._sure(card, call)
+            return answer
         except CardLost:
             raise
         except ReadingError:

@@ -89,9 +89,21 @@ _Static_assert(sizeof(MemoryV2) == 176, "cndevMemoryInfoV2_t");
 
 static int ready;
 
-static int card_name(char *out, size_t size, Device device) {
-    snprintf(out, size, "card %d", device);
+static int present(char *out, size_t size, int number) {
+    snprintf(out, size, "card %d", number);
     return exists(out) && !find(out, "gone");
+}
+
+/* The card behind a handle: the number in the scenario; with INDEX_HANDLES the index, which closes up. */
+static int card_name(char *out, size_t size, Device device) {
+#ifdef INDEX_HANDLES
+    for (int i = 0, seen = 0; i < 64; i++)
+        if (present(out, size, i) && seen++ == device) return 1;
+    snprintf(out, size, "card none");
+    return 0;
+#else
+    return present(out, size, device);
+#endif
 }
 
 #define CARD(function)                                                       \
@@ -123,7 +135,7 @@ int cndevGetDeviceCount(CardInfo *out) {
     VERSION(out->version);
     char t[24];
     out->number = 0;
-    for (int i = 0; i < 64; i++) out->number += (unsigned)card_name(t, sizeof t, i);
+    for (int i = 0; i < 64; i++) out->number += (unsigned)present(t, sizeof t, i);
     return leave(0);
 }
 
@@ -133,8 +145,12 @@ int cndevGetDeviceHandleByIndex(int index, Device *out) {
     if (code) return leave(code);
     char t[24];
     for (int i = 0; i < 64; i++)
-        if (card_name(t, sizeof t, i) && seen++ == index) {
+        if (present(t, sizeof t, i) && seen++ == index) {
+#ifdef INDEX_HANDLES
+            *out = index;
+#else
             *out = i;
+#endif
             return leave(0);
         }
     return leave(BAD_DEVICE);

@@ -164,8 +164,21 @@ class Ascend:
             slices=slices_of(self._dcmi, chip, card),
             processes=lambda: self._processes(chip),
             alarms=chip.alarms,
+            still=None if uuid is None else lambda: self._still(place, uuid),
         )
         return chip, found
+
+    def _still(self, place: Place, uuid: str) -> None:
+        """Raises CardLost when another chip answers at this place. A die id that cannot be read now is no sign of
+        that: a place is a slot of the board."""
+        try:
+            now = self._uuid(place)
+        except CardLost:
+            raise
+        except ReadingError:
+            return
+        if now != uuid:
+            raise CardLost(f"{place} answers as {now}, not as {uuid}")
 
     def _shared_power(self, call: Call, board: Sequence[Place]) -> Place | None:
         """The place that measures for the whole board, or None when this chip measures for itself alone.

@@ -105,6 +105,7 @@ class Cambricon:
                 ),
                 processes=lambda: self._processes(card),
                 alarms=card.alarms,
+                still=lambda: self._still(card, identified),
             )
             self.known[key] = card, found
         try:
@@ -135,6 +136,27 @@ class Cambricon:
         except BadInput as e:
             raise Broken(f"{place}: {e}") from e
         return key, {"uuid": uuid, "serial": serial, "pci_address": address}
+
+    def _still(self, card: Card, identified: Attributes) -> None:
+        """A handle is a number, and nothing says that it stays one card's. Raises CardLost when it is another's;
+        a name that cannot be read now is borne while no card came or went."""
+        name, ask = (
+            ("uuid", self._uuid)
+            if identified["uuid"] is not None
+            else ("serial", self._serial)
+            if identified["serial"] is not None
+            else ("pci_address", self._address)
+        )
+        try:
+            now = ask(card.handle)
+        except CardLost:
+            raise
+        except ReadingError:
+            if self.library.count() != self._count:
+                raise
+            return
+        if now != identified[name]:
+            raise CardLost(f"card {card.index} answers as {now}, not as {identified[name]}")
 
     def _attributes(self, call: Call, card: Card, identified: Attributes) -> Attributes:
         place = f"card {card.index}"

@@ -140,6 +140,10 @@ class Efml(HandleMaker):
             epoch=self._driver,
         )
 
+    def name_of(self, handle: Handle, index: int) -> object | None:
+        """Calls by index answer for whatever card sits there now."""
+        return None if handle.old is None else self._old_place(handle.old)
+
     # ---- identity
 
     def _processes(

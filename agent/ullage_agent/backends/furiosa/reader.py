@@ -128,7 +128,20 @@ class Furiosa:
             attributes={name: value for name, value in attributes.items() if value is not None},
             probes=list(self._probes(npu)),
             processes=lambda: [(holders.identity(self._host.proc, pid), {}) for pid in self._pids(npu)],
+            still=lambda: self._still(npu, key),
         )
+
+    def _still(self, npu: _Npu, key: str) -> None:
+        """A handle is the NPU's number. Raises CardLost when another one has it now; a name that cannot be read now
+        is no sign of that: numbers are given at boot."""
+        try:
+            now = self._key(self._library.info(npu.handle))
+        except CardLost:
+            raise
+        except (ReadingError, BadInput):
+            return
+        if now != key:
+            raise CardLost(f"handle {npu.handle} answers as {now}, not as {key}")
 
     def _probes(self, npu: _Npu) -> Iterator[Probe]:
         library, prefix = self._library, "furiosa_smi_get_"

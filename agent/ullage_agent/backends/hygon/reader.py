@@ -17,7 +17,7 @@ from ullage_agent.backends.hygon.rocm_smi_library import RocmSmi
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.roster import Attributes, Found, Probe, Roster, Slice
 from ullage_contract.catalogue import Tier
-from ullage_contract.errors import Broken, NotPresent, NotSupported, ReadingError
+from ullage_contract.errors import Broken, CardLost, NotPresent, NotSupported, ReadingError
 from ullage_contract.identity import card_id, slice_id
 from ullage_contract.sample import Value
 
@@ -153,7 +153,30 @@ class Hygon:
             probes=probes,
             slices=self._slices(call, card, name, mine, attributes) if mine else None,
             processes=rows,
+            still=lambda: self._still(card),
         )
+
+    def _still(self, card: HygonCard) -> None:
+        """Raises CardLost when another card answers at this index; then it is met anew at the next look. A name
+        that cannot be read now is no sign of that: the library counts its cards once."""
+        known = self._names.get(card.index)
+        if known is None or known[0] is None:
+            return
+        try:
+            now = self._smi.wide("rsmi_dev_unique_id_get", card.index)
+        except CardLost:
+            raise
+        except ReadingError:
+            return
+        if f"{now:016x}" != known[0]:
+            self._forget(card)
+            raise CardLost(f"card {card.index} answers as {now:016x}, not as {known[0]}")
+
+    def _forget(self, card: HygonCard) -> None:
+        """What was learnt of an index belongs to the card that sat there."""
+        card.function.close()
+        for known in (self._cards, self._names, self._identities):
+            known.pop(card.index, None)
 
     def _identity(self, call: Call, card: HygonCard) -> Attributes:
         """Static facts, asked until the card says its model; its key never changes meanwhile. Raises a

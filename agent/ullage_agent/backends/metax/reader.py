@@ -154,6 +154,17 @@ class Mxsml(HandleMaker):
             epoch=str(driver) if driver else None,
         )
 
+    def name_of(self, handle: Any, index: int) -> object | None:
+        """The index is all its calls take, and a new discovery moves it. A limited device has no values."""
+        if index < 0:
+            return None
+        try:
+            info = self.library.struct("mxSmlGetDeviceInfo", mx.DeviceInfo, handle)
+        except ReadingError:
+            self._stale = True
+            raise
+        return text_of(info.uuid), text_of(info.bdfId)
+
     # ---- identity
 
     def _limited(self, handle: Any, watched: Watched[Any]) -> Who:

@@ -182,6 +182,11 @@ class Rebellions(HandleMaker):
             processes=lambda: [self.process(pid, {}) for pid in self._pids(node)],
         )
 
+    def name_of(self, handle: Any, index: int) -> object | None:
+        """The header does not say what a handle is, nor that it stays one NPU's."""
+        info = self.library.struct("rblnmlGetDeviceInfo", DeviceInfo, handle)
+        return text_of(info.uuid), text_of(info.bus_id)
+
     # ---- boards
 
     def _board(self, key: str, name: str | None, serial: str | None) -> tuple[str | None, int | None]:
