@@ -173,6 +173,47 @@ def test_a_vanished_chip_is_lost_and_comes_back(host: Host, tmp_path: Path) -> N
     assert [e.kind for e in bench.read().events()] == ["card_back"]
 
 
+def test_a_number_that_is_given_again_is_another_chip(host: Host, tmp_path: Path) -> None:
+    """tenstorrent!0 is a link: behind it sits another chip at another place, and the first is lost."""
+    first = chip(tmp_path, 0, "01")
+    bench = Bench(open_reader(host))
+    bench.read()
+    first.rename(tmp_path / "away")
+    chip(tmp_path, 7, "07").rename(tmp_path / "elsewhere")
+    link(first, tmp_path / "elsewhere")
+    seen = bench.read()
+    second = next(card for card in seen.cards() if card != FIRST)
+    assert seen.cards()[FIRST].values["health"] == "lost"
+    assert seen.cards()[second].values["power_watts"] == 18.0
+    assert bench.facts().facts()[second].attributes["pci_address"] == "0000:07:00.0"
+
+
+def test_a_chip_that_cannot_say_its_name_now_does_not_become_another_card(host: Host, tmp_path: Path) -> None:
+    place = chip(tmp_path, 0, "01")
+    bench = Bench(open_reader(host))
+    bench.read()
+    (place / "tt_asic_id").unlink()
+    (place / "tt_asic_id").mkdir()  # a read that fails, and not for want of the attribute
+    seen = bench.read()
+    assert set(seen.cards()) == {FIRST} and not seen.events()
+    assert Bench(open_reader(host)).read().cards() == {}, "a new one waits until it says who it is"
+
+
+def test_of_two_chips_on_a_board_one_that_is_lost_does_not_rename_the_other(
+    host: Host, tmp_path: Path
+) -> None:
+    first = chip(tmp_path, 0, "01", tt_asic_id=None)
+    chip(tmp_path, 1, "02", tt_asic_id=None)
+    bench = Bench(open_reader(host))
+    bench.read()
+    first.rename(tmp_path / "away")
+    seen = bench.read()
+    assert {card: reading.values.get("health") == "lost" for card, reading in seen.cards().items()} == {
+        "tenstorrent-0000046131924062-c0": True,
+        "tenstorrent-0000046131924062-c1": False,
+    }
+
+
 def test_two_chips_of_one_board_are_two_cards(host: Host, tmp_path: Path) -> None:
     chip(tmp_path, 0, "01", tt_asic_id=None)
     chip(tmp_path, 1, "02", tt_asic_id=None)

@@ -9,6 +9,7 @@ PCIe traffic is left out: its 32-bit counters of 32-byte words wrap within secon
 from __future__ import annotations
 
 import errno
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from ullage_contract.catalogue import Tier
 from ullage_contract.errors import Broken, CardLost, NotPermitted, NotPresent, NotSupported, ReadingError
 from ullage_contract.identity import card_id
 from ullage_contract.sample import Value
+
+log = logging.getLogger(__name__)
 
 ALL_ONES: Final = 0xFFFFFFFF
 """What every register reads as when PCIe is dead."""
@@ -57,6 +60,9 @@ class _Chip:
         sensors = hwmon(device)
         self.sensors = SysfsFiles(sensors) if sensors is not None else None
         self.beat: tuple[int, float] | None = None
+        self.board: str | None = None
+        self.place_on_board: int | None = None  # its own for good: its neighbour may be lost
+        self._names: dict[str, str] = {}
 
     def number_of(self, files: SysfsFiles | None, name: str) -> int:
         """A file's number. A chip that waits for its hardware to be set up answers ENODATA: broken, not unsupported."""
@@ -68,6 +74,28 @@ class _Chip:
             if isinstance(e.__cause__, OSError) and e.__cause__.errno == errno.ENODATA:
                 raise Broken(f"{self.node}: {name}: the chip is not set up; reset it") from e
             raise
+
+    def name(self, name: str) -> str | None:
+        """What the chip's key is made of: None where the driver has no such attribute. What it said before stands
+        while it cannot be told *now*, for without it the chip would get another key; raises a ReadingError where
+        nothing was said before, CardLost when the chip is gone."""
+        before = self._names.get(name)
+        try:
+            text = said(self.files.text(name))
+        except CardLost:
+            raise
+        except ReadingError as e:
+            if before is not None:
+                return before
+            if not isinstance(e, NotSupported):
+                raise
+            if isinstance(e.__cause__, OSError) and e.__cause__.errno == errno.ENODATA:
+                raise Broken(f"{self.node}: {name}: the chip is not set up; reset it") from e
+            return None
+        if not text or not set(text) - {"0"}:
+            return before
+        self._names[name] = text
+        return text
 
     def text(self, name: str) -> str | None:
         """What an attribute says, or None; all zeros say nothing."""
@@ -110,15 +138,26 @@ class Tenstorrent:
         for gone in set(self._chips) - set(names):
             self._chips.pop(gone).close()
         for name, number in names.items():
+            # a number is given again: only the place behind it is the chip's own
+            place = (self._root / name).resolve()
+            known = self._chips.get(name)
+            if known is not None and known.files.root != place:
+                self._chips.pop(name).close()
             if name not in self._chips:
-                self._chips[name] = _Chip(self._host, self._root / name, number)
+                self._chips[name] = _Chip(self._host, place, number)
         chips = sorted(self._chips.values(), key=lambda chip: chip.number)
         self._held = call("", "/proc", lambda: self._watch.scan([chip.node for chip in chips]))
-        serials = [chip.text("tt_serial") for chip in chips]
-        return [
-            self._found(chip, serial, serials[:position].count(serial) if serials.count(serial) > 1 else None)
-            for position, (chip, serial) in enumerate(zip(chips, serials, strict=True))
-        ]
+        named: list[tuple[_Chip, str | None, str | None]] = []
+        for chip in chips:
+            try:
+                named.append((chip, chip.name("tt_asic_id"), chip.name("tt_serial")))
+            except ReadingError as e:
+                log.warning("%s does not say who it is: %s", chip.node, e)
+        serials = [serial for _, _, serial in named]
+        for position, (chip, _, serial) in enumerate(named):
+            if serial is not None and serials.count(serial) > 1 and chip.board != serial:
+                chip.board, chip.place_on_board = serial, serials[:position].count(serial)
+        return [self._found(chip, asic, serial) for chip, asic, serial in named]
 
     def close(self) -> None:
         """Close the files."""
@@ -127,8 +166,8 @@ class Tenstorrent:
 
     # ---- one chip
 
-    def _found(self, chip: _Chip, serial: str | None, place_on_board: int | None) -> Found:
-        asic = chip.text("tt_asic_id")
+    def _found(self, chip: _Chip, asic: str | None, serial: str | None) -> Found:
+        place_on_board = chip.place_on_board if chip.board == serial else None
         pci = chip.pci
         attributes: Attributes = {
             "model": chip.text("tt_card_type") or self._architecture(chip),
