@@ -45,6 +45,7 @@ check: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python docs/generate_metrics.py
+	@$(BIN)/python docs/generate_makers.py
 	@$(BIN)/python dashboards/generate.py
 
 dist: assets

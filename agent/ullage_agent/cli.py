@@ -78,7 +78,7 @@ def _parser() -> ArgumentParser:
     backends = command("backends", _backends, "the makers this installation knows")
     backends.add_argument("--json", action="store_true")
     decode = command("decode", _decode, "a recorded tool output as cards")
-    decode.add_argument("maker", metavar="MAKER", help="a maker's name, rdma, or kernel-log")
+    decode.add_argument("maker", metavar="MAKER", help="a maker's name, rdma, or kernel-log (kmsg)")
     decode.add_argument("file", metavar="FILE", help="the recorded text; - is stdin")
     decode.add_argument("--json", action="store_true")
     bundle = command("bundle", _bundle, "a file with what a maintainer needs, names and addresses hidden")

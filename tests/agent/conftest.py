@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.agent import proof
 
 from ullage_agent.backend import Backend, Host
 from ullage_agent.children.dialogue import Item
@@ -16,6 +17,20 @@ from ullage_agent.children.supervisor import Deadlines, Supervisor
 from ullage_contract.clock import ManualClock
 
 HERE = Path(__file__).parent
+PROOFS = proof.proofs()
+WATCH = proof.WATCH
+WATCH.install()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A test that docs/makers.md names as proof must see what it proves."""
+    WATCH.begin(pyfuncitem.nodeid)
+    result = yield
+    proof.write(pyfuncitem.nodeid, WATCH.seen)
+    unseen = PROOFS.get(pyfuncitem.nodeid, set()) - WATCH.seen
+    assert not unseen, f"docs/makers.md says this test proves {sorted(unseen)}: see tests/agent/proof.py"
+    return result
 
 
 @pytest.fixture

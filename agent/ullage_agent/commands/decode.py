@@ -21,8 +21,9 @@ MAX_BYTES: Final = 64 * 1024 * 1024  # our choice: because the longest recorded 
 DECODERS: Final = {
     "rdma": "ullage_agent.sources.rdma_decode:decode",
     "kernel-log": "ullage_agent.sources.kernel_log:decode",
+    "kmsg": "ullage_agent.sources.kernel_log:decode",
 }
-"""What is no maker's."""
+"""What is no maker's. The kernel log by either of its names."""
 
 _ENDLESS: Final = re.compile(r"\d{301}")
 """our choice: 300 digits, because serial numbers have forty at most, Python's int() refuses 4300, and
