@@ -36,7 +36,7 @@ _ALWAYS_US: Final = 0  # a price or rule without a start holds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class DatedTable:
     """A dated-twice table. columns: what is compared and written. number: its key's column, if it has one."""
 
     name: str
@@ -46,7 +46,7 @@ class _Table:
 
 
 _DATES: Final = {"valid_from": incoming.TIMESTAMP, "valid_to": incoming.TIMESTAMP}
-_PRICE: Final = _Table(
+_PRICE: Final = DatedTable(
     "price",
     {
         "model": pa.string(),
@@ -60,7 +60,7 @@ _PRICE: Final = _Table(
     "price_id",
     True,
 )
-_RULE: Final = _Table(
+_RULE: Final = DatedTable(
     "mapping_rule",
     {
         "match": pa.string(),
@@ -74,7 +74,7 @@ _RULE: Final = _Table(
     "rule_id",
     True,
 )
-_DEPARTMENT: Final = _Table(
+_DEPARTMENT: Final = DatedTable(
     "department",
     {
         "department_id": pa.string(),
@@ -101,7 +101,7 @@ def import_prices(store: Store, entries: Iterable[Entry], path: Path, report: Re
             rows.append(_price(entry, f"import:{path.name}"))
         except (BadInput, ConfigError, LedgerError) as e:
             report.refuse(number, str(e))
-    _keep(store, _PRICE, rows, f"import:{path.name}", report)
+    keep_dated(store, _PRICE, rows, f"import:{path.name}", report)
 
 
 def import_mapping(
@@ -124,8 +124,8 @@ def import_mapping(
         except (BadInput, ConfigError) as e:
             report.refuse(number, f"rule: {e}")
     if known:
-        _keep(store, _DEPARTMENT, known, None, report)
-    _keep(store, _RULE, rows, source, report)
+        keep_dated(store, _DEPARTMENT, known, None, report)
+    keep_dated(store, _RULE, rows, source, report)
 
 
 def toml_entries(path: Path, *names: str) -> dict[str, list[Entry]]:
@@ -269,8 +269,8 @@ def _instant(value: Any, name: str) -> int | None:
     return value if isinstance(value, int) else instant_us(value, name)
 
 
-def _keep(
-    store: Store, table: _Table, rows: Sequence[tuple[Any, ...]], source: str | None, report: Report
+def keep_dated(
+    store: Store, table: DatedTable, rows: Sequence[tuple[Any, ...]], source: str | None, report: Report
 ) -> None:
     """Write what is not believed yet and stop believing what the file no longer says."""
     sql = statements("imports")
