@@ -15,6 +15,11 @@ from ullage_agent import makers, registry
 from ullage_agent.backend import Host
 from ullage_agent.children.supervisor import Deadlines, Supervisor
 from ullage_agent.config import Config
+from ullage_agent.holders import kubelet
+from ullage_agent.holders.cards import Cards, render_nodes
+from ullage_agent.holders.jobs import Jobs
+from ullage_agent.holders.kubelet import Kubelet
+from ullage_agent.holders.processes import Processes
 from ullage_agent.makers import Makers
 from ullage_agent.outputs.wiring import Outputs
 from ullage_agent.pump import EventPump
@@ -69,10 +74,13 @@ class Agent:
         self._host = Host(node_id=config.node, sysfs=root / "sys", proc=root / "proc", dev=root / "dev")
         self._looked_at = clock.monotonic()
         self._card_at: dict[str, str | None] = {}
+        self._cards = Cards()
+        self._render: dict[int, str] | None = None
+        self._holders: list[Jobs | Kubelet] = []
         self.makers: Makers = makers.find(self._registry, config, self._host)
         self._rdma: RdmaPorts | None = None
-        self._pump: EventPump | None = None
         self._kernel_log_state = kernel_log_state
+        self._kubelet_state = kernel_log_state.with_name("kubelet.json") if kernel_log_state else None
         self.sampler = Sampler(
             node_id=config.node,
             clock=clock,
@@ -83,7 +91,9 @@ class Agent:
             node_facts=self._node_facts,
             nearest_ports=self._nearest_ports,
             left_out=frozenset() if config.sources.processes else frozenset({Family.PROCESS}),
+            process_facts=Processes(self._host.proc, clock).complete,
         )
+        self._pump = EventPump(self.sampler)
         self._add_makers()
         self._add_sources()
 
@@ -91,13 +101,16 @@ class Agent:
         """One tick of everything; now and then a look for hardware that came late."""
         if self._clock.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
             self.look_again()
+        self._add_holders()
         tick = self.sampler.tick(tier, patience_seconds=patience_seconds)
         self._card_at = self._places()
+        self._see_cards()
         return tick
 
     def look_again(self) -> None:
         """Detect anew; makers whose hardware has appeared are used from now on."""
         self._looked_at = self._clock.monotonic()
+        self._render = None
         self.makers = makers.find(self._registry, self.config, self._host)
         self._add_makers()
 
@@ -122,8 +135,7 @@ class Agent:
 
     def close(self) -> None:
         """End the children and the sources, then the sinks. Never raises."""
-        if self._pump is not None:
-            self._pump.close()
+        self._pump.close()
         self.sampler.close()
 
     def _add_makers(self) -> None:
@@ -171,7 +183,6 @@ class Agent:
             )
             self.sampler.add(InProcess(self._rdma))
         if wanted.kernel_log:
-            self._pump = EventPump(self.sampler)
             kernel_log = KernelLog(
                 patterns_of(self._registry.backends),
                 node_id=self.config.node,
@@ -180,9 +191,66 @@ class Agent:
                 path=self._host.dev / "kmsg",
                 state=self._kernel_log_state,
                 boot_id=self.boot_id,
-                wake=partial(self._pump.wake, KernelLog.name),
+                wake=partial(self._wake, KernelLog.name),
             )
             self.sampler.add(InProcess(kernel_log))
+
+    def _add_holders(self) -> None:
+        """Scheduler hooks and the kubelet, as soon as they are there: either may come after the agent."""
+        wanted = self.config.holders
+        names = {source.name for source in self._holders}
+        if Jobs.name not in names and wanted.jobs_dir is not None:
+            directory = self._root / wanted.jobs_dir.relative_to("/")
+            if directory.is_dir():
+                self._add_holder(
+                    Jobs(
+                        directory,
+                        node_id=self.config.node,
+                        clock=self._clock,
+                        cards=self._cards_now,
+                        owners=wanted.owners,
+                        wake=partial(self._wake, Jobs.name),
+                    )
+                )
+        if Kubelet.name not in names and wanted.kubelet_socket is not None:
+            socket = self._root / wanted.kubelet_socket.relative_to("/")
+            if kubelet.present(socket):
+                self._add_holder(
+                    Kubelet(
+                        socket,
+                        node_id=self.config.node,
+                        clock=self._clock,
+                        cards=self._cards_now,
+                        interval_seconds=wanted.kubelet_seconds,
+                        state=self._kubelet_state,
+                        wake=partial(self._wake, Kubelet.name),
+                    )
+                )
+
+    def _add_holder(self, source: Jobs | Kubelet) -> None:
+        self._holders.append(source)
+        self.sampler.add(InProcess(source))
+        log.info("%s: used", source.name)
+
+    def _cards_now(self) -> Cards:
+        """From any thread: it is replaced, never changed."""
+        return self._cards
+
+    def _see_cards(self) -> None:
+        """Take the cards as they are stated now, where anybody needs them, and say so when they are others."""
+        if not self._holders:
+            return
+        if self._render is None:
+            self._render = render_nodes(self._host.sysfs)
+        cards = Cards.of(self.sampler.book, self._render)
+        if cards != self._cards:
+            self._cards = cards
+            for source in self._holders:
+                source.cards_changed()
+
+    def _wake(self, name: str) -> None:
+        """A source has events waiting. From any thread."""
+        self._pump.wake(name)
 
     def _nearest_ports(self, address: str) -> Sequence[str]:
         return self._rdma.nearest_ports(address)[0] if self._rdma is not None else ()

@@ -53,6 +53,20 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
+class Holders:
+    """[holders]: who holds which card, as this node sees it.
+
+    jobs_dir: where the scheduler's prolog writes; None when off. owners: whose files count there.
+    kubelet_socket: of the PodResources API; None when off. kubelet_seconds: between two questions.
+    """
+
+    jobs_dir: Path | None = Path("/run/ullage/jobs")
+    owners: tuple[str, ...] = ("root", "slurm")
+    kubelet_socket: Path | None = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
+    kubelet_seconds: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """[metrics]: the Prometheus endpoint. listen is None when switched off."""
 
@@ -109,6 +123,7 @@ class Config:
     log_level: str = "info"
     sampling: Sampling = field(default_factory=Sampling)
     sources: Sources = field(default_factory=Sources)
+    holders: Holders = field(default_factory=Holders)
     metrics: Metrics = field(default_factory=Metrics)
     push: Push = field(default_factory=Push)
     spool: Spool = field(default_factory=Spool)
@@ -173,6 +188,7 @@ def _parse(
         log_level=level,
         sampling=_sampling(top.table("sampling")),
         sources=_sources(top.table("sources")),
+        holders=_holders(top.table("holders")),
         metrics=_metrics(top.table("metrics")),
         push=_push(top.table("push")),
         spool=_spool(top.table("spool")),
@@ -223,6 +239,25 @@ def _sources(table: Table) -> Sources:
     )
     table.finish()
     return result
+
+
+def _holders(table: Table) -> Holders:
+    plain = Holders()
+    result = Holders(
+        jobs_dir=_place(table, "jobs_dir", plain.jobs_dir),
+        owners=table.texts("owners", '["root", "slurm"]') or plain.owners,
+        kubelet_socket=_place(table, "kubelet_socket", plain.kubelet_socket),
+        kubelet_seconds=table.number("kubelet_seconds", plain.kubelet_seconds, 1, 3600),
+    )
+    table.finish()
+    return result
+
+
+def _place(table: Table, key: str, default: Path | None) -> Path | None:
+    """An absolute path, its default, or None for "off"."""
+    if table.text(key) in ("", "off"):
+        return None
+    return table.path(key) or default
 
 
 def _metrics(table: Table) -> Metrics:

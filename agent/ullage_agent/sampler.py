@@ -67,6 +67,7 @@ class Sampler:
     node_values: the node metrics only the agent knows (spool, expected cards), asked every tick.
     node_facts: the same for facts. nearest_ports: PCI address -> port_ids.
     left_out: families that the settings switch off.
+    process_facts: completes what a maker says of a process with what the host knows; never a simulated one's.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Sampler:
         node_facts: Callable[[], Mapping[str, Value | list[str] | None]] | None = None,
         nearest_ports: NearestPorts | None = None,
         left_out: frozenset[Family] = frozenset(),
+        process_facts: Callable[[Facts], Facts] | None = None,
     ) -> None:
         self._node_id = node_id
         self._clock = clock
@@ -91,6 +93,7 @@ class Sampler:
         self._node_facts = node_facts
         self._nearest_ports = nearest_ports
         self._left_out = left_out
+        self._process_facts = process_facts
         self._workers: list[Worker] = []
         self._intake = Intake()
         self._event_intake = Intake()
@@ -175,7 +178,7 @@ class Sampler:
         for facts in taken.facts:
             admitted = self._intake.admit(worker.name, facts)
             if isinstance(admitted, Facts) and admitted.family not in self._left_out:
-                self._book.put(worker.name, self._placed(admitted), worker.origin)
+                self._book.put(worker.name, self._completed(admitted, worker.origin), worker.origin)
         seen = set()
         for delivered in taken.items:
             reading = self._intake.admit(worker.name, delivered.item)
@@ -194,8 +197,10 @@ class Sampler:
             self._book.keep_only(worker.name, taken.listed | seen)
         return taken.report
 
-    def _placed(self, facts: Facts) -> Facts:
-        """A card's facts with the ports nearest to it."""
+    def _completed(self, facts: Facts, origin: Origin) -> Facts:
+        """A process's facts with what the host knows of it, a card's with the ports nearest to it."""
+        if facts.family is Family.PROCESS and self._process_facts is not None and origin is Origin.REAL:
+            return self._process_facts(facts)
         address = facts.attributes.get("pci_address")
         if facts.family is not Family.CARD or self._nearest_ports is None or not isinstance(address, str):
             return facts

@@ -66,9 +66,13 @@ KINDS: Mapping[str, str] = {
     "spool_dropped": "the spool was full and dropped its oldest batches; attributes.batches counts them",
     "agent_started": "the agent started",
     "driver_error": "another kernel log line of a maker's driver that its catalogue knows",
-    "job_started": "a scheduler's hook on the node told of a job; attributes as holders.jobs of the agent says",
-    "job_ended": "a scheduler's hook on the node told of a job's end; attributes as job_started, and started_at",
-    "devices_assigned": "the kubelet handed devices to a container; attributes as holders.kubelet of the agent says",
-    "devices_released": "devices are no longer a container's; attributes as devices_assigned",
+    "job_started": "a scheduler's hook on the node told of a job: scheduler, cluster, job_id, array_job_id, "
+    "array_task_id, account, user, partition, restarts, started_at, gpus as given, cards in their order (? unknown), "
+    "unresolved; a long list comes as part 1 to parts",
+    "job_ended": "the same hook told of its end; attributes as job_started",
+    "devices_assigned": "the kubelet handed devices to a container: namespace, pod, container, resource, devices as "
+    "given, cards in their order (? unknown); of a claim: claim, claims (driver/pool/device) or cdi, cards; again = 1 "
+    "when told before, placeholders = ids that say nothing; a long list comes as part 1 to parts",
+    "devices_released": "they are no longer the container's; attributes as devices_assigned",
 }
 """Every event kind and its meaning; another kind is refused by the encoder."""
