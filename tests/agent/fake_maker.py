@@ -96,6 +96,7 @@ class FakeReader:
             "hang",
             "segv",
             "raise",
+            "slip",
             "lost",
             "garbage",
             "flood",
@@ -118,6 +119,9 @@ class FakeReader:
 
     def _raise(self) -> None:
         raise Broken("the library answered 999")
+
+    def _slip(self) -> None:
+        raise ZeroDivisionError("a slip of the reader's own")
 
     def _lost(self) -> None:
         raise CardLost("fell off the bus")
@@ -162,5 +166,16 @@ class BabblingReader(FakeReader):
         yield Reading(Family.CARD, "FAKE-3", {"power_watts": True})
 
 
+class MisfitReader(FakeReader):
+    """Yields what cannot travel, in a row that else is whole."""
+
+    def read(self, tier: Tier, call: Call) -> Iterator[Reading]:
+        yield Reading(Family.CARD, "FAKE-0", {"power_watts": 1.0}, counters_epoch=self.close)  # type: ignore[arg-type]
+        yield Reading(Family.CARD, "FAKE-1", {"fan_rpm": 1.0, "power_watts": ctypes.c_int(7)})  # type: ignore[dict-item]
+        yield Reading(Family.CARD, "FAKE-2", {"power_watts": 2.0}, counters_epoch=1795000000)  # type: ignore[arg-type]
+        yield Reading(Family.CARD, "FAKE-3", {"power_watts": 3.0}, counters_epoch="1795000000")
+
+
 backend = Backend(name="fake", title="Fake", reader="fake_maker:FakeReader", device_nodes=("fake[0-9]*",))
 babbling = Backend(name="babbling", title="Babbling", reader="fake_maker:BabblingReader")
+misfit = Backend(name="misfit", title="Misfit", reader="fake_maker:MisfitReader")

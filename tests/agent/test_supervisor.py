@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fake_maker
+import pytest
 from conftest import Kept
 
 from ullage_agent.backend import Backend, Reading
@@ -189,6 +191,53 @@ def test_a_reader_that_raises_keeps_its_child(supervise: Supervise, kept: Kept, 
     (control / "raise@@read").unlink()
     assert supervisor.tick(Tier.FAST, kept).success
     assert supervisor.started == 1
+
+
+def test_a_slip_of_the_readers_own_says_where_and_debug_the_whole_way(
+    supervise: Supervise, kept: Kept, control: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (control / "slip@@read").touch()
+    supervisor = supervise(fake_maker.backend)
+    with caplog.at_level("DEBUG"):
+        report = supervisor.tick(Tier.FAST, kept)
+    assert re.search(r"ZeroDivisionError: a slip .*\(fake_maker\.py:\d+ in _slip\)", report.message or "")
+    (told,) = [r.getMessage() for r in caplog.records if "Traceback" in r.getMessage()]
+    assert "in read" in told and told.count("fake_maker.py") >= 2
+    assert supervisor.started == 1
+
+
+def test_what_cannot_travel_is_named_by_its_field_and_the_rest_comes(
+    supervise: Supervise, kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = supervise(fake_maker.misfit)
+    report = supervisor.tick(Tier.FAST, kept)
+    assert report.success, report.message
+    assert _values(kept) == {"FAKE-3": {"power_watts": 3.0}}
+    told = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+    assert ["counters_epoch is" in text for text in told] == [True, False, True]
+    assert "FAKE-1: reading.values.power_watts" in told[1]
+    assert supervisor.started == 1, "a wrong type costs its row, not the child"
+
+
+def test_what_a_living_child_prints_is_shown_at_debug(
+    supervise: Supervise, kept: Kept, control: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (control / "print@@read").touch()
+    supervisor = supervise(fake_maker.backend)
+    with caplog.at_level("DEBUG"):
+        supervisor.tick(Tier.FAST, kept)
+        supervisor.tick(Tier.FAST, kept)
+    assert "its child: and writes to its standard output" in caplog.text
+    assert supervisor.started == 1
+
+
+def test_a_crash_is_told_once(
+    supervise: Supervise, kept: Kept, control: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (control / "segv@FAKE-1@power_watts").touch()
+    supervise(fake_maker.backend).tick(Tier.FAST, kept)
+    assert len([r for r in caplog.records if "SIGSEGV" in r.getMessage()]) == 1
+    assert len([e for e in kept.of(Event) if "SIGSEGV" in e.message]) == 1
 
 
 def test_a_failed_metric_carries_its_reason(supervise: Supervise, kept: Kept, control: Path) -> None:

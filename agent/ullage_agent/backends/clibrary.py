@@ -8,12 +8,15 @@ A symbol that a release lacks is one metric less, never an error of the whole. N
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from ullage_contract.errors import NotPermitted, NotPresent, NotSupported
+
+log = logging.getLogger(__name__)
 
 SPARE_BYTES: Final = 256
 """Zeroed room behind every output struct. Our choice: because makers lengthen structs between releases by
@@ -33,6 +36,7 @@ class CLibrary:
         self._names = tuple(names)
         self._library: ctypes.CDLL | None = None
         self._functions: dict[str, Any] = {}
+        self._missing: set[str] = set()
         self.path: str | None = None
 
     def open(self) -> None:
@@ -56,7 +60,8 @@ class CLibrary:
         raise NotPresent(f"{self.title} is not found; tried {tried}{why}: install the maker's driver package")
 
     def function(self, name: str, *argtypes: Any, restype: Any = ctypes.c_int) -> Any:
-        """The C function, ready to call. Raises NotSupported when this release lacks it."""
+        """The C function, ready to call. Raises NotSupported when this release lacks it, told once in the log: a
+        misspelt name looks the same. What is optional is asked for with ``has`` first."""
         found = self._functions.get(name)
         if found is not None:
             return found
@@ -65,6 +70,9 @@ class CLibrary:
         try:
             found = getattr(self._library, name)
         except AttributeError as e:
+            if name not in self._missing:
+                self._missing.add(name)
+                log.warning("%s %s has no %s: what it gives is unsupported", self.title, self.path, name)
             raise NotSupported(f"{self.title} {self.path} has no {name}") from e
         found.argtypes = list(argtypes)
         found.restype = restype

@@ -21,6 +21,7 @@ from ullage_agent.backends.clibrary import CLibrary, roomy, text_of
 from ullage_agent.backends.holders import identity
 from ullage_agent.backends.pcie import PciFunction
 from ullage_agent.backends.roster import Attributes, Found, Probe
+from ullage_contract.catalogue import Tier
 from ullage_contract.errors import (
     BadInput,
     Broken,
@@ -409,10 +410,10 @@ class IndexMaker(HandleMaker):
         """See HandleMaker. None, or NotSupported, only where this release has no name for a card at all."""
 
 
-def probe(function: str, key: str, ask: Callable[[], Value | None], **more: Any) -> Probe:
-    """A probe of one key: ``ask`` gives its value, or None where there is none just now. ``tier`` by its name. For
-    several keys, ``roster.Probe``, whose ``ask`` gives a mapping."""
-    return Probe(function, (key,), lambda: {key: ask()}, **more)
+def probe(function: str, key: str, ask: Callable[[], Value | None], tier: Tier = Tier.FAST) -> Probe:
+    """A probe of one key: ``ask`` gives its value, or None where there is none just now. For several keys
+    ``roster.Probe``, whose ``ask`` gives a mapping."""
+    return Probe(function, (key,), lambda: {key: ask()}, tier)
 
 
 def candidates(host: Host, *names: str) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ GROWTH_EVENTS: Final[Mapping[str, tuple[str, Severity]]] = {
     "sram_ecc_uncorrected": ("ecc_uncorrected", Severity.CRITICAL),
 }
 """Counters whose growth between two readings of one card is an event of its own."""
+_SLIPS: Final[set[tuple[str, str]]] = set()
+"""(call, exception) of probes whose own code raised: the traceback is told once."""
 HEALTH_SEVERITY: Final = {"degraded": Severity.WARNING, "critical": Severity.CRITICAL, "lost": Severity.FATAL}
 
 
@@ -378,7 +380,9 @@ def _gather(
             failed.update(dict.fromkeys(wanted, e.reason))
             continue
         except Exception as e:  # a probe's own slip with what the maker gave: told, and the next goes on
-            log.warning("%s: %s: %s", subject, probe.call, e)
+            if (slip := (probe.call, type(e).__name__)) not in _SLIPS:
+                _SLIPS.add(slip)
+                log.warning("%s: %s: %s: %s (told once)", subject, probe.call, slip[1], e, exc_info=True)
             failed.update(dict.fromkeys(wanted, Broken.reason))
             continue
         for key in wanted:
@@ -400,6 +404,6 @@ def _sane(value: Value, kind: Type, what: Kind) -> bool:
     """Whether a value can be one: text for words, a finite number else, no counter or size below zero."""
     if kind is Type.TEXT:
         return isinstance(value, str)
-    if isinstance(value, str) or value != value or value in (float("inf"), float("-inf")):
+    if not isinstance(value, int | float) or value != value or value in (float("inf"), float("-inf")):
         return False
     return not (what is Kind.COUNTER and value < 0)

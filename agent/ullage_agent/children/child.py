@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from queue import SimpleQueue
 from time import sleep
+from traceback import format_exception
 from typing import Any, Final, TypeVar
 
 from ullage_agent.backend import Reader
@@ -29,6 +30,7 @@ from ullage_contract.catalogue import Tier
 from ullage_contract.errors import Broken, DeadlineExceeded, ReadingError
 
 T = TypeVar("T")
+MOST_TRACEBACK: Final = 8000  # our choice: because its end tells, and a line on the pipe is bounded
 ORPHAN_SECONDS: Final = 2.0  # our choice: because closing a library takes less, and a hung one never ends
 
 
@@ -126,11 +128,15 @@ class Child:
 
     def _stream(self, number: int, items: Iterable[dialogue.Item]) -> None:
         for item in items:
+            document: dict[str, Any] = {}
             try:
-                text = dialogue.line({"id": number, **dialogue.item_to_json(item)})
+                document = dialogue.item_to_json(item)
+                text = dialogue.line({"id": number, **document})
             except (TypeError, ValueError, AttributeError) as e:
                 subject = getattr(item, "subject", type(item).__name__)
-                text = dialogue.line({"id": number, "unsendable": f"{subject}: {e}"[:300]})
+                field = dialogue.culprit(document)
+                said = f"{subject}: {field + ': ' if field else ''}{e}"
+                text = dialogue.line({"id": number, "unsendable": said[:300]})
             self._write(text)
             if self._call.recovered:
                 self._tell_recovered(number)
@@ -143,8 +149,14 @@ class Child:
     def _fail(self, number: int, error: Exception) -> None:
         self._tell_recovered(number)
         reason = error.reason if isinstance(error, ReadingError) else Broken.reason
-        text = str(error) if isinstance(error, ReadingError) else f"{type(error).__name__}: {error}"
-        self._send({"id": number, "error": reason, "message": " ".join(text.split())[:500]})
+        document: dict[str, Any] = {"id": number, "error": reason}
+        if isinstance(error, ReadingError):
+            text = str(error)
+        else:
+            # a slip of the reader's own: where it happened, and the whole way there for --log-level debug
+            text = f"{type(error).__name__}: {error}{_place(error)}"
+            document["traceback"] = "".join(format_exception(error))[-MOST_TRACEBACK:]
+        self._send({**document, "message": " ".join(text.split())[:500]})
 
     def _send(self, document: dict[str, Any]) -> None:
         self._write(dialogue.line(document))
@@ -153,6 +165,17 @@ class Child:
         view = memoryview(text)
         while view:
             view = view[os.write(self._fd, view) :]
+
+
+def _place(error: Exception) -> str:
+    """`` (reader.py:88 in read)``: the innermost line that was running, or nothing."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    if at is None:
+        return ""
+    code = at.tb_frame.f_code
+    return f" ({os.path.basename(code.co_filename)}:{at.tb_lineno} in {code.co_name})"  # noqa: PTH119
 
 
 def _questions(inbox: SimpleQueue[bytes | None]) -> None:

@@ -9,7 +9,7 @@ Child to parent:
     {"id": 7, "facts": {...}} | {"reading": {...}} | {"event": {...}}   as soon as each is there
     {"id": 7, "recovered": [card, call]}                            a watched call returned
     {"id": 7, "unsendable": "text"}                                 one answer that JSON cannot carry
-    {"id": 7, "end": true} | {"id": 7, "error": reason, "message": "text"}
+    {"id": 7, "end": true} | {"id": 7, "error": reason, "message": "text", "traceback": "text"}
 
 The child is not trusted: its libraries may write anything into its memory. What does not parse raises
 BadInput and costs that maker its child; what is said is checked against the catalogue in ``intake``.
@@ -18,6 +18,7 @@ BadInput and costs that maker its child; what is said is checked against the cat
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,9 +58,25 @@ def host_from_json(document: dict[str, Any]) -> Host:
     )
 
 
+def culprit(document: Mapping[str, Any]) -> str:
+    """Where in a message of ``item_to_json`` the value sits that JSON cannot carry: ``reading.values.power_watts``."""
+    for name, value in document.items():
+        try:
+            line({"": value})
+        except (TypeError, ValueError):
+            inside = culprit(value) if isinstance(value, Mapping) else ""
+            return f"{name}.{inside}" if inside else str(name)
+    return ""
+
+
 def item_to_json(item: Item) -> dict[str, Any]:
-    """The message's part that carries ``item``, under its kind's name."""
+    """The message's part that carries ``item``, under its kind's name. Raises TypeError naming a field of the wrong
+    type that the other end would take for a crippled answer."""
+    if not isinstance(item.subject, str):
+        raise TypeError(f"subject is {item.subject!r:.60}, not a text")
     if isinstance(item, Reading):
+        if item.counters_epoch is not None and not isinstance(item.counters_epoch, str):
+            raise TypeError(f"counters_epoch is {item.counters_epoch!r:.60}, not a text or None")
         return {
             "reading": {
                 "family": item.family,

@@ -47,10 +47,14 @@ class Died(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The reader raised: the child lives and can be asked again. reason: a word of errors.REASONS."""
+    """The reader raised: the child lives and can be asked again. reason: a word of errors.REASONS.
+
+    traceback: of an exception that is no ReadingError, else None.
+    """
 
     reason: str
     message: str
+    traceback: str | None = None
 
 
 def kill_group(pid: int) -> None:
@@ -76,7 +80,9 @@ class ChildProcess:
         """Start it; the reader is opened while ``listen(0, ...)`` waits. Raises OSError when it cannot be started."""
         self._kill = kill
         self._stopwatch = stopwatch
+        self._name = name
         self._number = 0
+        self._told = b""
         self._buffer = bytearray()
         self.stderr = b""
         mark_fd = mark.create()
@@ -151,7 +157,8 @@ class ChildProcess:
                         return
                     if "error" in document:
                         reason, said = str(document["error"]), str(document.get("message", ""))
-                        yield Failed(reason, said)
+                        way = document.get("traceback")
+                        yield Failed(reason, said, way if isinstance(way, str) else None)
                         return
                     yield document
                 heard = self._stopwatch()
@@ -239,6 +246,12 @@ class ChildProcess:
             self._poll.unregister(self._errors.fileno())
             self._errors_open = False
         self.stderr = (self.stderr + chunk)[-STDERR_KEPT:]
+        if log.isEnabledFor(logging.DEBUG):
+            *lines, self._told = (self._told + chunk).split(b"\n")
+            self._told = self._told[-STDERR_KEPT:]
+            for line in lines if chunk else [self._told]:
+                if line.strip():
+                    log.debug("%s: its child: %s", self._name, line.decode("utf-8", "replace")[:500])
 
     def _died(self) -> Died:
         current = self._mark.read()

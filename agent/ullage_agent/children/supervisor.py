@@ -229,6 +229,7 @@ class Supervisor:
         self._started += 1
         for answer in child.listen(0, self._deadlines.start):
             if isinstance(answer, Failed):
+                self._show(answer)
                 self._end_child()
                 text = f"its reader could not be opened: {answer.message or answer.reason}"
                 self._count_failure(text, deliver)
@@ -249,6 +250,7 @@ class Supervisor:
         seconds = self._deadlines.facts if ask == "facts" else self._deadlines.call
         for answer in child.listen(number, seconds):
             if isinstance(answer, Failed):
+                self._show(answer)
                 return answer
             if recovered := answer.get("recovered"):
                 card, call = map(str, recovered)
@@ -279,6 +281,10 @@ class Supervisor:
         if ask == "events":
             self._fresh = False
         return None
+
+    def _show(self, failed: Failed) -> None:
+        if failed.traceback is not None:
+            log.debug("%s: its reader raised:\n%s", self.name, failed.traceback.rstrip())
 
     def _learn(self, listed: set[str], deliver: Deliver) -> None:
         lost, back = self._cards.learn(listed, self._skip, fresh=self._fresh)
@@ -315,9 +321,10 @@ class Supervisor:
     def _crashed(self, died: Died, card: str, call: str, deliver: Deliver) -> None:
         self._skip.note(card, call, self._clock.monotonic(), Broken.reason)
         text = f"its child {died}; the call is skipped for a while"
-        log.warning("%s: %s", self.name, text)
         self._last_trouble = text
-        if not self._told_failed:
+        if self._told_failed:
+            log.warning("%s: %s", self.name, text)
+        else:
             self._tell_failed(text, deliver, card)
 
     def _skipped(self, card: str, call: str) -> bool:
@@ -353,10 +360,6 @@ class Supervisor:
         if child is None:
             return True
         ended = child.end()
-        if child.stderr:
-            log.debug(
-                "%s: last words of its child: %s", self.name, child.stderr.decode("utf-8", "replace")[-2000:]
-            )
         if not ended:
             self._stuck.append(child)
             log.error(
