@@ -94,7 +94,6 @@ def routes(views: Views) -> list[Route]:
         ("GET", "/api/v1/allocations", Role.VIEWER, _allocations),
         ("GET", "/api/v1/incidents", Role.VIEWER, _incidents),
         ("GET", "/api/v1/findings", Role.VIEWER, _findings),
-        ("GET", "/api/v1/departments", Role.VIEWER, _departments),
         ("GET", "/api/v1/ledger", Role.DEPARTMENT, _ledger),
         ("GET", "/api/v1/audit", Role.VIEWER, _audit),
         ("GET", "/api/v1/isolations", Role.VIEWER, _isolations),
@@ -457,10 +456,6 @@ def _findings(views: Views, request: Request) -> Any:
     for row in rows:
         row["evidence"] = json.loads(row["evidence"])
     return {"schema_version": SCHEMA_VERSION, "findings": rows}
-
-
-def _departments(views: Views, request: Request) -> Any:
-    return {"schema_version": SCHEMA_VERSION, "departments": select(views, "console", "departments", [])}
 
 
 def _ledger(views: Views, request: Request) -> Any:

@@ -22,8 +22,13 @@ from ullage_contract.errors import ConfigError, UllageError
 _DOORS: Final = {
     "import": ("ullage_collector.imports.cli", "bring history in; the same file twice adds nothing"),
     "publish": ("ullage_collector.publish.cli", "rollups, states, ledger and telemetry days"),
+    "close": ("ullage_collector.publish.close_cli", "a period's money no longer changes"),
+    "mapping": ("ullage_collector.ownership.cli", "what the rules that say who pays do, and where they fail"),
     "isolate": ("ullage_collector.isolate.cli", "keep new work off a card; a dry run unless --execute"),
     "release": ("ullage_collector.isolate.cli", "give a card back; a dry run unless --execute"),
+    "inventory": ("ullage_collector.estate.cli", "owned cards against seen ones; an asset's history"),
+    "topology": ("ullage_collector.estate.cli", "where things stand; what contradicts, what is unknown"),
+    "versions": ("ullage_collector.estate.cli", "who runs what; what drifts, what is too old"),
     "backup": ("ullage_collector.store.backup", "a consistent copy while serving"),
 }
 """Commands of other parts: each module has ``add_arguments(parser)`` and ``run(args, config) -> int``;

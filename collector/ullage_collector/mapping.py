@@ -5,8 +5,8 @@ the winner is the matching rule that gives it: highest priority, then the longer
 valid from later, then the larger rule_id. No match for the department is ``__unallocated__``.
 
 A pattern is ``kind:glob``. After ``slurm:``, ``k8s:`` and the like it sees the namespace (a Slurm account); with a
-slash inside also ``cluster/namespace``; beginning with a slash the account's path in its tree, ``/root/rd/nlp``, which ends
-in a slash besides, so that ``slurm:/root/rd/nlp/*`` is the account and all below it.
+slash inside also ``cluster/namespace``; beginning with a slash the account's path in its tree, ``/root/rd/nlp`` or without
+the root, which ends in a slash besides, so that ``slurm:/root/rd/nlp/*`` is the account and all below it.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class Rule:
     known_from_us: int = 0
     known_to_us: int | None = None
 
+    def valid(self, at_us: int) -> bool:
+        """Whether it says something of an instant."""
+        return self.valid_from_us <= at_us and (self.valid_to_us is None or at_us < self.valid_to_us)
+
     def gives(self, dimension: Dimension) -> str | None:
         """What this rule says of a dimension, or None."""
         return {"department": self.department, "business": self.business, "scenario": self.scenario}[
@@ -97,8 +101,9 @@ class Subject:
     """What the rules see of a workload.
 
     source: slurm, k8s, process, ...: the first part of its id. namespace: Kubernetes namespace or Slurm account.
-    scenario: as its source says, used when no rule gives one. account_path: ``/root/rd/nlp``, of Slurm. pool: of the
-    card that is held, as the inventory says; a workload on cards of two pools is asked about twice.
+    scenario: as its source says, used when no rule gives one. account_path: ``rd/nlp`` below Slurm's root. pool: of the
+    card that is held, as the inventory says; a workload on cards of two pools is asked about twice. node_pool: as its
+    scheduler says.
     """
 
     workload_id: str
@@ -112,6 +117,7 @@ class Subject:
     qos: str | None = None
     annotations: Mapping[str, str] | None = None
     pool: str | None = None
+    node_pool: str | None = None
 
     @property
     def source(self) -> str:
@@ -128,18 +134,22 @@ class Subject:
                 if self.cluster:
                     found.append(Text(source, f"{self.cluster}/{self.namespace}", Form.IN_CLUSTER))
             if self.account_path:
-                path = "/" + self.account_path.strip("/")
-                found.extend(Text(source, text, Form.PATH) for text in (path, path + "/"))
+                below = self.account_path.strip("/").removeprefix("root/")
+                for path in (f"/root/{below}", f"/{below}"):
+                    found.extend(Text(source, text, Form.PATH) for text in (path, path + "/"))
         for kind, value in (
             ("user", self.user),
             ("partition", self.partition),
             ("qos", self.qos),
             ("pool", self.pool),
+            ("pool", self.node_pool if self.node_pool != self.pool else None),
         ):
             if value is not None:
                 found.append(Text(kind, value))
-        for kind, pairs in (("label", self.labels), ("annotation", self.annotations)):
-            found.extend(Text(kind, f"{key}={value}") for key, value in sorted((pairs or {}).items()))
+        # Annotations a site wants kept stand beside a pod's labels (allocation/kubernetes/workloads.py).
+        annotations = {**(self.labels or {} if self.source == "k8s" else {}), **(self.annotations or {})}
+        for kind, pairs in (("label", self.labels or {}), ("annotation", annotations)):
+            found.extend(Text(kind, f"{key}={value}") for key, value in sorted(pairs.items()))
         return found
 
 
@@ -156,7 +166,7 @@ def subject(
 ) -> Subject:
     """A subject from a row of table workload. labels, attributes: JSON; what is no object is nothing.
 
-    Of the attributes: ``account_path``, ``qos``, and annotations, either an object ``annotations`` or keys
+    Of the attributes: ``account_path``, ``qos``, ``node_pool``, and annotations, either an object ``annotations`` or keys
     ``annotation:<key>``.
     """
     said = _object(attributes)
@@ -167,7 +177,7 @@ def subject(
         for key, value in said.items()
         if key.startswith("annotation:") and value is not None
     }
-    path, qos = said.get("account_path"), said.get("qos")
+    path, qos, node_pool = (said.get(name) for name in ("account_path", "qos", "node_pool"))
     return Subject(
         workload_id,
         cluster or "",
@@ -180,6 +190,7 @@ def subject(
         qos=str(qos) if qos else None,
         annotations=annotations,
         pool=pool,
+        node_pool=str(node_pool) if node_pool else None,
     )
 
 
@@ -257,7 +268,7 @@ class Mapper:
         for text in subject.texts():
             for rule in self._of(text):
                 found[id(rule)] = rule
-        return sorted(found.values(), key=_rank)
+        return sorted(found.values(), key=rank)
 
     def at(self, subject: Subject, instant_us: int) -> Owner:
         """Who pays for the workload at an instant, and which rules say so."""
@@ -290,11 +301,7 @@ class Mapper:
         return found
 
     def _owner(self, rules: Sequence[Rule], subject: Subject, instant_us: int) -> Owner:
-        valid = [
-            r
-            for r in rules
-            if r.valid_from_us <= instant_us and (r.valid_to_us is None or instant_us < r.valid_to_us)
-        ]
+        valid = [r for r in rules if r.valid(instant_us)]
         winners: dict[Dimension, Rule] = {}
         for dimension in Dimension:
             winner = next((r for r in valid if r.gives(dimension) is not None), None)
@@ -354,7 +361,8 @@ def _believed(rule: Rule, known_at_us: int | None) -> bool:
     return rule.known_from_us <= known_at_us and (rule.known_to_us is None or known_at_us < rule.known_to_us)
 
 
-def _rank(rule: Rule) -> tuple[int, int, int, int]:
+def rank(rule: Rule) -> tuple[int, int, int, int]:
+    """What rules are ordered by; the least wins."""
     return (-rule.priority, -len(rule.match), -rule.valid_from_us, -rule.rule_id)
 
 

@@ -315,6 +315,11 @@ class Collector:
 
             Publisher(door.store, self.config).run(stop)
 
+        def compare(stop: threading.Event) -> None:
+            from ullage_collector.detect.rounds import Rounds
+
+            Rounds(lambda: door.store, self.config).run(stop)
+
         on_store = [
             Part(name, run, health=self.health, clock=self.clock)
             for name, run in (
@@ -322,6 +327,7 @@ class Collector:
                 ("fault-engine", judge),
                 ("rollup", roll_up),
                 ("publisher", publish),
+                ("estate-rounds", compare),
             )
         ]
 
@@ -356,7 +362,9 @@ class Collector:
     ) -> tuple[Sequence[BaseRoute], Sequence[BaseRoute], Callable[[], str]]:
         from ullage_collector import api, operations
         from ullage_collector.console import app as console
+        from ullage_collector.estate import answers as estate
         from ullage_collector.fleet_now import FleetNow
+        from ullage_collector.ownership import api as ownership
 
         fleet = FleetNow(door.cursor, self.clock)
 
@@ -387,7 +395,12 @@ class Collector:
             )
 
         asked = operations.routes(lambda: door.store, self.config)
-        return [*api.routes(views), *asked], console.routes(views), exposition
+        placed = estate.routes(views, self.config, lambda: door.store)
+        return (
+            [*api.routes(views), *ownership.routes(views), *placed, *asked],
+            console.routes(views),
+            exposition,
+        )
 
 
 def notify(state: str) -> None:

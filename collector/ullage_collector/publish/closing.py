@@ -209,7 +209,9 @@ def closed_at(connection: duckdb.DuckDBPyConnection, at: datetime) -> datetime |
 def closings(connection: duckdb.DuckDBPyConnection) -> list[Closing]:
     """Every closed period, the earliest first."""
     return [
-        Closing(zone, *(at.replace(tzinfo=UTC) for at in (starts, ends, closed)), by, reason)
+        Closing(
+            zone, starts.replace(tzinfo=UTC), ends.replace(tzinfo=UTC), closed.replace(tzinfo=UTC), by, reason
+        )
         for zone, starts, ends, closed, by, reason in connection.execute(
             statements("closing")["closings"]
         ).fetchall()

@@ -39,11 +39,6 @@ FROM node ORDER BY cluster_id, node_id;
 SELECT finding_id, kind, family, subject, since, until, evidence, confidence, owner, action
 FROM finding ORDER BY until IS NOT NULL, since DESC LIMIT ?;
 
--- name: departments
--- The organisation tree as believed now.
-SELECT department_id, name, parent_id, owner, cost_center, valid_from, valid_to FROM department
-WHERE known_to IS NULL ORDER BY department_id, valid_from;
-
 -- name: ledger
 -- Exact money of published days, newest revision of each, by day, department and state.
 WITH newest AS (SELECT day, max(revision) AS revision FROM segment WHERE day >= $from AND day < $to GROUP BY day)
