@@ -22,7 +22,18 @@ DEFAULT_DATA: Final = Path("/var/lib/ullage")
 MIB: Final = 1024 * 1024
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
-PARTS: Final = ("isolation", "detect", "console", "allocation", "publish", "faults", "states")
+PARTS: Final = (
+    "isolation",
+    "detect",
+    "console",
+    "allocation",
+    "publish",
+    "faults",
+    "states",
+    "inventory",
+    "topology",
+    "versions",
+)
 """Tables that belong to one part, which reads and checks them itself."""
 
 

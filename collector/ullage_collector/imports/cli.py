@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
+from ullage_collector.topology import cli as topology
 from ullage_contract.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ KINDS = ("telemetry", "allocations", "inventory", "prices", "mapping", "incident
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
-        "kind", choices=(*KINDS, "prometheus"), metavar="KIND", help=", ".join((*KINDS, "prometheus"))
+        "kind",
+        choices=(*KINDS, "prometheus", "topology"),
+        metavar="KIND",
+        help=", ".join((*KINDS, "prometheus", "topology")),
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="Parquet, CSV, JSON lines or TOML")
     parser.add_argument(
@@ -41,10 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="of a Prometheus, e.g. http://127.0.0.1:9090")
     parser.add_argument("--from", dest="from_", type=_instant, metavar="T", help="e.g. 2026-11-01T00:00:00Z")
     parser.add_argument("--to", type=_instant, metavar="T", help="e.g. 2026-11-15T00:00:00Z")
+    topology.add_arguments(parser)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """0 all imported, 3 some rows were refused. Raises UllageError when nothing could be."""
+    if args.kind == "topology":
+        return topology.run(args, config)
     with _door(config) as import_:
         if args.kind == "prometheus":
             reports = _prometheus(args, import_)
@@ -128,6 +135,8 @@ def _tell(report: dict[str, Any]) -> None:
     )
     for refusal in report["refusals"]:
         print(f"  row {refusal['row']}: {refusal['reason']}", file=sys.stderr)
+    for warning in report["warnings"]:
+        print(f"  warning: {warning}", file=sys.stderr)
 
 
 def _instant(text: str) -> datetime:

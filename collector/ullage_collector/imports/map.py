@@ -105,7 +105,10 @@ class AllocationMap:
 
 @dataclass(frozen=True, slots=True)
 class InventoryMap:
-    """[inventory]. count: column saying how many cards a row is; ``{#}`` in ``card`` counts them from 0."""
+    """[inventory]. count: column saying how many cards a row is; ``{#}`` in ``card`` counts them from 0.
+
+    asset: id that outlives the card. replaces: card_id or serial of the card it came for.
+    """
 
     cluster: Template
     node: Template
@@ -116,6 +119,8 @@ class InventoryMap:
     board_id: Template | None
     pool: Template | None
     life: Template
+    asset: Template | None
+    replaces: Template | None
     starts: TimeSpec
     ends: TimeSpec | None
     span_of_rows: bool
@@ -306,6 +311,8 @@ def _inventory(table: Table) -> InventoryMap:
         board_id=_optional(table, "board_id"),
         pool=_optional(table, "pool"),
         life=_template(table, "life", "in_service"),
+        asset=_optional(table, "asset"),
+        replaces=_optional(table, "replaces"),
         starts=_time(table, "from", {"column": "from"}),
         ends=None if span or "to" not in table.content else _time(table, "to", {}),
         span_of_rows=span,

@@ -183,10 +183,45 @@ WHERE a.known_to IS NULL AND a.source <> 'seen' AND a.card_id = i.card_id AND a.
 -- name: put_inventory
 -- Lives the store does not believe yet.
 INSERT INTO inventory (inventory_id, card_id, cluster_id, node_id, vendor, model, serial, board_id, pool, life,
-                       valid_from, valid_to, known_from, source, purchase)
+                       valid_from, valid_to, known_from, source, purchase, asset_id, replaces)
 SELECT nextval('record_number'), card_id, cluster_id, node_id, vendor, model, serial, board_id, pool, life,
-       valid_from, valid_to, make_timestamp($1), $2, purchase
+       valid_from, valid_to, make_timestamp($1), $2, purchase, asset_id, replaces
 FROM import_inventory i ANTI JOIN (SELECT * FROM inventory WHERE known_to IS NULL) a ON {same_life};
+
+-- name: listed_assets
+-- What every believed row says of its card's asset: for joining histories.
+SELECT card_id, serial, asset_id, replaces, epoch_us(valid_from) FROM inventory
+WHERE known_to IS NULL AND source <> 'seen' ORDER BY card_id, valid_from;
+
+-- name: stage_replaced
+-- Cards that another one came for, and when.
+CREATE OR REPLACE TEMP TABLE import_replaced AS SELECT * FROM incoming;
+
+-- name: shorten_replaced
+-- A replaced card's life that goes on when its successor begins ends there, from now on.
+INSERT INTO inventory BY NAME
+SELECT nextval('record_number') AS inventory_id, a.* EXCLUDE (inventory_id, valid_to, known_from),
+       n.next_from AS valid_to, make_timestamp($1) AS known_from
+FROM inventory a JOIN import_replaced n ON n.card_id = a.card_id
+WHERE a.known_to IS NULL AND a.source <> 'seen' AND a.valid_from < n.next_from
+  AND (a.valid_to IS NULL OR a.valid_to > n.next_from);
+
+-- name: end_replaced
+-- The same lives as they were believed.
+UPDATE inventory AS a SET known_to = make_timestamp($1) FROM import_replaced n
+WHERE a.known_to IS NULL AND a.source <> 'seen' AND a.card_id = n.card_id AND a.valid_from < n.next_from
+  AND (a.valid_to IS NULL OR a.valid_to > n.next_from);
+
+-- name: name_assets
+-- Assets that were not known when their rows were written; one that is known is never changed.
+UPDATE inventory AS a SET asset_id = i.asset_id FROM incoming i
+WHERE a.known_to IS NULL AND a.source <> 'seen' AND a.asset_id IS NULL AND a.card_id = i.card_id;
+
+-- name: lives_of_import
+-- The believed lives of the cards of the file, in order.
+SELECT card_id, life, strftime(valid_from, '%Y-%m-%d') FROM inventory
+WHERE known_to IS NULL AND source <> 'seen' AND card_id IN (SELECT card_id FROM import_inventory)
+ORDER BY card_id, valid_from;
 
 -- ------------------------------------------------------------------ prices, mapping, departments, incidents
 -- name: stage_records

@@ -1,0 +1,139 @@
+"""The part of ``serve`` that compares what is owned, said and run with what is seen, every few minutes.
+
+Reading happens outside any write; a round that fails is told and tried again, and what was found before stays open.
+Not here: the judgements (detect/inventory.py, detect/versions.py, topology/domains.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ullage_collector.config import Config
+from ullage_collector.detect import inventory as inventory_kinds
+from ullage_collector.detect import versions as version_kinds
+from ullage_collector.detect.findings import Found, keep
+from ullage_collector.inventory.life import rules_of as inventory_rules
+from ullage_collector.inventory.reading import reconciled
+from ullage_collector.sql import statements
+from ullage_collector.topology import agents
+from ullage_collector.topology.domains import Topology
+from ullage_collector.topology.keep import keep as keep_topology
+from ullage_collector.topology.reading import load, settings_of
+from ullage_collector.topology.relation import Relation
+from ullage_collector.version_reading import judged
+
+if TYPE_CHECKING:
+    from ullage_collector.store.store import Store
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS: Final = 300.0
+"""our choice: none of it changes faster, and a person acts on none of it within minutes."""
+AGENTS: Final = "agents:facts"
+TOPOLOGY_KINDS: Final = ("topology_conflict",)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round did. opened, ended, open: findings of all its kinds."""
+
+    opened: int
+    ended: int
+    open: int
+
+
+class Rounds:
+    """One round after another on the store. Raises ConfigError at once when a rule file or setting is wrong."""
+
+    def __init__(self, store: Callable[[], Store], config: Config) -> None:
+        """store: the open store now; it may be opened anew meanwhile."""
+        self._store = store
+        self._inventory = inventory_rules(config.part("inventory"))
+        self._versions = version_kinds.rules_of(config.part("versions"))
+        self._precedence, _ = settings_of(config.part("topology"))
+        self._since_us = round(store().clock.wall() * 1e6)
+        self._facts_said: dict[str, str] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Rounds until stopped. The first comes after one interval: agents need a moment to be heard after a start."""
+        while not stop.wait(EVERY_SECONDS):
+            done = self.round()
+            if done.opened or done.ended:
+                log.info("%d findings opened, %d ended, %d are open", done.opened, done.ended, done.open)
+
+    def round(self) -> Round:
+        """Look once and keep the findings. Raises what the store raises; then nothing is changed."""
+        store = self._store()
+        now_us = round(store.clock.wall() * 1e6)
+        self._hear_agents(store, now_us)
+        cursor = store.cursor()
+        try:
+            compared, _ = reconciled(cursor, self._inventory, now_us, self._since_us)
+            odd = judged(cursor, self._versions, now_us)
+            conflicts = conflicts_of(load(cursor, now_us, now_us, self._precedence))
+        finally:
+            cursor.close()
+        with store.write() as writer:
+            kept = (
+                keep(
+                    writer,
+                    inventory_kinds.KINDS,
+                    compared.found,
+                    now_us,
+                    unjudged=frozenset(compared.unjudged),
+                ),
+                keep(writer, version_kinds.KINDS, odd, now_us),
+                keep(writer, TOPOLOGY_KINDS, conflicts, now_us),
+            )
+        return Round(*(sum(getattr(k, name) for k in kept) for name in ("opened", "ended", "open")))
+
+    def _hear_agents(self, store: Store, now_us: int) -> None:
+        """Keep what the agents' facts say of their nodes' insides; nothing is compared when they say the same again."""
+        cursor = store.cursor()
+        try:
+            stated: dict[str, list[agents.Stated]] = {}
+            for cluster, *row in cursor.execute(statements("topology")["stated"]).fetchall():
+                stated.setdefault(cluster, []).append(agents.Stated(*row))
+        finally:
+            cursor.close()
+        for cluster, items in stated.items():
+            relations = list(agents.relations(items))
+            mark = _digest(relations)
+            if self._facts_said.get(cluster) == mark:
+                continue
+            with store.write() as writer:
+                keep_topology(writer, AGENTS, cluster, relations, now_us, now_us)
+            self._facts_said[cluster] = mark
+
+
+def conflicts_of(topology: Topology) -> list[Found]:
+    """A finding for every subject that sources put in two places."""
+    return [
+        Found(
+            "topology_conflict",
+            conflict.family if conflict.family in ("card", "node", "port") else "fleet",
+            conflict.subject,
+            conflict.since_us,
+            {
+                "cluster": conflict.cluster,
+                "relation": conflict.relation,
+                "said": [{"source": source, "target": target} for source, target in conflict.said],
+                "believed": conflict.believed,
+            },
+            key=f"{conflict.cluster} {conflict.family} {conflict.relation}",
+            action="correct_one_source",
+        )
+        for conflict in topology.conflicts()
+    ]
+
+
+def _digest(relations: list[Relation]) -> str:
+    total = hashlib.sha256()
+    for key in sorted(str(relation.key()) for relation in relations):
+        total.update(key.encode("utf-8", "replace"))
+    return total.hexdigest()

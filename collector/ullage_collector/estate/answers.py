@@ -1,0 +1,189 @@
+"""Routes and commands about the estate: inventory, topology, versions. Each answer is made by one function for both.
+
+While a collector serves, a command asks it over its socket; else it opens the store itself. Not here: what the answers say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ullage_collector import operator_door, version_reading
+from ullage_collector.api import Refused, Views, as_json, need, refusal
+from ullage_collector.config import Config
+from ullage_collector.detect.versions import rules_of as version_rules
+from ullage_collector.inventory import reading as inventory_reading
+from ullage_collector.inventory.history import history
+from ullage_collector.inventory.life import rules_of as inventory_rules
+from ullage_collector.receive.identity import Role
+from ullage_collector.topology import cli as command
+from ullage_collector.topology import reading as topology_reading
+from ullage_collector.topology.door import import_topology
+from ullage_contract.errors import BadInput, ConfigError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from ullage_collector.store.store import Store
+
+_FAR: Final = 253_402_300_799  # 9999-12-31, the last second a datetime holds
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question. parameters: of the query. now_us: microseconds since the epoch. since_us: from when this collector
+    listens; None: nobody serves.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    parameters: Mapping[str, str]
+    config: Config
+    now_us: int
+    since_us: int | None
+
+    def instant_us(self, name: str) -> int:
+        """A time of the query, epoch seconds or ISO 8601 with offset; now where it is not given. Raises BadInput."""
+        text = self.parameters.get(name, "")
+        if not text:
+            return self.now_us
+        try:
+            seconds = float(text)
+        except ValueError:
+            try:
+                found = datetime.fromisoformat(text)
+            except ValueError as e:
+                raise BadInput(
+                    f"{name}: {text[:40]!r} is neither epoch seconds nor ISO 8601 with offset"
+                ) from e
+            if found.tzinfo is None:
+                raise BadInput(f"{name}: {text[:40]!r} lacks an offset; add Z or +08:00") from None
+            seconds = found.timestamp()
+        if not 0 <= seconds <= _FAR:
+            raise BadInput(f"{name}: {text[:40]!r} is no time since 1970")
+        return round(seconds * 1e6)
+
+
+def _topology(asked: Asked) -> dict[str, Any]:
+    at_us, known_us = asked.instant_us("at"), asked.instant_us("known")
+    precedence, _ = topology_reading.settings_of(asked.config.part("topology"))
+    found = topology_reading.load(asked.connection, at_us, known_us, precedence)
+    return topology_reading.as_json(found, at_us, known_us, asked.parameters.get("node") or None)
+
+
+def _topology_check(asked: Asked) -> dict[str, Any]:
+    at_us, known_us = asked.instant_us("at"), asked.instant_us("known")
+    precedence, _ = topology_reading.settings_of(asked.config.part("topology"))
+    return topology_reading.check(topology_reading.load(asked.connection, at_us, known_us, precedence))
+
+
+def _reconcile(asked: Asked) -> dict[str, Any]:
+    rules = inventory_rules(asked.config.part("inventory"))
+    return inventory_reading.as_json(
+        *inventory_reading.reconciled(asked.connection, rules, asked.now_us, asked.since_us)
+    )
+
+
+def _history(asked: Asked) -> dict[str, Any]:
+    named = asked.parameters.get("of", "")
+    if not named:
+        raise BadInput("of: name a card_id, a serial or an asset_id")
+    known = datetime.fromtimestamp(asked.instant_us("known") / 1e6, UTC).replace(tzinfo=None)
+    rules = inventory_rules(asked.config.part("inventory"))
+    return history(asked.connection, named, known, rules).to_json()
+
+
+def _versions(asked: Asked) -> dict[str, Any]:
+    subject = asked.parameters.get("of", "")
+    if subject:
+        return version_reading.history_json(asked.connection, subject)
+    return version_reading.as_json(
+        asked.connection, version_rules(asked.config.part("versions")), asked.now_us
+    )
+
+
+ANSWERS: Final[Mapping[str, Callable[[Asked], dict[str, Any]]]] = {
+    "/api/v1/topology": _topology,
+    "/api/v1/topology/check": _topology_check,
+    "/api/v1/inventory/reconcile": _reconcile,
+    "/api/v1/inventory/history": _history,
+    "/api/v1/versions": _versions,
+}
+"""Route -> answer; viewers may read all of them."""
+
+
+def routes(views: Views, config: Config, store: Callable[[], Store]) -> list[Route]:
+    """The routes. The collector listens from now on, as far as silence is judged. store: the open store now."""
+    since_us = round(views.clock.wall() * 1e6)
+    found = [Route(path, _answering(views, config, since_us, make)) for path, make in ANSWERS.items()]
+    return [*found, Route(command.ROUTE, _importing(config, store), methods=["POST"])]
+
+
+def _importing(config: Config, store: Callable[[], Store]) -> Callable[[Request], Awaitable[Response]]:
+    """Import a file of this machine: on the socket alone, as whoever may open it may read what the collector may."""
+
+    def imported(body: dict[str, Any]) -> dict[str, Any]:
+        report = import_topology(store(), command.asked_of(body), config.part("topology"))
+        return {"imports": [report.to_json()]}
+
+    async def answer(request: Request) -> Response:
+        try:
+            if need(request, Role.OPERATOR).how != "socket":
+                raise Refused(
+                    403, "forbidden", "this names a file of the collector's machine: use its socket"
+                )
+            body = json.loads(await request.body() or b"{}")
+            if not isinstance(body, dict):
+                raise BadInput("the body is not a JSON object")
+            return as_json(await asyncio.to_thread(imported, body))
+        except Refused as e:
+            return refusal(e.status, e.error, str(e))
+        except (BadInput, ConfigError, ValueError) as e:
+            return refusal(400, "bad_input", str(e))
+
+    return answer
+
+
+def _answering(
+    views: Views, config: Config, since_us: int, make: Callable[[Asked], dict[str, Any]]
+) -> Callable[[Request], Awaitable[Response]]:
+    def answered(parameters: Mapping[str, str]) -> dict[str, Any]:
+        now_us = round(views.clock.wall() * 1e6)
+        with views.connect() as connection:
+            return make(Asked(connection, parameters, config, now_us, since_us))
+
+    async def answer(request: Request) -> Response:
+        try:
+            need(request, Role.VIEWER)
+            return as_json(await asyncio.to_thread(answered, dict(request.query_params)))
+        except Refused as e:
+            return refusal(e.status, e.error, str(e))
+        except (BadInput, ConfigError) as e:
+            return refusal(400, "bad_input", str(e))
+
+    return answer
+
+
+def ask(config: Config, path: str, parameters: Mapping[str, str | None]) -> dict[str, Any]:
+    """The answer of a route, from the running collector or from the store opened here. Raises UllageError."""
+    given = {name: value for name, value in parameters.items() if value}
+    if operator_door.is_served(config.socket_path):
+        query = f"?{urlencode(given)}" if given else ""
+        answer: dict[str, Any] = operator_door.call(config.socket_path, "GET", path + query)
+        return answer
+    from ullage_collector.store.store import Store
+
+    store = Store.open(config.store_path, config.store)
+    try:
+        now_us = round(store.clock.wall() * 1e6)
+        return ANSWERS[path](Asked(store.reader(), given, config, now_us, None))
+    finally:
+        store.close()
