@@ -15,13 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
-from ullage_contract.catalogue import Tier
+from ullage_contract.catalogue import Tier, keys
 from ullage_contract.event import Event, Severity
 from ullage_contract.sample import Facts, Family, Value
 
 T = TypeVar("T")
+
+UTIL_KINDS: Final = ("kernel_resident", "sm", "duty_cycle", "core_mean", "proxy_power")
+"""What a maker's utilisation can mean: ``util_kind`` of sample.FACT_NAMES."""
+_LOWER_HEX: Final = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,44 @@ class Backend:
     detector: str | None = None
     """``module:callable`` called as callable(Host, Backend) -> Detection when PCI ids and nodes do not suffice."""
 
+    def mistakes(self) -> list[str]:
+        """What of the description cannot be meant so, one line each, with what is wanted. Told when it is loaded;
+        the maker is used all the same, because what is right of it is worth having."""
+        found = []
+        for field_name, words, digits in (
+            ("pci: vendor id", [vendor for vendor, _ in self.pci], (4, 4)),
+            ("pci: class prefix", [prefix for _, classes in self.pci for prefix in classes], (2, 6)),
+            ("pci_devices: device id", sorted(self.pci_devices), (4, 4)),
+        ):
+            least, most = digits
+            wanted = f"{least}" if least == most else f"{least} to {most}"
+            found += [
+                f"{field_name} {word!r} matches nothing: {wanted} lower-case hex digits without 0x are wanted"
+                for word in words
+                if not (isinstance(word, str) and least <= len(word) <= most and not set(word) - _LOWER_HEX)
+            ]
+        for place, globs in (("/dev", self.device_nodes), ("/sys", self.sysfs_nodes)):
+            found += [
+                f"{text!r} matches nothing: a glob below {place} without {place}/ is wanted"
+                for text in globs
+                if text.startswith("/")
+            ]
+        if self.util_kind is not None and self.util_kind not in UTIL_KINDS:
+            found.append(f"util_kind {self.util_kind!r} is none of {', '.join(UTIL_KINDS)}")
+        known = {key for family in Family for key in keys(family)}
+        found += [
+            f"sources: {key!r} is no key of the catalogue (docs/metrics.md)"
+            for key in sorted(set(self.sources) - known)
+        ]
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One card's or slice's row as a reader yields it, before the sampler stamps it.
 
     family: CARD, SLICE or PROCESS. subject: its key. values and failed as in sample.Sample.
-    counters_epoch: the driver's load or reset generation when the library tells, else None.
+    counters_epoch: the driver's load or reset generation as a text when the library tells, else None.
     """
 
     family: Family

@@ -167,8 +167,10 @@ def _probe(options: Namespace) -> int:
 
 def _backends(options: Namespace) -> int:
     from ullage_agent import registry
+    from ullage_agent.commands import imports
 
     known = registry.load()
+    missing = imports.problems(known.backends)
     document = {
         "schema_version": 1,
         "backends": [
@@ -182,6 +184,7 @@ def _backends(options: Namespace) -> int:
                 "util_kind": b.util_kind,
                 "pci": [{"vendor": vendor, "classes": list(classes)} for vendor, classes in b.pci],
                 "sources": dict(b.sources),
+                "problems": [*b.mistakes(), *missing.get(b.name, ())],
             }
             for b in known.backends
         ],
@@ -196,7 +199,8 @@ def _backends(options: Namespace) -> int:
         from ullage_agent.commands import tables
 
         print(tables.backends(document))
-    return PARTIAL if known.broken else GOOD
+    troubled = known.broken or missing or any(b.mistakes() for b in known.backends)
+    return PARTIAL if troubled else GOOD
 
 
 def _decode(options: Namespace) -> int:

@@ -72,6 +72,8 @@ def load(entries: Iterable[EntryPoint] | None = None) -> Registry:
             broken.append(BrokenBackend(entry.name, entry.value, _distribution(entry), one_line))
             log.warning("backend %s (%s) is left out: %s", entry.name, entry.value, one_line)
             continue
+        for mistake in backend.mistakes():
+            log.warning("backend %s: %s", entry.name, mistake)
         backends[entry.name] = backend
     return Registry(tuple(backends[name] for name in sorted(backends)), tuple(broken))
 

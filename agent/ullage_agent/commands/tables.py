@@ -97,7 +97,7 @@ def probe(document: Mapping[str, Any]) -> str:
 
 
 def backends(document: Mapping[str, Any]) -> str:
-    """``backends``: what each can do."""
+    """``backends``: what each can do, and what of its description is not so."""
     rows = [
         [
             b["name"],
@@ -111,6 +111,7 @@ def backends(document: Mapping[str, Any]) -> str:
         for b in document["backends"]
     ]
     lines = _table(["name", "maker", "reads", "decodes", "kernel log", "metrics", "utilisation means"], rows)
+    lines += [f"{b['name']}: {problem}" for b in document["backends"] for problem in b["problems"]]
     lines += [f"{b['name']} ({b['entry']}) is broken: {b['message']}" for b in document["broken"]]
     return "\n".join(lines)
 
