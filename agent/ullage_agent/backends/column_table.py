@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _RULE: Final = re.compile(r"[-=─═]{3}(?:.*[-=─═]{3})?[-=─═]*$")
-_BRACKETS: Final = re.compile(r"\s*\([^()]*\)")
-_SQUARE: Final = re.compile(r"\[[^\]]*\]")
+_BRACKETS: Final = re.compile(r"\([^()]*\)")
+_SQUARE: Final = re.compile(r"\[[^\[\]]*\]")
 _LIST: Final = re.compile(r",\s+(?=\S)")
 _UNIT: Final = re.compile(
     r"(?<=[\dA])\s+(W|kW|J|°C|℃|C|c|%|[MG]?Hz|Mhz|[KMGT]i?B|[KMG]b/s|GT/s|RPM|mV)(?=\s|/|$)"

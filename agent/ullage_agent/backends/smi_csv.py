@@ -13,7 +13,7 @@ from ullage_agent.backend import DecodedCard
 from ullage_agent.backends.printed import address, celsius, csv_rows, hertz, ratio, said, size, watts, whole
 from ullage_contract.sample import Value
 
-_UNIT: Final = re.compile(r"\s*\[.*?\]")
+_UNIT: Final = re.compile(r"\[[^\[\]]*\]")
 
 _Read = Callable[[str | None], Value | None]
 COLUMNS: Final[Mapping[str, tuple[tuple[str, ...], _Read]]] = {

@@ -30,6 +30,12 @@ _ENDLESS: Final = re.compile(r"\d{301}")
 what has fewer is a finite float."""
 
 
+_BLANK: Final = re.compile(r"[^\S\n]{500}")
+_REPEATED: Final = re.compile(r"([^\s])\1{4095}")
+"""our choice: because the widest gap in what tools print is some hundred blanks and the longest rule some hundred
+characters; patterns that are quick on those are not on sixty thousand (found by fuzzing)."""
+
+
 def read(file: str) -> str:
     """The text of ``file``; ``-`` is stdin. Bytes that are not UTF-8 become U+FFFD: tools print such names.
 
@@ -71,11 +77,15 @@ def decoded(maker: str, text: str) -> Decoded:
 def checked(decoder: Callable[[str], Any], text: str) -> Decoded:
     """What ``decoder`` says of ``text``, with what no card can have left out and noted.
 
-    Raises BadInput for a text that is not the decoder's, or that holds a number without end.
+    Raises BadInput for a text that is not the decoder's, or that holds a number, a gap or a rule without end.
     """
     if (match := _ENDLESS.search(text)) is not None:
         line = text.count("\n", 0, match.start()) + 1
         raise BadInput(f"line {line} has a number of more than 300 digits: the text is damaged")
+    for pattern, what in ((_BLANK, "blanks"), (_REPEATED, "equal characters")):
+        if (match := pattern.search(text)) is not None:
+            line = text.count("\n", 0, match.start()) + 1
+            raise BadInput(f"line {line} has a run of {len(match[0])} {what} or more: the text is damaged")
     result = decoder(text)
     if not isinstance(result, Decoded):
         raise BadInput(f"BUG: the decoder gave a {type(result).__name__}")

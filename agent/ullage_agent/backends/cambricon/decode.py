@@ -39,9 +39,8 @@ from ullage_contract.sample import Value
 
 _DRIVER: Final = re.compile(r"\bDriver\s+v?([\w.-]*\d[\w.-]*)")
 _TOOL: Final = re.compile(r"CNMON\s+v?([\w.-]+)", re.IGNORECASE)
-_PROCESS: Final = re.compile(
-    r"^[\s|]*(\d+)\s+(?:(/|N/A|\d+)\s+)?(\d+)\s+(\S.*?)?\s+(\d+)\s*([KMG]i?B)\s*\|?\s*$"
-)
+_PROCESS: Final = re.compile(r"^[\s|]*+(\d++)\s++(?:(/|N/A|\d++)\s++(?=\d))?(\d++)\s++(.*)$")
+_HELD: Final = re.compile(r"(?<!\d)(\d++)\s*+([KMG]i?B)\s*+(?:\|\s*+)?$")
 _NO_PROCESS: Final = re.compile(r"no running process", re.IGNORECASE)
 _FIRMWARE: Final = re.compile(r"^v?\d+(?:\.\d+)+\S*$")
 _HEALTH: Final = {"good": "ok", "in problem": "critical", "problem": "critical", "bad": "critical"}
@@ -157,12 +156,13 @@ def _processes(lines: Sequence[str]) -> dict[int, list[Mapping[str, Any]]] | Non
             found = {}
         elif found is not None and not _NO_PROCESS.search(line):
             match = _PROCESS.match(line)
-            if match:
+            held = _HELD.search(match[4]) if match else None
+            if match and held:
                 found.setdefault(int(match[1]), []).append(
                     {
                         "pid": int(match[3]),
-                        "name": said(match[4]),
-                        "memory_used_bytes": size(f"{match[5]}{match[6]}"),
+                        "name": said(match[4][: held.start()].strip()),
+                        "memory_used_bytes": size(f"{held[1]}{held[2]}"),
                     }
                 )
     return found

@@ -13,7 +13,7 @@ from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
 _QID = re.compile(r"^\s*QID\s*[:=]?\s*(\d+)\s*$", re.IGNORECASE)
-_PAIR = re.compile(r"^\s*([A-Za-z][\w ./()\-]*?)\s*[:=]\s*(.*?)\s*$")
+_PAIR = re.compile(r"^\s*+([A-Za-z][\w ./()\-]*+)[:=](.*)$")
 
 
 def decode(text: str) -> Decoded:
@@ -65,7 +65,7 @@ def _blocks(text: str) -> list[dict[str, str]]:
             continue
         pair = _PAIR.match(line)
         if pair and blocks:
-            blocks[-1].setdefault(_key(pair[1]), pair[2])
+            blocks[-1].setdefault(_key(pair[1]), pair[2].strip())
     return blocks
 
 
