@@ -1,16 +1,18 @@
 """Feeds damaged texts to everything that reads what others wrote, and tells what breaks.
 
     python tests/fuzz/fuzz_readers.py --seconds 600 [--seed N] [--shared FOLDER] [--only TARGET ...]
+    python tests/fuzz/fuzz_readers.py --only acme --recording acme-smi.txt [--recording ...] --seconds 60
     python tests/fuzz/fuzz_readers.py --replay FILE --only TARGET
 
 Read by: every maker's decoder, the decoder of RDMA dumps, the kernel log (recorded and live) and the two
-readers of the wire, and the agent's side of the pipe of a maker's child. Damaged are our fixtures and, where ``--shared`` or ULLAGE_SHARED names the folder,
-the recordings in it. Round i of a seed is always the same input, however long it runs.
+readers of the wire, and the agent's side of the pipe of a maker's child. Damaged are our fixtures
+(tests/fixtures/MAKER/), where ``--shared`` or ULLAGE_SHARED names a folder its recordings/MAKER/, and what
+``--recording`` names. A decoder that takes none of its texts undamaged is not tested by damaging them. Round i of a seed is always the same input, however long it runs.
 
 A finding is anything raised but BadInput (WireError is one), more than CPU_SECONDS for one call, memory
 beyond MEMORY_BYTES, or an answer that breaks the contract: a value that is None or no number, a key
 outside the catalogue, a document that is no JSON. Each is cut down, printed once and kept below
-tests/fuzz/findings/. Exit: 0 nothing found, 1 findings, 2 usage.
+tests/fuzz/findings/. Exit: 0 nothing found, 1 findings, 2 usage, or a target of ``--only`` refused every text.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -78,12 +80,22 @@ class Broke(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is fed. feed: the input to it. corpus: what is damaged, (name, text). binary: bytes, not text."""
+    """What is fed. feed: the input to it. corpus: what is damaged, (name, text). binary: bytes, not text.
+    decodes: it reads the outputs of one tool and refuses all others."""
 
     name: str
     feed: Callable[[Any], None]
     corpus: Sequence[tuple[str, Any]]
     binary: bool = False
+    decodes: bool = False
+
+    def takes(self, one: tuple[str, Any]) -> bool:
+        """Whether a text of the corpus is read as it is, or breaks something: not refused."""
+        try:
+            run(self, one[1])
+        except BadInput:
+            return False
+        return True
 
 
 @dataclass(slots=True)
@@ -187,7 +199,8 @@ def targets(shared: Path | None) -> list[Target]:
             except ImportError as e:
                 print(f"left out: {backend.name}: {e}", file=sys.stderr)
                 continue
-            found.append(Target(backend.name, _decoding(decode), folders.get(backend.name) or everything))
+            own = folders.get(backend.name) or everything
+            found.append(Target(backend.name, _decoding(decode), own, decodes=True))
     found.append(Target("rdma", _decoding(rdma_decode), folders.get("rdma") or everything))
 
     patterns = kernel_log.patterns_of(makers)
@@ -204,6 +217,15 @@ def targets(shared: Path | None) -> list[Target]:
     found.append(Target("wire", _wire_text, plain))
     found.append(Target("wire-bytes", _wire, [(p.name, p.read_bytes()) for p in bodies], binary=True))
     return found
+
+
+def recorded(target: Target, files: Sequence[Path]) -> Target:
+    """The target with these files' texts to damage instead. Raises OSError for one that cannot be read."""
+    given = [(path.name, path.read_bytes()) for path in files]
+    corpus: list[tuple[str, Any]] = [
+        (name, body if target.binary else body.decode("utf-8-sig", "replace")) for name, body in given
+    ]
+    return replace(target, corpus=corpus)
 
 
 def _decoding(decode: Callable[[str], Any]) -> Callable[[str], None]:
@@ -439,6 +461,13 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="round to begin with")
     parser.add_argument("--shared", type=Path, default=os.environ.get("ULLAGE_SHARED"))
     parser.add_argument("--only", action="append", help="only this target; may be repeated")
+    parser.add_argument(
+        "--recording",
+        type=Path,
+        action="append",
+        default=[],
+        help="damage this file's text for the targets of --only; may be repeated",
+    )
     parser.add_argument("--replay", type=Path, help="feed this file once to each target chosen")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
@@ -446,6 +475,13 @@ def main() -> int:
     chosen = [t for t in targets(shared) if not arguments.only or t.name in arguments.only]
     if not chosen:
         parser.error(f"no target is called {', '.join(arguments.only)}")
+    if arguments.recording:
+        if not arguments.only:
+            parser.error("--recording says what to damage for a target: name it with --only")
+        try:
+            chosen = [recorded(target, arguments.recording) for target in chosen]
+        except OSError as e:
+            parser.error(f"{e.filename}: {e.strerror}")
     if arguments.replay is not None:
         body = arguments.replay.read_bytes()
         broken = 0
@@ -454,6 +490,16 @@ def main() -> int:
             broken += broke is not None
             print(f"{target.name}: {broke or 'holds'}")
         return 1 if broken else 0
+    if arguments.only and (
+        untested := [t.name for t in chosen if t.decodes and not any(map(t.takes, t.corpus))]
+    ):
+        for name in untested:
+            print(
+                f"{name}: every text is refused as it is, so damaging it tests nothing. Give outputs of its tool: "
+                f"--recording FILE, or files in FOLDER/recordings/{name}/ with --shared FOLDER",
+                file=sys.stderr,
+            )
+        return 2
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY_BYTES, hard))
@@ -474,7 +520,13 @@ def main() -> int:
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     print(json.dumps({"fuzz": figures}))
-    return 1 if tally.signatures else 0
+    if tally.signatures:
+        return 1
+    refused = [t.name for t in chosen if t.decodes and 0 < tally.rounds[t.name] == tally.refused[t.name]]
+    if arguments.only and refused:
+        print(f"{', '.join(refused)}: 100% refused: run it longer or give more recordings", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

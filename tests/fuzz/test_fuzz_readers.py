@@ -138,3 +138,24 @@ def test_twenty_seconds_of_damage_break_nothing() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["fuzz"]["rounds"] > 100
+
+
+def test_a_decoder_that_takes_no_text_as_it_is_was_not_tested_and_says_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    foreign = tmp_path / "other.txt"
+    foreign.write_text("ACME-SMI 2.1\n")
+    own = FOLDER.parent / "fixtures/nvidia"
+    texts = [path for path in sorted(own.rglob("*.csv"))][:1]
+    assert texts
+    command = [sys.executable, str(FOLDER / "fuzz_readers.py"), "--only", "nvidia", "--rounds", "30"]
+    refused = subprocess.run(
+        [*command, "--recording", str(foreign)], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "--recording FILE" in refused.stderr and "recordings/nvidia/" in refused.stderr
+    tested = subprocess.run(
+        [*command, "--recording", str(texts[0])], capture_output=True, text=True, check=False
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "30 rounds" in tested.stdout
