@@ -1,0 +1,222 @@
+"""``/api/v1/quotas``: the quota trees with what is used, borrowed, lent and waited for; sprints; imports of both files.
+
+Reading needs the viewer role, sprints the operator's; files are named on the socket alone. Not here: the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ullage_collector.api import MAX_ROWS, SCHEMA_VERSION, Refused, as_json, need, refusal
+from ullage_collector.audit import naive_utc
+from ullage_collector.quota import imports, show, sprint
+from ullage_collector.quota.known import read
+from ullage_collector.quota.readers import Given
+from ullage_collector.receive.identity import Identity, Role
+from ullage_collector.sql import statements
+from ullage_contract.errors import BadInput, ConfigError
+
+if TYPE_CHECKING:
+    from ullage_collector.store.store import Store
+
+MAX_DAYS: Final = 92  # our choice: because a longer stretch is added up from the hours
+
+
+def routes(store: Callable[[], Store]) -> list[Route]:
+    """The routes; they stand before those of other imports. store: the open store now."""
+
+    def quotas(request: Request, identity: Identity) -> dict[str, Any]:
+        opened = store()
+        now = opened.clock.wall()
+        asked = request.query_params
+        if "from" in asked or "to" in asked:
+            start = us(asked.get("from"), "from", now)
+            end = us(asked.get("to"), "to", now)
+            return stretch(opened, start, end, us(asked.get("known"), "known", now), asked.get("tree"))
+        at = us(asked.get("at"), "at", now)
+        return instant(opened, at, us(asked.get("known"), "known", now), asked.get("tree"))
+
+    def hours(request: Request, identity: Identity) -> dict[str, Any]:
+        opened = store()
+        now = opened.clock.wall()
+        end = us(request.query_params.get("to"), "to", now)
+        start = us(request.query_params.get("from"), "from", end / 1e6 - 86_400)
+        cursor = opened.cursor()
+        try:
+            found = cursor.execute(
+                statements("quota")["hours"],
+                {"from": naive_utc(start / 1e6), "to": naive_utc(end / 1e6), "limit": MAX_ROWS + 1},
+            )
+            names = [column[0] for column in found.description or ()]
+            rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        finally:
+            cursor.close()
+        for row in rows:
+            for name in (*show.AMOUNTS,):
+                row[name] = None if row[name] is None else str(row[name])
+        return {"truncated": len(rows) > MAX_ROWS, "hours": rows[:MAX_ROWS]}
+
+    def declare(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
+        opened = store()
+        with opened.write() as cursor:
+            made = sprint.declare(
+                cursor,
+                _text(body, "pool"),
+                _text(body, "department"),
+                us(_text(body, "from"), "from", 0),
+                us(_text(body, "to"), "to", 0),
+                reason=str(body.get("reason") or ""),
+                actor=_actor(body, identity),
+                now=opened.clock.wall(),
+            )
+        return {
+            "sprint_id": made.sprint_id,
+            "undo": f"ullage-collector quota sprint --cancel {made.sprint_id}",
+        }
+
+    def cancel(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
+        opened = store()
+        number = body.get("sprint_id")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise BadInput("sprint_id: give the sprint's number")
+        with opened.write() as cursor:
+            left = sprint.cancel(
+                cursor,
+                number,
+                reason=str(body.get("reason") or ""),
+                actor=_actor(body, identity),
+                now=opened.clock.wall(),
+            )
+        return {"sprint_id": number, "result": "ended" if left else "withdrawn"}
+
+    def bring(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
+        if identity.how != "socket":
+            raise Refused(403, "forbidden", "this names files of the collector's machine: use its socket")
+        kind = request.url.path.rpartition("/")[2]
+        return {"imports": [bring_in(store(), kind, body)]}
+
+    return [
+        Route("/api/v1/quotas", _answering(Role.VIEWER, quotas), methods=["GET"]),
+        Route("/api/v1/quotas/hours", _answering(Role.VIEWER, hours), methods=["GET"]),
+        Route("/api/v1/quotas/sprints", _acting(declare), methods=["POST"]),
+        Route("/api/v1/quotas/sprints/cancel", _acting(cancel), methods=["POST"]),
+        *(Route(f"/api/v1/import/{kind}", _acting(bring), methods=["POST"]) for kind in imports.KINDS),
+    ]
+
+
+def instant(store: Store, at_us: int, known_us: int, tree: str | None) -> dict[str, Any]:
+    """The document of one instant."""
+    return _document(store, at_us, at_us + 1, known_us, at_us, tree)
+
+
+def stretch(store: Store, from_us: int, to_us: int, known_us: int, tree: str | None) -> dict[str, Any]:
+    """The document of a stretch. Raises BadInput for one that is empty or too long."""
+    if not 0 < to_us - from_us <= MAX_DAYS * 86_400_000_000:
+        raise BadInput(f"from and to: give a stretch of more than nothing and at most {MAX_DAYS} days")
+    return _document(store, from_us, to_us, known_us, None, tree)
+
+
+def _document(
+    store: Store, from_us: int, to_us: int, known_us: int, at_us: int | None, tree: str | None
+) -> dict[str, Any]:
+    cursor = store.cursor()
+    try:
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        known = read(cursor, from_us, to_us, as_of_us=known_us)
+        cursor.execute("ROLLBACK")
+    finally:
+        cursor.close()
+    return show.document(known, at_us=at_us, tree=tree)
+
+
+def bring_in(store: Store, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Import a file as the command asks for it. Raises BadInput, ConfigError."""
+    since = body.get("since")
+    return imports.import_file(
+        store,
+        kind,
+        Path(_text(body, "file")),
+        form=body.get("format") or None,
+        given=Given(
+            cluster=body.get("cluster") or None,
+            pool=str(body.get("pool") or Given().pool),
+            guaranteed=body.get("guaranteed") is True,
+        ),
+        since_us=None if since is None else us(str(since), "since", 0),
+        again=body.get("again") is True,
+    ).to_json()
+
+
+def us(text: str | None, name: str, default: float) -> int:
+    """An instant as microseconds since the epoch: epoch seconds or ISO 8601 with an offset; None: the default, in seconds.
+
+    Raises BadInput naming the parameter.
+    """
+    if text is None or text == "":
+        return round(default * 1e6)
+    try:
+        return round(float(text) * 1e6)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise BadInput(f"{name}: {text[:40]!r} is neither epoch seconds nor ISO 8601 with offset") from e
+    if found.tzinfo is None:
+        raise BadInput(f"{name}: {text[:40]!r} lacks an offset; add Z or +08:00")
+    found = found.astimezone(UTC)
+    return int(found.timestamp()) * 1_000_000 + found.microsecond
+
+
+def _actor(body: dict[str, Any], identity: Identity) -> str:
+    return str(body.get("actor") or identity.name) if identity.how == "socket" else identity.name
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadInput(f"{name} is missing")
+    return value
+
+
+def _answering(
+    role: Role, function: Callable[[Request, Identity], dict[str, Any]]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            found = await asyncio.to_thread(function, request, need(request, role))
+        except Refused as e:
+            return refusal(e.status, e.error, str(e))
+        except (BadInput, ConfigError) as e:
+            return refusal(400, "bad_input", str(e))
+        return as_json({"schema_version": SCHEMA_VERSION, **found})
+
+    return answer
+
+
+def _acting(
+    function: Callable[[Request, Identity, dict[str, Any]], dict[str, Any]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            identity = need(request, Role.OPERATOR)
+            body = json.loads(await request.body() or b"{}")
+            if not isinstance(body, dict):
+                raise BadInput("the body is not a JSON object")
+            found = await asyncio.to_thread(function, request, identity, body)
+        except Refused as e:
+            return refusal(e.status, e.error, str(e))
+        except (BadInput, ConfigError, ValueError) as e:
+            return refusal(400, "bad_input", str(e))
+        return as_json({"schema_version": SCHEMA_VERSION, **found})
+
+    return answer
