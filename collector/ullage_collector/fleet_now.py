@@ -48,6 +48,8 @@ NODE_STATUSES: Final = ("up", "silent", "clock_wrong", "never_seen")
 QUIET_SECONDS: Final = 600.0
 """How long a held card must do nothing to be shown as idle: the ten minutes of detect/states.toml."""
 STALE_SECONDS: Final = 300.0  # our choice: because five missed slow rounds are more than a hiccup
+OUT_OF_SERVICE: Final = ("commissioning", "maintenance", "rma")
+"""detect/states.toml: lives whose free cards are isolated."""
 ACTIVE_RATIO: Final = 0.02
 """detect/states.toml: an activity at or above this counts as work."""
 WHOLE: Final = 1_000_000_000
@@ -181,7 +183,7 @@ def _card(row: tuple[Any, ...], now: datetime, workloads: Mapping[int, Subject],
     (utilization, memory, power, temperature, health, busiest) = row[10:16]
     (held_nano, workload_key, held_from, is_broken, is_apart, _, origin) = row[16:]
     fresh = last_time is not None and last_time >= now - timedelta(seconds=STALE_SECONDS)
-    if is_apart or life in ("maintenance", "rma"):
+    if is_apart or (life in OUT_OF_SERVICE and not held_nano):
         state = "isolated"
     elif is_broken or (fresh and health == "lost"):
         state = "faulty"

@@ -334,9 +334,9 @@ def test_a_card_owned_and_never_seen_is_capacity() -> None:
         ("retired", {}),
         ("lent", {}),
         ("stock", {("platform", "unallocated_idle"): 24.0}),
-        ("commissioning", {("platform", "unallocated_idle"): 24.0}),
+        ("commissioning", {("platform", "isolated"): 24.0}),
         ("maintenance", {("platform", "isolated"): 24.0}),
-        ("rma", {("platform", "faulty"): 24.0}),
+        ("rma", {("platform", "isolated"): 24.0}),
     ],
 )
 def test_a_cards_life_decides_whether_it_is_capacity(
