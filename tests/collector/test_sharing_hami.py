@@ -345,7 +345,7 @@ def test_one_malformed_pod_leaves_the_others() -> None:
 
 def test_a_malformed_register_is_the_nodes_trouble_alone() -> None:
     place = node(annotations={"hami.io/node-nvidia-register": "nonsense"})
-    with pytest.raises(BadInput, match="hami.io/node-nvidia-register"):
+    with pytest.raises(BadInput, match=r"hami\.io/node-nvidia-register"):
         on_node(place)
     work = pod({}, {"hami.io/vgpu-devices-allocated": f"{CARD},NVIDIA,3000,50:;"})
     (row,) = assigned(work, node=place)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from math import ceil
 from typing import Any, Final
 
@@ -111,7 +112,7 @@ def _families(container: Container) -> list[Sequence[Line]]:
             if amount:
                 key = (match.fact.system, match.fact.vendor, match.model)
                 claims.setdefault(key, []).append(Line(match, resource, amount, written))
-    order = {id(fact): place for place, fact in enumerate(facts())}
+    order = _order()
     chosen: list[Sequence[Line]] = []
     while claims:
         best = max(claims, key=lambda k: (len(claims[k]), -min(order[id(line.fact)] for line in claims[k])))
@@ -121,6 +122,12 @@ def _families(container: Container) -> list[Sequence[Line]]:
         left = {k: [line for line in rest if line.resource not in taken] for k, rest in claims.items()}
         claims = {k: rest for k, rest in left.items() if rest}
     return sorted(chosen, key=lambda lines: order[id(lines[0].fact)])
+
+
+@cache
+def _order() -> Mapping[int, int]:
+    """The place of each of the table's rows, by the row's own identity."""
+    return {id(fact): place for place, fact in enumerate(facts())}
 
 
 def _combines(fact: Fact) -> bool:
@@ -376,11 +383,12 @@ def _bytes(line: Line, amount: Fraction, units: Mapping[str, int]) -> int:
 
 
 def _absent_is_whole(first: Fact, meanings: tuple[Meaning, ...]) -> bool:
-    return any(
-        fact.absent == "whole"
-        for fact in facts()
-        if (fact.system, fact.vendor) == (first.system, first.vendor) and fact.meaning in meanings
-    )
+    return any((first.system, first.vendor, meaning) in _wholes_when_absent() for meaning in meanings)
+
+
+@cache
+def _wholes_when_absent() -> frozenset[tuple[str, str | None, Meaning]]:
+    return frozenset((f.system, f.vendor, f.meaning) for f in facts() if f.absent == "whole")
 
 
 def _chip(resource: str) -> str | None:

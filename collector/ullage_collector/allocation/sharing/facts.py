@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Final
 
@@ -144,6 +144,7 @@ def wholes() -> tuple[Whole, ...]:
     return _table()[2]
 
 
+@lru_cache(maxsize=4096)
 def facts_of(resource: str) -> tuple[Match, ...]:
     """The usable rows that speak of a resource, in the table's order; empty: it is no card and no share of one."""
     found = list(_exact().get(resource, ()))

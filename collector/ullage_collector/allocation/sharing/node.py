@@ -20,6 +20,7 @@ from ullage_contract.errors import BadInput
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 _MIG_PRODUCT: Final = re.compile(r"(?P<model>.+?)-MIG-(?P<profile>[0-9c.]*[0-9]+g\.[0-9]+gb[.a-z]*)")
+_OF_INSTANCES: Final = "shared"  # the mode of rows that speak of instances' replicas, not of cards
 _TRUE: Final = ("true", "1", "t", "True", "TRUE", "T")
 
 
@@ -211,7 +212,7 @@ def _nvidia_instances(labels: Mapping[str, str]) -> Iterator[NodeDevice]:
                     device=None,
                     replicas=replicas,
                     profile=match[1],
-                    mode="shared",
+                    mode=_OF_INSTANCES,
                 )
 
 
@@ -318,7 +319,8 @@ class Ground:
     def row(self, vendor: str | None, system: str | None = None) -> NodeDevice:
         """The maker's row of the node; one that states nothing where there is none."""
         for device in self.devices:
-            if device.device is None and device.vendor == vendor and system in (None, device.system):
+            alike = device.device is None and device.vendor == vendor and system in (None, device.system)
+            if alike and device.mode != _OF_INSTANCES:
                 return device
         return NodeDevice(system or "", vendor, None)
 
