@@ -27,6 +27,7 @@ CREATE TABLE topology_statement (
     source      VARCHAR NOT NULL,
     cluster_id  VARCHAR NOT NULL,
     said_at     TIMESTAMP NOT NULL,      -- from when it holds, until the source's next statement
+    confirmed_at TIMESTAMP NOT NULL,     -- when it last said the very same
     known_from  TIMESTAMP NOT NULL,
     relations   BIGINT NOT NULL,
     digest      VARCHAR                  -- SHA-256 of the file; NULL: no file

@@ -6,9 +6,16 @@ SELECT topology_id, family, subject, relation, target, attributes, epoch_us(vali
 FROM topology WHERE source = $source AND cluster_id = $cluster AND known_to IS NULL ORDER BY topology_id;
 
 -- name: next_statement
--- From when a later statement of the source holds already; NULL: none.
-SELECT epoch_us(min(said_at)) FROM topology_statement
-WHERE source = $source AND cluster_id = $cluster AND said_at > make_timestamp($at);
+-- When the source next spoke or said the same again; NULL: not since.
+SELECT epoch_us(min(CASE WHEN said_at > make_timestamp($at) THEN said_at ELSE confirmed_at END)) FROM topology_statement
+WHERE source = $source AND cluster_id = $cluster AND confirmed_at > make_timestamp($at);
+
+-- name: confirm
+-- The source says again what it said; only the last time is kept, as it may say so every hour for years.
+UPDATE topology_statement SET confirmed_at = greatest(confirmed_at, make_timestamp($at))
+WHERE source = $source AND cluster_id = $cluster
+  AND said_at = (SELECT max(said_at) FROM topology_statement
+                 WHERE source = $source AND cluster_id = $cluster AND said_at <= make_timestamp($at));
 
 -- name: disbelieve
 -- Rows that are no longer believed as they stand.
@@ -23,8 +30,8 @@ SELECT nextval('record_number'), source, cluster_id, family, subject, relation, 
 
 -- name: put_statement
 -- The source has spoken.
-INSERT INTO topology_statement (source, cluster_id, said_at, known_from, relations, digest)
-VALUES ($source, $cluster, make_timestamp($at), make_timestamp($now), $relations, $digest);
+INSERT INTO topology_statement (source, cluster_id, said_at, confirmed_at, known_from, relations, digest)
+VALUES ($source, $cluster, make_timestamp($at), make_timestamp($at), make_timestamp($now), $relations, $digest);
 
 -- name: at
 -- Every relation that holds at $at as believed at $known.

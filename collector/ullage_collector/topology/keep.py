@@ -1,7 +1,8 @@
 """A source's statement kept true: what it says holds from when it says so, what it no longer says ends there.
 
 A statement is everything its source knows at one instant; it holds until the source's next one. So a late statement about an
-earlier time changes only the time up to the next one that is known. The same statement again changes nothing.
+earlier time changes only the time up to when the source next spoke, or last said the same again. The same statement
+again changes nothing else.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ def keep(
     if found.changed:
         given = {**whose, "at": at_us, "now": now_us, "relations": len(said), "digest": digest}
         cursor.execute(sql["put_statement"], given)
+    else:
+        cursor.execute(sql["confirm"], {**whose, "at": at_us})
     return found
 
 
