@@ -24,6 +24,7 @@ _DOORS: Final = {
     "publish": ("ullage_collector.publish.cli", "rollups, states, ledger and telemetry days"),
     "close": ("ullage_collector.publish.close_cli", "a period's money no longer changes"),
     "mapping": ("ullage_collector.ownership.cli", "what the rules that say who pays do, and where they fail"),
+    "quota": ("ullage_collector.quota.cli", "who is promised, uses, borrows and waits for cards; sprints"),
     "isolate": ("ullage_collector.isolate.cli", "keep new work off a card; a dry run unless --execute"),
     "release": ("ullage_collector.isolate.cli", "give a card back; a dry run unless --execute"),
     "inventory": ("ullage_collector.estate.cli", "owned cards against seen ones; an asset's history"),

@@ -310,6 +310,11 @@ class Collector:
 
             Rollup(door.store).run(stop)
 
+        def make_quota_hours(stop: threading.Event) -> None:
+            from ullage_collector.quota.hours import HourMaker
+
+            HourMaker(door.store).run(stop)
+
         def publish(stop: threading.Event) -> None:
             from ullage_collector.publish.publisher import Publisher
 
@@ -327,6 +332,7 @@ class Collector:
                 ("fault-engine", judge),
                 ("rollup", roll_up),
                 ("publisher", publish),
+                ("quota-hours", make_quota_hours),
                 ("estate-rounds", compare),
             )
         ]
@@ -365,6 +371,8 @@ class Collector:
         from ullage_collector.estate import answers as estate
         from ullage_collector.fleet_now import FleetNow
         from ullage_collector.ownership import api as ownership
+        from ullage_collector.quota import api as quota
+        from ullage_collector.quota.exposition import Exposition
 
         fleet = FleetNow(door.cursor, self.clock)
 
@@ -381,7 +389,7 @@ class Collector:
             except Exception:
                 log.exception("the fleet's figures could not be read for /metrics")
             writer = self._writer
-            return metrics.render(
+            page = metrics.render(
                 self.health,
                 [
                     metrics.JournalState(lane, journal.size_bytes(), self._pending[lane])
@@ -393,11 +401,14 @@ class Collector:
                 streams=len(self.streams),
                 quarantined=writer.counts.quarantined if writer is not None else 0,
             )
+            return page + quotas.text()
 
+        quotas = Exposition(lambda: door.store)
+        promised = quota.routes(lambda: door.store)
         asked = operations.routes(lambda: door.store, self.config)
         placed = estate.routes(views, self.config, lambda: door.store)
         return (
-            [*api.routes(views), *ownership.routes(views), *placed, *asked],
+            [*api.routes(views), *ownership.routes(views), *placed, *promised, *asked],
             console.routes(views),
             exposition,
         )

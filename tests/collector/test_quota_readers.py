@@ -342,6 +342,7 @@ def test_a_form_is_told_by_the_content() -> None:
     }
     for name, form in names.items():
         assert detect((FIXTURES / name).read_text(encoding="utf-8"), name) == form
+    assert detect(PLAIN, "company.toml") == "plain"  # it begins as JSON does
 
 
 @pytest.mark.parametrize(

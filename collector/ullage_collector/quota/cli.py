@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from ullage_collector import operator_door
@@ -20,6 +20,10 @@ from ullage_contract.errors import ConfigError
 
 if TYPE_CHECKING:
     from ullage_collector.store.store import Store
+
+
+IMPORTS: Final = ("quotas", "pools")
+"""What ``import`` takes of ours."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

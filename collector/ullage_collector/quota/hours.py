@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 300.0  # our choice: because an hour's figures may be five minutes late, no more
 HOURS_A_ROUND: Final = 48  # our choice: because two days are a minute of work on a fleet of 10,000 cards
+OVERLAP_SECONDS: Final = 60.0
+"""our choice: because what was learned at an instant may be written a moment later, never a minute."""
 BACK_DAYS: Final = 400  # our choice: because a year's report is asked for, and a bound there must be
 WHOLE: Final = "__pool__"
 """In place of a quota's name: the row of the cards themselves."""
@@ -150,8 +152,24 @@ def due(store: Store) -> list[int]:
     )
 
 
+def watch(store: Store) -> None:
+    """Mark the hours that what was learned since the last look concerns: they are made again."""
+    sql = statements("quota")
+    now = store.clock.wall()
+    with store.write() as writer:
+        last = writer.execute(sql["watched"]).fetchall()
+        if last:
+            since = last[0][0] - timedelta(seconds=OVERLAP_SECONDS)
+            if writer.execute(sql["rules_learned"], {"since": since}).fetchall()[0][0]:
+                writer.execute(sql["mark_all"])
+            else:
+                writer.execute(sql["mark_hours"], {"since": since})
+        writer.execute(sql["put_watched"], {"now": naive_utc(now)})
+
+
 def catch_up(store: Store, at_most: int = HOURS_A_ROUND) -> int:
     """Make what is due, the newest ``at_most`` hours of it; how many were made."""
+    watch(store)
     hours = due(store)[:at_most]
     for start, end in _runs(sorted(hours)):
         make(store, start, end)

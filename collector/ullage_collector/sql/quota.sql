@@ -145,34 +145,52 @@ SELECT EXISTS (SELECT 1 FROM quota);
 -- Since when anybody held anything.
 SELECT min(valid_from) FROM allocation WHERE known_to IS NULL;
 
--- name: due_hours
--- Hours of [$from, $to) whose money is open and that were never made, or before something that concerns them was learned.
-WITH hours AS (
-    SELECT unnest(range($from::TIMESTAMP, $to::TIMESTAMP, INTERVAL 1 HOUR)) AS hour
-), made AS (
-    SELECT h.hour, m.known_at FROM hours h LEFT JOIN quota_made m USING (hour)
-    WHERE NOT EXISTS (SELECT 1 FROM period_close p WHERE p.valid_from <= h.hour AND h.hour < p.valid_to)
-), rules AS (
-    SELECT greatest(
-        (SELECT coalesce(max(greatest(known_from, coalesce(known_to, known_from))), TIMESTAMP '1970-01-01') FROM quota),
-        (SELECT coalesce(max(greatest(known_from, coalesce(known_to, known_from))), TIMESTAMP '1970-01-01') FROM pool_rule),
-        (SELECT coalesce(max(greatest(known_from, coalesce(known_to, known_from))), TIMESTAMP '1970-01-01') FROM sprint),
-        (SELECT coalesce(max(greatest(known_from, coalesce(known_to, known_from))), TIMESTAMP '1970-01-01') FROM inventory),
-        (SELECT coalesce(max(greatest(known_from, coalesce(known_to, known_from))), TIMESTAMP '1970-01-01') FROM mapping_rule)
-    ) AS learned
-), work AS (
-    SELECT m.hour, max(greatest(a.known_from, coalesce(a.known_to, a.known_from))) AS learned
-    FROM made m JOIN (SELECT valid_from, valid_to, known_from, known_to FROM allocation
-                      WHERE greatest(known_from, coalesce(known_to, known_from)) > (SELECT min(known_at) FROM made)
-                      UNION ALL
-                      SELECT valid_from, valid_to, known_from, known_to FROM request
-                      WHERE greatest(known_from, coalesce(known_to, known_from)) > (SELECT min(known_at) FROM made)) a
-      ON a.valid_from < m.hour + INTERVAL 1 HOUR AND (a.valid_to IS NULL OR a.valid_to > m.hour)
-    GROUP BY m.hour
+-- name: watched
+-- Until when changes were looked for.
+SELECT through FROM rollup_through WHERE name = 'quota-hours';
+
+-- name: put_watched
+INSERT INTO rollup_through (name, through) VALUES ('quota-hours', $now)
+ON CONFLICT (name) DO UPDATE SET through = excluded.through;
+
+-- name: rules_learned
+-- Whether anything that concerns every hour was learned since then.
+SELECT EXISTS (SELECT 1 FROM quota WHERE known_from > $since OR known_to > $since)
+    OR EXISTS (SELECT 1 FROM pool_rule WHERE known_from > $since OR known_to > $since)
+    OR EXISTS (SELECT 1 FROM sprint WHERE known_from > $since OR known_to > $since)
+    OR EXISTS (SELECT 1 FROM inventory WHERE known_from > $since OR known_to > $since)
+    OR EXISTS (SELECT 1 FROM mapping_rule WHERE known_from > $since OR known_to > $since);
+
+-- name: mark_all
+-- Every hour is to be made again.
+UPDATE quota_made SET known_at = TIMESTAMP '1970-01-01';
+
+-- name: mark_hours
+-- Hours in which somebody is now believed to have held or waited otherwise are to be made again. Of work that merely
+-- got an end, those since then: a job of ten days that ends changes nothing of its first nine.
+WITH learned AS (
+    SELECT hash(workload_key, card_key, node_key, slice_key, share_nano, "rank") AS what, valid_from,
+           coalesce(valid_to, TIMESTAMP '9999-01-01') AS valid_to, known_to IS NULL AS fresh
+    FROM allocation WHERE known_from > $since OR known_to > $since
+    UNION ALL
+    SELECT hash(source, cluster_id, workload_id, resource, cards_nano, queue, namespace), valid_from,
+           coalesce(valid_to, TIMESTAMP '9999-01-01'), known_to IS NULL
+    FROM request WHERE known_from > $since OR known_to > $since
+), changed AS (
+    SELECT CASE WHEN bool_or(fresh) AND bool_or(NOT fresh) THEN min(valid_to) ELSE valid_from END AS from_time,
+           max(valid_to) AS to_time
+    FROM learned GROUP BY what, valid_from
 )
-SELECT m.hour FROM made m, rules r LEFT JOIN work w USING (hour)
-WHERE m.known_at IS NULL OR m.known_at < m.hour + INTERVAL 1 HOUR OR r.learned > m.known_at OR w.learned > m.known_at
-ORDER BY m.hour;
+UPDATE quota_made AS m SET known_at = TIMESTAMP '1970-01-01'
+WHERE EXISTS (SELECT 1 FROM changed c WHERE c.from_time < m.hour + INTERVAL 1 HOUR AND c.to_time > m.hour);
+
+-- name: due_hours
+-- Hours of [$from, $to) whose money is open, and that were never made, or not since they were over, or are marked.
+SELECT h.hour FROM (SELECT unnest(range($from::TIMESTAMP, $to::TIMESTAMP, INTERVAL 1 HOUR)) AS hour) h
+LEFT JOIN quota_made m ON m.hour = h.hour
+WHERE (m.known_at IS NULL OR m.known_at < h.hour + INTERVAL 1 HOUR)
+  AND NOT EXISTS (SELECT 1 FROM period_close p WHERE p.valid_from <= h.hour AND h.hour < p.valid_to)
+ORDER BY h.hour;
 
 -- name: drop_hours
 DELETE FROM quota_hour WHERE hour >= $from AND hour < $to;

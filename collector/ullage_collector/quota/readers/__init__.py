@@ -43,7 +43,9 @@ _KINDS: Final = {
 
 
 def detect(text: str, name: str) -> str:
-    """The form of a file, by its content, else by its name. Raises BadInput when nobody can tell."""
+    """The form of a file, by its name or its content. Raises BadInput when nobody can tell."""
+    if name.endswith((".toml", ".csv")):
+        return "plain"
     begins = text.lstrip()[:1]
     if begins in ("{", "["):
         for item in objects(text):
@@ -57,8 +59,6 @@ def detect(text: str, name: str) -> str:
     first = text.lstrip().partition("\n")[0]
     if "|" in first and ("GrpTRES" in first or "MaxTRES" in first):
         return "slurm"
-    if name.endswith((".toml", ".csv")):
-        return "plain"
     if "apiVersion:" in text[:2000]:
         raise BadInput(f"{name} is YAML; write it as JSON: kubectl get ... -o json")
     raise BadInput(f"{name}: its form is not known; name it with --format {'|'.join(FORMATS)}")
