@@ -129,6 +129,26 @@ def test_replicas_of_a_mig_instance() -> None:
     assert (row.profile, row.compute_nano, row.memory_nano) == ("2g.20gb", 142_857_142, 125_000_000)
 
 
+def test_gkes_labels_say_what_its_gpus_are() -> None:
+    """cloud.google.com, GPU time-sharing: the resource keeps its name; labels give strategy, clients and partition."""
+    labels = {
+        "cloud.google.com/gke-accelerator": "nvidia-l4",
+        "cloud.google.com/gke-gpu-sharing-strategy": "time-sharing",
+        "cloud.google.com/gke-max-shared-clients-per-gpu": "4",
+    }
+    (row,) = asked(pod({"nvidia.com/gpu": 1}), node=node(labels))
+    assert (row.system, row.compute_nano, row.memory_nano) == ("time-slicing", QUARTER, None)
+    (row,) = asked(
+        pod({"nvidia.com/gpu": 1}), node=node({**labels, "cloud.google.com/gke-gpu-sharing-strategy": "mps"})
+    )
+    assert (row.system, row.memory_nano) == ("mps", QUARTER)
+    partition = {"cloud.google.com/gke-gpu-partition-size": "1g.5gb"}
+    (row,) = asked(pod({"nvidia.com/gpu": 1}), node=node(partition), card_memory_bytes=40 * GIB)
+    assert (row.profile, row.compute_nano, row.memory_nano) == ("1g.5gb", 142_857_142, 125_000_000)
+    (row,) = asked(pod({"nvidia.com/gpu": 1}), node=node({**labels, **partition}))
+    assert row.compute_nano == ONE // 28  # four clients share one of seven
+
+
 def test_replicas_of_an_instance_say_nothing_of_cards() -> None:
     place = node({"nvidia.com/mig-2g.20gb.replicas": "2"})
     (row,) = asked(pod({"nvidia.com/gpu": 1}), node=place)

@@ -103,7 +103,7 @@ def test_gpushare_that_found_no_card_holds_none() -> None:
 
 
 def test_ack_cgpu_by_container_and_card() -> None:
-    """help.aliyun.com, shared GPU scheduling; the JSON as koordinator's transformer reads it: container, card, amount."""
+    """alibabacloud.com, use cGPU to allocate computing power; the JSON as koordinator's transformer reads it: container, card, amount."""
     amounts = {"aliyun.com/gpu-mem": "4", "aliyun.com/gpu-core.percentage": "25"}
     (want,) = asked(pod(amounts), card_memory_bytes=16 * GIB)
     assert (want.system, want.compute_nano, want.memory_nano) == ("cgpu", QUARTER, QUARTER)
@@ -120,7 +120,7 @@ def test_ack_cgpu_by_container_and_card() -> None:
 
 
 def test_ack_divides_what_is_asked_of_several_cards() -> None:
-    """help.aliyun.com, multi-GPU sharing: 8 GiB with the label aliyun.com/gpu-count of 4 are 2 GiB of each."""
+    """alibabacloud.com, multi-card sharing, N GiB of M cards are N/M of each: 8 GiB with the label aliyun.com/gpu-count of 4 are 2 GiB of each."""
     (want,) = asked(pod({"aliyun.com/gpu-mem": 8}, labels={"aliyun.com/gpu-count": "4"}))
     assert (want.cards, want.memory_bytes) == (4, 2 * GIB)
     notes = {"scheduler.framework.gpushare.allocation": '{"0":{"0":2,"1":2,"2":2,"3":2}}'}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Final
 
-from ullage_collector.allocation.sharing.node import Ground
+from ullage_collector.allocation.sharing.ground import Ground
 from ullage_collector.allocation.sharing.pod import Pod
 from ullage_collector.allocation.sharing.quantity import quantity
 from ullage_collector.allocation.sharing.share import Asked, Assigned, IdKind, nano

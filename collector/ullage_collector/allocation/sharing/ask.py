@@ -1,23 +1,21 @@
 """What a pod asks for of cards and shares of cards, from its containers' resources and what steers them. Pure.
 
-A container's resources are put together by system: of the systems that know its names, the one that explains most
-of them (the table's order breaks a tie) takes them, then the next takes what is left. So one card asked for with a
-memory and a compute share is one row, and a name that two systems use is counted once.
+One card asked for with a memory and a compute share is one row (``_together``); a resource that says all by itself
+is one of its own (single.py). Annotations, labels and variables that steer a share are read here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from math import ceil
 from typing import Any, Final
 
-from ullage_collector.allocation.sharing.facts import Fact, Match, Meaning, facts, facts_of
-from ullage_collector.allocation.sharing.node import Ground
+from ullage_collector.allocation.sharing.facts import Fact, Meaning, facts
+from ullage_collector.allocation.sharing.ground import Ground
+from ullage_collector.allocation.sharing.lines import Line, families, whole_count
 from ullage_collector.allocation.sharing.pod import Container, Pod, read_pod
-from ullage_collector.allocation.sharing.profiles import Piece, piece
 from ullage_collector.allocation.sharing.quantity import has_unit, quantity
 from ullage_collector.allocation.sharing.share import (
     MOST_CARDS,
@@ -27,6 +25,7 @@ from ullage_collector.allocation.sharing.share import (
     nano,
     refuse_nonsense,
 )
+from ullage_collector.allocation.sharing.single import alone
 from ullage_collector.allocation.sharing.written import whole
 
 _SOFT_CORES: Final = "huawei.com/scheduler.softShareDev.aicoreQuota"
@@ -34,21 +33,6 @@ _SOFT_MEMORY: Final = "huawei.com/scheduler.softShareDev.hbmQuota"
 _GPU_COUNT: Final = "aliyun.com/gpu-count"
 _MIB: Final = 1 << 20
 _ONE: Final = Fraction(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One resource of a container as one system reads it: its row, the amount, and the amount as it was written."""
-
-    match: Match
-    resource: str
-    amount: Fraction
-    written: object
-
-    @property
-    def fact(self) -> Fact:
-        """The row of the table."""
-        return self.match.fact
 
 
 def asked(
@@ -82,17 +66,17 @@ def asked(
 def _of_container(
     container: Container, pod: Pod, ground: Ground, units: Mapping[str, int]
 ) -> Iterator[Asked]:
-    families = _families(container)
-    koordinated = [lines for lines in families if lines[0].fact.system == "koordinator"]
+    systems = families(container)
+    koordinated = [lines for lines in systems if lines[0].fact.system == "koordinator"]
     if koordinated:
         # The makers' names beside koordinator.sh ones are the same share, for the maker's own plugin
         # (koordinator.sh, device scheduling: Ascend, Cambricon, MetaX).
-        vendors = {lines[0].fact.vendor for lines in families} - {None}
+        vendors = {lines[0].fact.vendor for lines in systems} - {None}
         vendor = vendors.pop() if len(vendors) == 1 else None
         for lines in koordinated:
             yield from _together(container, lines, pod, ground, units, vendor)
         return
-    for lines in families:
+    for lines in systems:
         first = lines[0].fact
         if first.vendor == "ascend" and _SOFT_CORES in pod.stated:
             yield _soft_share(container, lines, pod, ground)
@@ -100,34 +84,7 @@ def _of_container(
             yield from _together(container, lines, pod, ground, units, first.vendor)
         else:
             for line in lines:
-                yield from _alone(container, line, ground)
-
-
-def _families(container: Container) -> list[Sequence[Line]]:
-    """The container's resources by system, each resource in one of them; the order is the table's."""
-    claims: dict[tuple[str, str | None, str], list[Line]] = {}
-    for resource, written in container.amounts.items():
-        for match in facts_of(resource):
-            amount = quantity(written, system=match.fact.system, where=resource)
-            if amount:
-                key = (match.fact.system, match.fact.vendor, match.model)
-                claims.setdefault(key, []).append(Line(match, resource, amount, written))
-    order = _order()
-    chosen: list[Sequence[Line]] = []
-    while claims:
-        best = max(claims, key=lambda k: (len(claims[k]), -min(order[id(line.fact)] for line in claims[k])))
-        lines = sorted(claims.pop(best), key=lambda line: order[id(line.fact)])
-        chosen.append(lines)
-        taken = {line.resource for line in lines}
-        left = {k: [line for line in rest if line.resource not in taken] for k, rest in claims.items()}
-        claims = {k: rest for k, rest in left.items() if rest}
-    return sorted(chosen, key=lambda lines: order[id(lines[0].fact)])
-
-
-@cache
-def _order() -> Mapping[int, int]:
-    """The place of each of the table's rows, by the row's own identity."""
-    return {id(fact): place for place, fact in enumerate(facts())}
+                yield from alone(container, line, ground)
 
 
 def _combines(fact: Fact) -> bool:
@@ -147,7 +104,7 @@ def _together(
     system = lines[0].fact.system
     said = [line for line in lines if line.fact.meaning is Meaning.CARDS]
     total = [line for line in lines if line.fact.meaning is not Meaning.CARDS]
-    cards = sum(_count(line) for line in said) or _label_count(system, pod) or _needed(total)
+    cards = sum(whole_count(line) for line in said) or _label_count(system, pod) or _needed(total)
     if cards > MOST_CARDS:
         raise bad(system, lines[0].resource, lines[0].written, "more cards than there are")
     compute = memory = None
@@ -182,101 +139,6 @@ def _together(
         compute_nano=nano(compute),
         memory_bytes=memory_bytes,
         memory_nano=memory_nano,
-    )
-
-
-def _alone(container: Container, line: Line, ground: Ground) -> Iterator[Asked]:
-    """One row from a resource that says all by itself: whole cards, replicas, cores, pieces."""
-    fact, count = line.fact, _count(line)
-    row = ground.row(fact.vendor)
-    model = row.model
-    cards, share, profile = count, Piece(), line.match.profile
-    system = fact.system
-    if fact.profile is not None and profile is not None:
-        share = piece(
-            fact.profile,
-            profile,
-            _chip(line.resource) or model,
-            cores_total=row.cores_total,
-            total_bytes=ground.memory(fact.vendor),
-        )
-        if line.resource.endswith(".shared"):
-            share = _replica_of(share, ground, profile)
-    elif fact.unit == "card":
-        system, share, profile = _card(fact, ground)
-    elif fact.unit == "replica":
-        shared = ground.row(fact.vendor, None if fact.vendor == "nvidia" else system)
-        system = shared.mode if fact.vendor == "nvidia" and shared.mode else system
-        share = _replica(shared.replicas, shared.mode)
-    elif fact.unit == "core":
-        per_card = row.replicas
-        if per_card:
-            cards = ceil(Fraction(count, per_card))
-            share = Piece(Fraction(count, per_card * cards))
-    else:  # parts of a card: 1/N card, part
-        parts = fact.parts or ground.row(fact.vendor, system).replicas
-        each = Fraction(count, parts) if parts else None
-        if fact.per == "all":
-            cards = max(1, ceil(each)) if each is not None else 1
-            each = None if each is None else each / cards
-            share = Piece(each, each)
-        else:
-            share = Piece(Fraction(1, parts), Fraction(1, parts)) if parts else Piece()
-    memory_nano = nano(share.memory)
-    if memory_nano is None:
-        memory_nano = memory_share(share.memory_bytes, ground.memory(fact.vendor))
-    yield Asked(
-        container=container.name,
-        init=container.init,
-        system=system,
-        vendor=fact.vendor,
-        resources=(line.resource,),
-        cards=cards,
-        compute_nano=nano(share.compute),
-        memory_bytes=share.memory_bytes,
-        memory_nano=memory_nano,
-        profile=profile,
-    )
-
-
-def _card(fact: Fact, ground: Ground) -> tuple[str, Piece, str | None]:
-    """What one of a plugin's cards is on this node: a whole one, an instance or partition of one, or a replica."""
-    row = ground.row(fact.vendor)
-    if row.profile is not None and row.system in ("mig", "partition"):
-        kind = "MIG" if row.system == "mig" else "XCP"
-        share = piece(kind, row.profile, row.model, total_bytes=ground.memory(fact.vendor))
-        if row.replicas:
-            share = _divided(share, row.replicas)
-        return row.system, share, row.profile
-    if row.replicas and row.mode:
-        return row.mode, _replica(row.replicas, row.mode), None
-    return fact.system, Piece(_ONE, _ONE), None
-
-
-def _replica(replicas: int | None, mode: str | None) -> Piece:
-    """One of a card's equal replicas.
-
-    # our choice: because replicas cannot be told apart, each is an equal share of the card's time; memory is
-    # limited by MPS alone (NVIDIA/k8s-device-plugin README.md), by the others nobody's share.
-    """
-    if not replicas:
-        return Piece()
-    share = Fraction(1, replicas)
-    return Piece(share, share if mode == "mps" else None)
-
-
-def _replica_of(share: Piece, ground: Ground, profile: str) -> Piece:
-    for device in ground.devices:
-        if device.vendor == "nvidia" and device.profile == profile and device.replicas:
-            return _divided(share, device.replicas)
-    return Piece()
-
-
-def _divided(share: Piece, by: int) -> Piece:
-    return Piece(
-        None if share.compute is None else share.compute / by,
-        None if share.memory is None else share.memory / by,
-        None if share.memory_bytes is None else share.memory_bytes // by,
     )
 
 
@@ -347,14 +209,8 @@ def _orion(
     return compute, memory_bytes
 
 
-def _count(line: Line) -> int:
-    if line.amount.denominator != 1 or line.amount > MOST_CARDS:
-        raise bad(line.fact.system, line.resource, line.written, "not a number of cards")
-    return int(line.amount)
-
-
 def _label_count(system: str, pod: Pod) -> int:
-    """ACK: what is asked for is of so many cards together (help.aliyun.com, multi-GPU sharing)."""
+    """ACK: what is asked for is of so many cards together (alibabacloud.com, multi-card sharing)."""
     if system not in ("gpushare", "cgpu") or _GPU_COUNT not in pod.labels:
         return 0
     return whole(system, _GPU_COUNT, pod.labels[_GPU_COUNT])
@@ -389,9 +245,3 @@ def _absent_is_whole(first: Fact, meanings: tuple[Meaning, ...]) -> bool:
 @cache
 def _wholes_when_absent() -> frozenset[tuple[str, str | None, Meaning]]:
     return frozenset((f.system, f.vendor, f.meaning) for f in facts() if f.absent == "whole")
-
-
-def _chip(resource: str) -> str | None:
-    """The chip a vNPU's name says: huawei.com/Ascend310P-2c."""
-    name = resource.removeprefix("huawei.com/Ascend")
-    return name.partition("-")[0] if name != resource else None

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ullage_collector.allocation.sharing import aliyun, hami, makers, schedulers, tencent
 from ullage_collector.allocation.sharing.ask import asked
-from ullage_collector.allocation.sharing.node import Ground
+from ullage_collector.allocation.sharing.ground import Ground
 from ullage_collector.allocation.sharing.pod import Pod, read_pod
 from ullage_collector.allocation.sharing.share import Asked, Assigned, memory_share, refuse_nonsense
 

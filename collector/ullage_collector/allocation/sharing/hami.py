@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ullage_collector.allocation.sharing.device_id import device_of
 from ullage_collector.allocation.sharing.facts import Annotation, annotation_facts
-from ullage_collector.allocation.sharing.node import Ground
+from ullage_collector.allocation.sharing.ground import Ground
 from ullage_collector.allocation.sharing.pod import Pod
 from ullage_collector.allocation.sharing.profiles import piece
 from ullage_collector.allocation.sharing.share import Asked, Assigned, bad, memory_share, nano

@@ -10,17 +10,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ullage_collector.allocation.sharing import node_labels
 from ullage_collector.allocation.sharing.device_id import device_of
 from ullage_collector.allocation.sharing.facts import Annotation, annotation_facts
-from ullage_collector.allocation.sharing.quantity import quantity
 from ullage_collector.allocation.sharing.share import NodeDevice, bad, mapping, texts
 from ullage_collector.allocation.sharing.written import json_of, rows, table, whole, word
 from ullage_contract.errors import BadInput
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
-_MIG_PRODUCT: Final = re.compile(r"(?P<model>.+?)-MIG-(?P<profile>[0-9c.]*[0-9]+g\.[0-9]+gb[.a-z]*)")
-_OF_INSTANCES: Final = "shared"  # the mode of rows that speak of instances' replicas, not of cards
 _TRUE: Final = ("true", "1", "t", "True", "TRUE", "T")
 
 
@@ -55,17 +53,22 @@ def _readers(node: Mapping[str, Any]) -> Iterator[Iterator[NodeDevice]]:
                 yield _metax(notes[row.key])
             elif row.system == "drs":
                 yield _enflame_drs(notes[row.key])
-    yield _nvidia(labels)
-    yield _nvidia_instances(labels)
-    yield _amd(labels)
-    yield _intel(labels, capacity)
-    yield _hygon(labels)
-    yield _aliyun(labels)
-    yield _parts(capacity, "gcushare", "enflame", "enflame.com/shared-gcu", "enflame.com/gcu-count")
-    yield _parts(capacity, "device-plugin", "neuron", "aws.amazon.com/neuroncore", "aws.amazon.com/neuron")
+    yield node_labels.gke(labels)
+    yield node_labels.nvidia(labels)
+    yield node_labels.nvidia_instances(labels)
+    yield node_labels.amd(labels)
+    yield node_labels.intel(labels, capacity)
+    yield node_labels.hygon(labels)
+    yield node_labels.aliyun(labels)
+    yield node_labels.parts(
+        capacity, "gcushare", "enflame", "enflame.com/shared-gcu", "enflame.com/gcu-count"
+    )
+    yield node_labels.parts(
+        capacity, "device-plugin", "neuron", "aws.amazon.com/neuroncore", "aws.amazon.com/neuron"
+    )
     for name in capacity:
         if re.fullmatch(r"cambricon\.com/mlu[0-9]*\.share", name):
-            yield _parts(capacity, "env-share", "cambricon", name, "cambricon.com/real-mlu-counts")
+            yield node_labels.parts(capacity, "env-share", "cambricon", name, "cambricon.com/real-mlu-counts")
 
 
 def _register(row: Annotation, text: str) -> Iterator[NodeDevice]:
@@ -173,175 +176,3 @@ def _enflame_drs(text: str) -> Iterator[NodeDevice]:
             replicas=whole("drs", key, fields.get("capacity", 0)) or None,
             mode="drs",
         )
-
-
-def _nvidia(labels: Mapping[str, str]) -> Iterator[NodeDevice]:
-    """GPU feature discovery's labels: one row; under strategy single it is of MIG instances, not of cards."""
-    product = labels.get("nvidia.com/gpu.product")
-    if product is None and "nvidia.com/gpu.count" not in labels:
-        return
-    model = (product or "").removesuffix("-SHARED") or None
-    instance = _MIG_PRODUCT.fullmatch(model or "")
-    memory = _number(labels, "nvidia.com/gpu.memory")
-    strategy = labels.get("nvidia.com/gpu.sharing-strategy", "none")
-    replicas = _number(labels, "nvidia.com/gpu.replicas")
-    if product and product.endswith("-SHARED") and strategy == "none":
-        strategy = "time-slicing"  # releases without the label knew no other
-    yield NodeDevice(
-        system="mig" if instance else "device-plugin",
-        vendor="nvidia",
-        device=None,
-        cards=None if instance else _number(labels, "nvidia.com/gpu.count"),
-        memory_bytes=None if instance or not memory else memory * _MIB,
-        replicas=replicas if replicas and replicas > 1 else None,
-        model=instance["model"] if instance else model,
-        profile=instance["profile"] if instance else None,
-        mode=None if strategy == "none" else strategy,
-    )
-
-
-def _nvidia_instances(labels: Mapping[str, str]) -> Iterator[NodeDevice]:
-    """Strategy mixed: replicas of instances, a row for each profile that is shared."""
-    for name in labels:
-        if match := re.fullmatch(r"nvidia\.com/mig-([0-9c.]*[0-9]+g\.[0-9]+gb[.a-z]*?)\.replicas", name):
-            replicas = _number(labels, name)
-            if replicas and replicas > 1:
-                yield NodeDevice(
-                    system="mig",
-                    vendor="nvidia",
-                    device=None,
-                    replicas=replicas,
-                    profile=match[1],
-                    mode=_OF_INSTANCES,
-                )
-
-
-def _amd(labels: Mapping[str, str]) -> Iterator[NodeDevice]:
-    partition = labels.get("amd.com/compute-memory-partition")
-    model, vram = labels.get("amd.com/gpu.product-name"), labels.get("amd.com/gpu.vram")
-    if partition or model or vram:
-        yield NodeDevice(
-            system="partition" if partition else "device-plugin",
-            vendor="amd",
-            device=None,
-            memory_bytes=_gib(vram, "amd.com/gpu.vram"),
-            model=model,
-            profile=partition,
-        )
-
-
-def _intel(labels: Mapping[str, str], capacity: Mapping[str, Any]) -> Iterator[NodeDevice]:
-    cards = len([c for c in labels.get("gpu.intel.com/cards", "").split(".") if c])
-    if not cards:
-        return
-    total = _number(labels, "gpu.intel.com/memory.max")
-    handed = sum(
-        int(quantity(capacity[name], system="device-plugin", where=name))
-        for name in ("gpu.intel.com/i915", "gpu.intel.com/xe")
-        if name in capacity
-    )
-    yield NodeDevice(
-        system="device-plugin",
-        vendor="intel",
-        device=None,
-        cards=cards,
-        memory_bytes=total // cards if total else None,
-        replicas=handed // cards if handed > cards else None,
-        mode="shared-dev-num" if handed > cards else None,
-    )
-
-
-def _hygon(labels: Mapping[str, str]) -> Iterator[NodeDevice]:
-    if any(name in labels for name in ("hygon.com/dcu.name", "hygon.com/dcu.cu-count", "hygon.com/dcu.vram")):
-        yield NodeDevice(
-            system="device-plugin",
-            vendor="hygon",
-            device=None,
-            memory_bytes=_gib(labels.get("hygon.com/dcu.vram"), "hygon.com/dcu.vram"),
-            cores_total=_number(labels, "hygon.com/dcu.cu-count"),
-            model=labels.get("hygon.com/dcu.name"),
-        )
-
-
-def _aliyun(labels: Mapping[str, str]) -> Iterator[NodeDevice]:
-    count = _number(labels, "aliyun.accelerator/nvidia_count")
-    if count is not None:
-        written = labels.get("aliyun.accelerator/nvidia_mem", "")
-        match = re.fullmatch(r"([0-9]{1,9}) ?(MiB|GiB)", written.strip())
-        yield NodeDevice(
-            system="gpushare",
-            vendor="nvidia",
-            device=None,
-            cards=count,
-            memory_bytes=int(match[1]) * (_MIB if match[2] == "MiB" else _GIB) if match else None,
-            model=labels.get("aliyun.accelerator/nvidia_name"),
-        )
-
-
-def _parts(
-    capacity: Mapping[str, Any], system: str, vendor: str, many: str, cards: str
-) -> Iterator[NodeDevice]:
-    """Into how many parts each card is handed out, from two capacities of the node."""
-    if many not in capacity or cards not in capacity:
-        return
-    parts = int(quantity(capacity[many], system=system, where=many))
-    whole_cards = int(quantity(capacity[cards], system=system, where=cards))
-    if whole_cards and parts >= whole_cards:
-        yield NodeDevice(
-            system=system, vendor=vendor, device=None, cards=whole_cards, replicas=parts // whole_cards
-        )
-
-
-def _number(labels: Mapping[str, str], name: str) -> int | None:
-    return whole("device-plugin", name, labels[name]) if name in labels else None
-
-
-def _gib(text: str | None, name: str) -> int | None:
-    """Memory in whole GiB as the labellers write it: 192G, 64GiB."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,9}) ?G(?:i|B|iB)?", text.strip())
-    if match is None:
-        raise bad("device-plugin", name, text, "not an amount of GiB")
-    return int(match[1]) * _GIB
-
-
-class Ground:
-    """What is known of the cards of the node a pod lies on. Without a node nothing is."""
-
-    __slots__ = ("devices", "total")
-
-    def __init__(self, node: Mapping[str, Any] | None, card_memory_bytes: int | None) -> None:
-        """card_memory_bytes: of each card, as our own agent reads it; it wins over what the node says."""
-        self.devices = stated(node)
-        self.total = card_memory_bytes
-
-    def row(self, vendor: str | None, system: str | None = None) -> NodeDevice:
-        """The maker's row of the node; one that states nothing where there is none."""
-        for device in self.devices:
-            alike = device.device is None and device.vendor == vendor and system in (None, device.system)
-            if alike and device.mode != _OF_INSTANCES:
-                return device
-        return NodeDevice(system or "", vendor, None)
-
-    def device(self, vendor: str | None, device: str, index: int | None) -> NodeDevice:
-        """The register's device of that id, or of that index; else the maker's row."""
-        own = [d for d in self.devices if d.device is not None and d.vendor == vendor]
-        for found in own:
-            if found.device == device:
-                return found
-        for found in own:
-            if index is not None and found.index == index:
-                return found
-        return self.row(vendor)
-
-    def memory(self, vendor: str | None, device: str | None = None, index: int | None = None) -> int | None:
-        """Memory of a card in bytes: the caller's, the device's, or that of all the maker's cards where alike."""
-        if self.total is not None:
-            return self.total
-        if device is not None:
-            found = self.device(vendor, device, index).memory_bytes
-            if found:
-                return found
-        sizes = {d.memory_bytes for d in self.devices if d.vendor == vendor and d.memory_bytes}
-        return sizes.pop() if len(sizes) == 1 else None

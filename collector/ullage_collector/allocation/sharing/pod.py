@@ -31,12 +31,6 @@ class Pod:
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     namespace: str
-
-    @property
-    def inits(self) -> tuple[Container, ...]:
-        """The containers written as initContainers, sidecars among them."""
-        return self.containers[: len(self.containers) - self.mains]
-
     mains: int = 0  # how many of them are ordinary containers
 
     @property

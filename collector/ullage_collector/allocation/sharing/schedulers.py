@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from ullage_collector.allocation.sharing.device_id import device_of
-from ullage_collector.allocation.sharing.node import Ground
+from ullage_collector.allocation.sharing.ground import Ground
 from ullage_collector.allocation.sharing.pod import Pod
 from ullage_collector.allocation.sharing.quantity import quantity
 from ullage_collector.allocation.sharing.share import Asked, Assigned, IdKind, nano

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from ullage_collector.allocation.sharing.node import Ground
+from ullage_collector.allocation.sharing.ground import Ground
 from ullage_collector.allocation.sharing.pod import Pod
 from ullage_collector.allocation.sharing.share import Asked, Assigned, IdKind
 from ullage_collector.allocation.sharing.written import indices
