@@ -48,6 +48,11 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
         )
         return {"imports": [report.to_json() for report in reports]}
 
+    def import_departments(body: dict[str, Any], request: Request) -> dict[str, Any]:
+        from ullage_collector.ownership.keeping import keep_departments, said_of
+
+        return {"imports": [keep_departments(store(), said_of(body))]}
+
     def publish(body: dict[str, Any], request: Request) -> dict[str, Any]:
         from ullage_collector.publish.publisher import publish as publish_due
         from ullage_collector.states import rules_of
@@ -87,6 +92,7 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
         return back_up(store(), config.published_dir, out)
 
     return [
+        Route("/api/v1/import/departments", _on_socket(import_departments), methods=["POST"]),
         Route("/api/v1/import/{kind}", _on_socket(import_), methods=["POST"]),
         Route("/api/v1/publish", _on_socket(publish), methods=["POST"]),
         Route("/api/v1/close", _on_socket(close), methods=["POST"]),

@@ -137,11 +137,15 @@ class Organisation:
     def __bool__(self) -> bool:
         return bool(self._rows)
 
+    def believed(self, known_us: int | None = None) -> list[Department]:
+        """The rows believed at an instant; None: now."""
+        return [row for row in self._rows if row.believed(known_us)]
+
     def tree(self, at_us: int, known_us: int | None = None) -> Tree:
         """The tree valid at an instant as believed at another; known_us None: as believed now."""
         found = self._trees.get((at_us, known_us))
         if found is None:
-            believed = [row for row in self._rows if row.believed(known_us)]
+            believed = self.believed(known_us)
             found = Tree(at_us, [row for row in believed if row.valid(at_us)], _identities(believed))
             self._trees[at_us, known_us] = found
         return found

@@ -81,8 +81,11 @@ _DEPARTMENT: Final = DatedTable(
         "name": pa.string(),
         "parent_id": pa.string(),
         "owner": pa.string(),
+        "deputy": pa.string(),
         "cost_center": pa.string(),
+        "source_key": pa.string(),
         **_DATES,
+        "source": pa.string(),
     },
     None,
     False,
@@ -112,7 +115,7 @@ def import_mapping(
     for number, entry in departments:
         report.rows_read += 1
         try:
-            known.append(_department(entry))
+            known.append(_department(entry, f"import:{path.name}"))
         except (BadInput, ConfigError) as e:
             report.refuse(number, f"department: {e}")
     source = f"import:{path.name}"
@@ -194,15 +197,16 @@ def _price(entry: Mapping[str, Any], source: str) -> tuple[Any, ...]:
     return (_needed(entry, "model"), _text(entry, "pool"), currency, whole, assumed, starts, ends, source)
 
 
-def _department(entry: Mapping[str, Any]) -> tuple[Any, ...]:
-    _only(entry, "id", "name", "parent", "owner", "cost_center", "from", "to", "valid_from", "valid_to")
+def _department(entry: Mapping[str, Any], source: str) -> tuple[Any, ...]:
+    texts = ("owner", "deputy", "cost_center", "key")
+    _only(entry, "id", "name", "parent", *texts, "from", "to", "valid_from", "valid_to")
     department = _needed(entry, "id")
     if department in ("platform", "__unallocated__"):
         raise BadInput(f"id {department!r} is Ullage's own; choose another")
     parent = _text(entry, "parent") or department.rpartition("/")[0] or None
     starts, ends = _dates(entry)
     name = _text(entry, "name") or department
-    return (department, name, parent, _text(entry, "owner"), _text(entry, "cost_center"), starts, ends)
+    return (department, name, parent, *(_text(entry, text) for text in texts), starts, ends, source)
 
 
 def _rule(entry: Mapping[str, Any], source: str) -> tuple[Any, ...]:

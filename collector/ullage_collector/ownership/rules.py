@@ -5,6 +5,7 @@ One function a question; each takes a cursor of the store and plain values. Not 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -190,7 +191,7 @@ def explain_workload(
     tree = organisation(cursor)
     answers = []
     for pool in pools or [None]:
-        subject = mapping.subject(*row[:8], pool=pool)
+        subject = replace(mapping.subject(*row[:8]), pool=pool)
         found = explain(mapper, subject, at_us)
         said = found.of(Dimension.DEPARTMENT)
         place = tree.place(str(said.value), at_us, None, known_us)

@@ -74,3 +74,13 @@ SELECT s.department_id, s.state, s.currency, e.at_us,
 FROM segment s JOIN stretches_given e ON s.from_us < e.until_us AND s.to_us > e.at_us
 WHERE s.day >= $first AND s.day <= $last
 GROUP BY ALL ORDER BY ALL;
+
+-- name: end_departments
+-- What is no longer believed.
+UPDATE department AS d SET known_to = {now} FROM incoming i
+WHERE d.known_to IS NULL AND d.department_id = i.department_id AND d.valid_from = i.valid_from
+  AND d.known_from = i.known_from AND d.source IS NOT DISTINCT FROM i.source;
+
+-- name: put_departments
+-- What is believed from now on.
+INSERT INTO department BY NAME SELECT *, {now} AS known_from FROM incoming;

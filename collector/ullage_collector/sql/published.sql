@@ -83,7 +83,7 @@ SELECT workload_id, kind, cluster_id, name, user_name, namespace, partition, lab
 FROM workload ORDER BY workload_id
 
 -- name: dimension_department
-SELECT department_id, name, parent_id, owner, cost_center, valid_from, valid_to, known_from, known_to
+SELECT department_id, name, parent_id, owner, cost_center, valid_from, valid_to, known_from, known_to, deputy, source_key, source
 FROM department ORDER BY department_id, valid_from, known_from
 
 -- name: dimension_price
@@ -131,7 +131,8 @@ CREATE VIEW workload AS SELECT NULL::VARCHAR AS workload_id, NULL::VARCHAR AS ki
     NULL::VARCHAR AS labels, NULL::VARCHAR AS scenario, NULL::VARCHAR AS origin WHERE false;
 CREATE VIEW department AS SELECT NULL::VARCHAR AS department_id, NULL::VARCHAR AS name, NULL::VARCHAR AS parent_id,
     NULL::VARCHAR AS owner, NULL::VARCHAR AS cost_center, NULL::TIMESTAMP AS valid_from, NULL::TIMESTAMP AS valid_to,
-    NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to WHERE false;
+    NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS deputy, NULL::VARCHAR AS source_key,
+    NULL::VARCHAR AS source WHERE false;
 CREATE VIEW price AS SELECT NULL::BIGINT AS price_id, NULL::VARCHAR AS model, NULL::VARCHAR AS pool,
     NULL::VARCHAR AS currency, NULL::BIGINT AS price_micro, NULL::BOOLEAN AS assumed, NULL::TIMESTAMP AS valid_from,
     NULL::TIMESTAMP AS valid_to, NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source
