@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
+from ullage_collector.imports import departments_cli as departments
 from ullage_collector.topology import cli as topology
 from ullage_contract.errors import ConfigError
 
@@ -31,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
         "kind",
-        choices=(*KINDS, "prometheus", "topology"),
+        choices=(*KINDS, "departments", "prometheus", "topology"),
         metavar="KIND",
-        help=", ".join((*KINDS, "prometheus", "topology")),
+        help=", ".join((*KINDS, "departments", "prometheus", "topology")),
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="Parquet, CSV, JSON lines or TOML")
     parser.add_argument(
@@ -42,14 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a map file, or the name of a shipped map (default: Ullage's own column names)",
     )
     parser.add_argument("--again", action="store_true", help="even when this very file was imported before")
-    parser.add_argument("--url", help="of a Prometheus, e.g. http://127.0.0.1:9090")
+    parser.add_argument("--url", help="of a Prometheus, or of departments as JSON")
     parser.add_argument("--from", dest="from_", type=_instant, metavar="T", help="e.g. 2026-11-01T00:00:00Z")
     parser.add_argument("--to", type=_instant, metavar="T", help="e.g. 2026-11-15T00:00:00Z")
+    departments.add_arguments(parser)
     topology.add_arguments(parser)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """0 all imported, 3 some rows were refused. Raises UllageError when nothing could be."""
+    if args.kind == "departments":
+        return departments.run(args, config)
     if args.kind == "topology":
         return topology.run(args, config)
     with _door(config) as import_:
