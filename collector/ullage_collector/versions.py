@@ -28,7 +28,7 @@ _EARLY: Final[Mapping[str, int]] = {
 }  # fmt: skip
 """Words for what comes before a release, as PEP 440 and makers use them (CANN 24.1.rc3, 8.0.RC2.alpha001; HDK 24.1.t1)."""
 _LATE: Final = frozenset({"post", "patch", "p", "sp", "hotfix", "u", "update"})
-_TOKEN: Final = re.compile(r"\d+|[a-z]+")
+_TOKEN: Final = re.compile(r"\d{1,100}|[a-z]+")
 _HEX: Final = re.compile(r"^(?:[0-9a-f]{2}\.){3,}[0-9a-f]{2}$")
 _NEUTRAL, _EARLIER, _END, _NUMBER, _LATER = -1, 0, 1, 2, 3
 
@@ -42,6 +42,8 @@ def compare(a: str, b: str) -> int | None:
     one, two = a.strip().casefold(), b.strip().casefold()
     if one == two:
         return 0
+    if not any(letter.isdigit() for letter in one) or not any(letter.isdigit() for letter in two):
+        return None
     if _HEX.match(one) and _HEX.match(two) and re.search(r"[a-f]", one + two):
         left, right = ([int(part, 16) for part in text.split(".")] for text in (one, two))
         return (left > right) - (left < right)
