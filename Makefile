@@ -46,6 +46,7 @@ check: $(READY)
 docs: $(READY)
 	@$(BIN)/python docs/generate_metrics.py
 	@$(BIN)/python docs/generate_makers.py
+	@$(BIN)/python docs/generate_sharing_systems.py
 	@$(BIN)/python dashboards/generate.py
 
 dist: assets
