@@ -325,6 +325,11 @@ class Collector:
 
             Rounds(lambda: door.store, self.config).run(stop)
 
+        def watch_use(stop: threading.Event) -> None:
+            from ullage_collector.detect.unallocated_watch import UnallocatedWatch
+
+            UnallocatedWatch(lambda: door.store, self.config).run(stop)
+
         on_store = [
             Part(name, run, health=self.health, clock=self.clock)
             for name, run in (
@@ -334,6 +339,7 @@ class Collector:
                 ("publisher", publish),
                 ("quota-hours", make_quota_hours),
                 ("estate-rounds", compare),
+                ("unallocated-use", watch_use),
             )
         ]
 
