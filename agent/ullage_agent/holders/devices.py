@@ -97,7 +97,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     _row("gpu.amd.com", r"gpu-(?P<n>\d+)(?:-\d+)?", _node("amd"), "ROCm/k8s-gpu-dra-driver: gpu-<card>-<render>"),
     _row("hygon.com/*", r"(?:card|dcu-?)(?P<n>\d+)", _node("hygon"), "dcu-device-plugin: names of DRM cards"),
     _row("gpu.intel.com/*", r"card(?P<n>\d+)(?:-\d+)?", _node("intel"), "intel-device-plugins: cardN-<share>"),
-    _row("npu.intel.com/*", r"accel(?P<n>\d+)(?:-\d+)?", _node("intel_npu"), "intel-device-plugins: accelN-<share>"),
+    _row("npu.intel.com/*", r"accel(?P<n>\d+)(?:-\d+)?", _node("intel-npu"), "intel-device-plugins: accelN-<share>"),
     _row("habana.ai/*", r"(?:accel)?(?P<n>\d+)", _index("gaudi"), "habanalabs-k8s-device-plugin: index where no serial"),
     _row("aws.amazon.com/neuron*", r"neuron-?(?P<n>\d+)", _node("neuron"), "AWS Neuron device plugin: /dev/neuronN"),
     _row("aws.amazon.com/neuron", r"(?P<n>\d+)", _node("neuron"), "AWS Neuron device plugin: /dev/neuronN"),
