@@ -25,6 +25,7 @@ from ullage_contract.sample import Family
 
 PAGE = Path(__file__).parents[2] / "docs/writing-a-backend.md"
 ROOT = Path(__file__).parents[2]
+MAKERS = ("ullage_acme", "ullage_quokka", "ullage_numbat")
 
 
 def _files() -> dict[str, str]:
@@ -45,7 +46,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(body)
     first = (place / "pyproject.toml").read_text()
-    for text in (first, first.replace("acme", "quokka")):  # as the page says of the second
+    # as the page says of the others
+    for text in (first, first.replace("acme", "quokka"), first.replace("acme", "numbat")):
         project = tomllib.loads(text)["project"]
         information = place / f"{project['name'].replace('-', '_')}-1.0.dist-info"
         information.mkdir()
@@ -57,7 +59,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(place))
     importlib.invalidate_caches()
     yield place
-    for module in [name for name in sys.modules if name.startswith(("ullage_acme", "ullage_quokka"))]:
+    for module in [name for name in sys.modules if name.startswith(MAKERS)]:
         del sys.modules[module]
 
 
@@ -75,20 +77,26 @@ def test_the_page_has_every_piece(package: Path) -> None:
     assert found == {
         "ullage_acme/__init__.py",
         "ullage_acme/reader.py",
+        "ullage_acme/short.py",
         "ullage_acme/decode.py",
         "ullage_acme/kernel.py",
         "tests/test_acme.py",
+        "tests/test_acme_hang.py",
         "ullage_quokka/__init__.py",
         "ullage_quokka/reader.py",
         "ullage_quokka/decode.py",
         "tests/qkml.c",
         "tests/test_quokka.py",
+        "ullage_numbat/__init__.py",
+        "ullage_numbat/reader.py",
+        "tests/numbat.c",
+        "tests/test_numbat.py",
     }
 
 
-@pytest.mark.parametrize("maker", ["acme", "quokka"])
-def test_the_pages_own_tests_pass(maker: str, package: Path) -> None:
-    if maker == "quokka" and compiler() is None:
+@pytest.mark.parametrize(("tests", "passing"), [("acme", 7), ("acme_hang", 1), ("quokka", 5), ("numbat", 3)])
+def test_the_pages_own_tests_pass(tests: str, passing: int, package: Path) -> None:
+    if tests in ("quokka", "numbat") and compiler() is None:
         pytest.skip("no C compiler: the page's library cannot be built")
     done = subprocess.run(
         [
@@ -100,7 +108,7 @@ def test_the_pages_own_tests_pass(maker: str, package: Path) -> None:
             "no:cacheprovider",
             "--rootdir",
             str(package),
-            str(package / f"tests/test_{maker}.py"),
+            str(package / f"tests/test_{tests}.py"),
         ],
         capture_output=True,
         text=True,
@@ -109,7 +117,7 @@ def test_the_pages_own_tests_pass(maker: str, package: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout
+    assert f"{passing} passed" in done.stdout
 
 
 def test_the_agent_finds_it_by_its_entry_point_and_reads_its_cards(package: Path, tmp_path: Path) -> None:
@@ -180,9 +188,10 @@ def test_a_call_of_the_second_makers_library_that_hangs_costs_one_value(
 def test_its_keys_facts_and_events_are_in_the_contract(package: Path) -> None:
     from ullage_contract import catalogue
 
-    backends = [b for b in load().backends if b.name in ("acme", "quokka")]
-    assert len(backends) == 2
+    backends = [b for b in load().backends if b.name in ("acme", "quokka", "numbat")]
+    assert len(backends) == 3
     for backend in backends:
+        assert not backend.mistakes()
         assert set(backend.sources) <= set(catalogue.keys(Family.CARD))
 
 
@@ -206,7 +215,43 @@ def test_the_command_decodes_its_tool_and_its_kernel_log(package: Path, tmp_path
         assert says in done.stdout
 
 
-@pytest.mark.parametrize("name", ["ullage_acme", "ullage_quokka"])
+def test_the_pages_commands_work_where_there_is_no_card(package: Path, tmp_path: Path) -> None:
+    """Section 6 from top to bottom, with its own agent.toml, and the damage of section 7."""
+    (tmp_path / "agent.toml").write_text((package / "agent.toml").read_text())
+    _card(tmp_path / "server", 0)
+    (tmp_path / "smi.txt").write_text("ACME-SMI 2.1\nCard : 0\nModel : A1\nBusy : 97 %\nTemp : 61 C\n")
+    text = PAGE.read_text(encoding="utf-8")
+    section = text[text.index("## 6. Try it") : text.index("## 7. Test it")]
+    commands = [
+        line.partition("#")[0].split()
+        for line in section.splitlines()
+        if line.startswith(("ullage-agent", "python -m ullage_agent"))
+    ]
+    commands += [
+        match.replace("--seconds 60", "--rounds 50").split()
+        for match in re.findall(r"^`(python tests/fuzz/.*?)`", text, re.M)
+    ]
+    assert len(commands) == 7
+    for words in commands:
+        command = [
+            str(ROOT / word) if word.startswith("tests/") else word for word in words if word != "python"
+        ]
+        if command[0] == "ullage-agent":
+            command = ["-m", "ullage_agent", *command[1:]]
+        done = subprocess.run(
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": f"{package}:{ROOT / 'agent'}:{ROOT / 'collector'}"},
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        if "once" in words:
+            assert "acme" in done.stdout
+
+
+@pytest.mark.parametrize("name", MAKERS)
 def test_the_page_types(name: str, package: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "-p", name],
