@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tests.collector.quota_world import CARD, HOUR_US, QuotaWorld, at, us
 
-from ullage_collector.ledger import hours_exact
 from ullage_collector.quota import sprint
 from ullage_collector.quota.entry import NO_POOL, Scope
 from ullage_collector.quota.hours import catch_up, due, found, judge, make, watch
+from ullage_collector.quota.show import hours_text
 from ullage_collector.quota.steps import by_hour, total
 from ullage_contract.errors import BadInput
 
@@ -101,7 +101,7 @@ def test_sums_over_time_are_exact_and_cut_anywhere(company: QuotaWorld) -> None:
     assert whole.nodes["rd/nlp"].used == 3 * CARD * round(6.875 * HOUR_US)
     assert whole.capacity == 12 * CARD * 8 * HOUR_US
     shown = company.summed(0, 8)["trees"][0]["cards"][0]
-    assert shown["used"] == str(hours_exact(whole.used))
+    assert shown["used"] == hours_text(whole.used)
     assert sorted(hours) == [us(h) for h in range(8)]
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ullage_collector import operator_door
 from ullage_collector.config import Config
 from ullage_collector.imports import departments_cli as departments
+from ullage_collector.quota import cli as quota
 from ullage_collector.topology import cli as topology
 from ullage_contract.errors import ConfigError
 
@@ -32,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
         "kind",
-        choices=(*KINDS, "departments", "prometheus", "topology"),
+        choices=(*KINDS, "departments", "prometheus", "topology", *quota.IMPORTS),
         metavar="KIND",
-        help=", ".join((*KINDS, "departments", "prometheus", "topology")),
+        help=", ".join((*KINDS, "departments", "prometheus", "topology", *quota.IMPORTS)),
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="Parquet, CSV, JSON lines or TOML")
     parser.add_argument(
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=_instant, metavar="T", help="e.g. 2026-11-15T00:00:00Z")
     departments.add_arguments(parser)
     topology.add_arguments(parser)
+    quota.add_import_arguments(parser)
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
@@ -56,6 +58,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
         return departments.run(args, config)
     if args.kind == "topology":
         return topology.run(args, config)
+    if args.kind in quota.IMPORTS:
+        return _told(quota.run_import(args, config))
     with _door(config) as import_:
         if args.kind == "prometheus":
             reports = _prometheus(args, import_)
@@ -65,6 +69,11 @@ def run(args: argparse.Namespace, config: Config) -> int:
             from ullage_collector.imports import map as maps
 
             reports = import_(args.kind, args.file.absolute(), maps.load(args.map), args.again)
+    return _told(reports)
+
+
+def _told(reports: list[dict[str, Any]]) -> int:
+    """The reports as JSON on stdout and as lines on stderr; the exit code."""
     json.dump({"schema_version": 1, "imports": reports}, sys.stdout, ensure_ascii=False)
     sys.stdout.write("\n")
     for report in reports:

@@ -163,9 +163,15 @@ def _sum(pieces: Iterable[Any], known: Known) -> int:
 def _amounts(found: Mapping[str, int | None], instant: bool) -> dict[str, str | None]:
     """Integrals as text; an instant is one microsecond, so that its integral is its nano-shares."""
     return {
-        name: None if value is None else cards_text(value) if instant else str(hours_exact(value))
+        name: None if value is None else cards_text(value) if instant else hours_text(value)
         for name, value in found.items()
     }
+
+
+def hours_text(quantity: int) -> str:
+    """Card-hours of a quantity as a plain decimal: ``36``, ``0.083333333333``."""
+    text = format(hours_exact(quantity), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _time(us: int) -> str:
