@@ -1,0 +1,92 @@
+"""What ``scontrol`` and ``sacctmgr`` write as text: reservations, what nodes are configured with, the account tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ullage_collector.allocation.slurm import gres, words
+from ullage_collector.allocation.slurm.gres import Gres
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """One reservation. Times are seconds since the epoch, UTC. accounts, users: who may use it.
+
+    tres: what is reserved, over all nodes. maintenance: nobody's work runs there on purpose.
+    """
+
+    name: str
+    start: int
+    end: int
+    nodes: tuple[str, ...]
+    accounts: tuple[str, ...]
+    users: tuple[str, ...]
+    tres: Mapping[str, int]
+    flags: tuple[str, ...]
+
+    @property
+    def maintenance(self) -> bool:
+        """Flag MAINT: the platform's own, held by no account."""
+        return "MAINT" in self.flags
+
+
+def reservations(said: str) -> list[Reservation]:
+    """``scontrol --oneliner show reservation``; floating ones without a start are left out.
+
+    Raises BadInput for times that are no seconds and lists that are none.
+    """
+    found = []
+    for line in said.splitlines():
+        if "ReservationName=" not in line:
+            continue
+        row = words.fields(line)
+        start, end = words.instant(row.get("StartTime")), words.instant(row.get("EndTime"))
+        if start is None or end is None:
+            continue
+        found.append(
+            Reservation(
+                name=row["ReservationName"],
+                start=start,
+                end=end,
+                nodes=tuple(words.hosts(row.get("Nodes"))),
+                accounts=_listed(row.get("Accounts")),
+                users=_listed(row.get("Users")),
+                tres=words.tres(row.get("TRES")),
+                flags=_listed(row.get("Flags")),
+            )
+        )
+    return found
+
+
+def nodes(said: str) -> dict[str, tuple[Gres, ...]]:
+    """``scontrol --oneliner show node``: what each node is configured with."""
+    found = {}
+    for line in said.splitlines():
+        if line.startswith("NodeName="):
+            row = words.fields(line)
+            found[row["NodeName"]] = gres.read(row.get("Gres"))
+    return found
+
+
+def account_paths(said: str) -> dict[str, str]:
+    """``sacctmgr -P -n show assoc format=account,user,parentname``: account -> its path, /root/rd/nlp."""
+    parents: dict[str, str] = {}
+    for line in said.splitlines():
+        account, user, parent = [*line.split("|"), "", "", ""][:3]
+        if account and not user:
+            parents[account] = parent
+    paths = {}
+    for account in parents:
+        path, at = [], account
+        while at and at not in path:
+            path.append(at)
+            at = parents.get(at, "")
+        paths[account] = "/" + "/".join(reversed(path))
+    return paths
+
+
+def _listed(written: str | None) -> tuple[str, ...]:
+    """A comma-separated list; entries that are denied (a minus before them) are nobody's."""
+    parts = (part.strip() for part in (words.text(written) or "").split(","))
+    return tuple(part.removeprefix("+") for part in parts if part and not part.startswith("-"))
