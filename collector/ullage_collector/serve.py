@@ -343,6 +343,13 @@ class Collector:
             )
         ]
 
+        from ullage_collector.allocation.kubernetes import source as kubernetes
+
+        on_store += [
+            Part(source.name, source.run, health=self.health, clock=self.clock)
+            for source in kubernetes.from_config(self.config, lambda: door.store, self.health, self.clock)
+        ]
+
         def keep(stop: threading.Event) -> None:
             rounds = 0
             while not stop.wait(KEEPER_SECONDS):

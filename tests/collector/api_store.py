@@ -48,7 +48,7 @@ class ObjectStore:
         self.now = now
         self.lock = threading.Condition()
         self.revision = 1000
-        self.compacted = 0
+        self.compacted = self.revision
         self._objects: dict[Key, dict[str, Any]] = {}
         self._log: list[Change] = []
         self._pages: dict[str, tuple[int, list[dict[str, Any]]]] = {}
@@ -75,7 +75,7 @@ class ObjectStore:
                 except (ValueError, KeyError, TypeError) as e:
                     raise Refused(400, "BadRequest", "continue key is not valid") from e
                 revision, items = self._pages.get(name, (0, []))
-                if revision <= self.compacted:
+                if revision < self.compacted:
                     raise Refused(410, "Expired", "The provided continue parameter is too old")
             else:
                 revision = self.revision

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,9 +30,10 @@ from ullage_collector.allocation.kubernetes.follow import (
 )
 from ullage_collector.allocation.kubernetes.last_seen import LastSeen
 from ullage_collector.allocation.kubernetes.roster import Roster
-from ullage_collector.allocation.kubernetes.settings import Settings
+from ullage_collector.allocation.kubernetes.settings import Settings, from_part
 from ullage_collector.allocation.kubernetes.store_eyes import SOURCE, StoreEyes
-from ullage_collector.health import PartHealth
+from ullage_collector.config import Config
+from ullage_collector.health import Health, PartHealth
 from ullage_contract.clock import Clock
 from ullage_contract.errors import StoreError, UllageError
 
@@ -338,3 +340,27 @@ def dra_version(client: Client) -> str | None:
 def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def from_config(
+    config: Config,
+    store: Callable[[], Store],
+    health: Health,
+    clock: Clock,
+    on_nodes: Callable[[str, Mapping[str, nodes.Node]], None] | None = None,
+) -> list[KubernetesSource]:
+    """A source for each [[allocation.kubernetes]]; none where there is none. Raises ConfigError."""
+    clusters = from_part(config.part("allocation"), str(config.path))
+    folder = config.collector_dir / "kubernetes"
+    return [
+        KubernetesSource(
+            settings,
+            partial(settings.access, clock),
+            store,
+            folder,
+            clock,
+            part=health.part(part_name(settings.cluster)),
+            on_nodes=on_nodes,
+        )
+        for settings in clusters
+    ]
