@@ -6,20 +6,16 @@ Not here: the loop and the signals (daemon), what goes out (outputs), what each 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ullage_agent import makers, registry
 from ullage_agent.backend import Host
 from ullage_agent.children.supervisor import Deadlines, Supervisor
 from ullage_agent.config import Config
-from ullage_agent.holders import kubelet
-from ullage_agent.holders.cards import Cards, render_nodes
-from ullage_agent.holders.jobs import Jobs
-from ullage_agent.holders.kubelet import Kubelet
-from ullage_agent.holders.processes import Processes
 from ullage_agent.makers import Makers
 from ullage_agent.outputs.wiring import Outputs
 from ullage_agent.pump import EventPump
@@ -35,7 +31,13 @@ from ullage_contract.catalogue import Tier
 from ullage_contract.clock import Clock
 from ullage_contract.event import Event, Severity
 from ullage_contract.identity import boot_id, machine_id
-from ullage_contract.sample import Family, Origin, Value
+from ullage_contract.sample import Facts, Family, Origin, Value
+
+if TYPE_CHECKING:  # loaded only on nodes that have a scheduler's hook, a kubelet or processes on their cards
+    from ullage_agent.holders.cards import Cards
+    from ullage_agent.holders.jobs import Jobs
+    from ullage_agent.holders.kubelet import Kubelet
+    from ullage_agent.holders.processes import Processes
 
 log = logging.getLogger(__name__)
 LOOK_AGAIN_SECONDS: Final = (
@@ -74,8 +76,9 @@ class Agent:
         self._host = Host(node_id=config.node, sysfs=root / "sys", proc=root / "proc", dev=root / "dev")
         self._looked_at = clock.monotonic()
         self._card_at: dict[str, str | None] = {}
-        self._cards = Cards()
+        self._cards: Cards | None = None
         self._render: dict[int, str] | None = None
+        self._processes: Processes | None = None
         self._holders: list[Jobs | Kubelet] = []
         self.makers: Makers = makers.find(self._registry, config, self._host)
         self._rdma: RdmaPorts | None = None
@@ -91,7 +94,7 @@ class Agent:
             node_facts=self._node_facts,
             nearest_ports=self._nearest_ports,
             left_out=frozenset() if config.sources.processes else frozenset({Family.PROCESS}),
-            process_facts=Processes(self._host.proc, clock).complete,
+            process_facts=self._process_facts,
         )
         self._pump = EventPump(self.sampler)
         self._add_makers()
@@ -199,33 +202,37 @@ class Agent:
         """Scheduler hooks and the kubelet, as soon as they are there: either may come after the agent."""
         wanted = self.config.holders
         names = {source.name for source in self._holders}
-        if Jobs.name not in names and wanted.jobs_dir is not None:
-            directory = self._root / wanted.jobs_dir.relative_to("/")
-            if directory.is_dir():
-                self._add_holder(
-                    Jobs(
-                        directory,
-                        node_id=self.config.node,
-                        clock=self._clock,
-                        cards=self._cards_now,
-                        owners=wanted.owners,
-                        wake=partial(self._wake, Jobs.name),
-                    )
+        jobs, socket = (
+            None if path is None else self._root / path.relative_to("/")
+            for path in (wanted.jobs_dir, wanted.kubelet_socket)
+        )
+        if jobs is not None and "jobs" not in names and _is_there(jobs):
+            from ullage_agent.holders.jobs import Jobs
+
+            self._add_holder(
+                Jobs(
+                    jobs,
+                    node_id=self.config.node,
+                    clock=self._clock,
+                    cards=self._cards_now,
+                    owners=wanted.owners,
+                    wake=partial(self._wake, Jobs.name),
                 )
-        if Kubelet.name not in names and wanted.kubelet_socket is not None:
-            socket = self._root / wanted.kubelet_socket.relative_to("/")
-            if kubelet.present(socket):
-                self._add_holder(
-                    Kubelet(
-                        socket,
-                        node_id=self.config.node,
-                        clock=self._clock,
-                        cards=self._cards_now,
-                        interval_seconds=wanted.kubelet_seconds,
-                        state=self._kubelet_state,
-                        wake=partial(self._wake, Kubelet.name),
-                    )
+            )
+        if socket is not None and "kubelet" not in names and _is_there(socket):
+            from ullage_agent.holders.kubelet import Kubelet
+
+            self._add_holder(
+                Kubelet(
+                    socket,
+                    node_id=self.config.node,
+                    clock=self._clock,
+                    cards=self._cards_now,
+                    interval_seconds=wanted.kubelet_seconds,
+                    state=self._kubelet_state,
+                    wake=partial(self._wake, Kubelet.name),
                 )
+            )
 
     def _add_holder(self, source: Jobs | Kubelet) -> None:
         self._holders.append(source)
@@ -234,12 +241,16 @@ class Agent:
 
     def _cards_now(self) -> Cards:
         """From any thread: it is replaced, never changed."""
-        return self._cards
+        from ullage_agent.holders.cards import Cards
+
+        return self._cards or Cards()
 
     def _see_cards(self) -> None:
         """Take the cards as they are stated now, where anybody needs them, and say so when they are others."""
         if not self._holders:
             return
+        from ullage_agent.holders.cards import Cards, render_nodes
+
         if self._render is None:
             self._render = render_nodes(self._host.sysfs)
         cards = Cards.of(self.sampler.book, self._render)
@@ -247,6 +258,14 @@ class Agent:
             self._cards = cards
             for source in self._holders:
                 source.cards_changed()
+
+    def _process_facts(self, facts: Facts) -> Facts:
+        """A process's facts with what the host knows of it."""
+        if self._processes is None:
+            from ullage_agent.holders.processes import Processes
+
+            self._processes = Processes(self._host.proc, self._clock)
+        return self._processes.complete(facts)
 
     def _wake(self, name: str) -> None:
         """A source has events waiting. From any thread."""
@@ -286,3 +305,14 @@ class Agent:
             if isinstance(address, str):
                 places[address] = None if address in places else card
         return places
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something is there. What we may not look at is taken as there, so that it is said by its source."""
+    try:
+        os.stat(path)  # noqa: PTH116 asked at every tick
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -3,7 +3,8 @@
 ``devices_assigned`` and ``devices_released`` carry namespace, pod, container and either ``resource`` with ``devices``
 (ids as given) or ``claim`` with ``claims`` (driver/pool/device, or ``cdi`` names where the kubelet is too old), and
 ``cards`` in the same order, "?" where nobody can place one. ``placeholders`` counts ids a sharing system does not go
-by; an annotation of the pod says which card it is. All is told again (``again`` = 1) after a start and once an hour.
+by; an annotation of the pod says which card it is. An assignment names all that the container has of the resource;
+what is left after a release is told again. All is told again (``again`` = 1) after a start and once an hour.
 
 A kubelet that is away releases nothing; neither does one that has just started and knows no pods yet. The asking
 happens in a thread of its own with a deadline, so that a hung kubelet holds nobody.
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -211,7 +211,9 @@ class Kubelet:
                 self._tell("devices_released", key, placed, wall)
                 for device in devices:
                     del self._held[key][device]
-                if not self._held[key]:
+                if self._held[key]:
+                    self._tell("devices_assigned", key, self._whole(key, set()), wall, again=True)
+                else:
                     del self._held[key]
                 changed = True
         if changed:
@@ -277,25 +279,31 @@ class Kubelet:
         self._placed_with = cards
         for key, held in self._held.items():
             left = set((gone or {}).get(key, ()))
-            fresh: dict[str, Placed] = {}
-            better: dict[str, Placed] = {}
+            fresh = better = False
             for device, one in held.items():
                 if device in left or one.missing:
                     continue
                 if one.told is None:
-                    fresh[device] = one.told = self._place(key, device)
+                    one.told = self._place(key, device)
+                    fresh = True
                 elif again and one.told.subject is None:
                     placed = self._place(key, device)
-                    if placed != one.told:
-                        better[device] = one.told = placed
-            self._tell("devices_assigned", key, fresh, wall)
-            self._tell("devices_assigned", key, better, wall, again=True)
+                    better |= placed != one.told
+                    one.told = placed
+            if fresh or better:
+                self._tell("devices_assigned", key, self._whole(key, left), wall, again=not fresh)
+
+    def _whole(self, key: Key, left: Set[str]) -> dict[str, Placed]:
+        """Everything a key holds: an assignment is always told whole, so that the newest one says it all."""
+        return {
+            device: one.told
+            for device, one in self._held[key].items()
+            if one.told is not None and device not in left
+        }
 
     def _tell_all(self, wall: float, gone: Mapping[Key, list[str]]) -> None:
-        for key, held in self._held.items():
-            left = set(gone.get(key, ()))
-            told = {d: one.told for d, one in held.items() if one.told is not None and d not in left}
-            self._tell("devices_assigned", key, told, wall, again=True)
+        for key in self._held:
+            self._tell("devices_assigned", key, self._whole(key, set(gone.get(key, ()))), wall, again=True)
 
     def _place(self, key: Key, device: str) -> Placed:
         cards = self._cards()
@@ -383,17 +391,6 @@ class Kubelet:
             temporary.replace(self._state)
         except OSError as e:
             log.debug("%s: %s; a release during a restart will not be told", self._state, e)
-
-
-def present(socket: Path) -> bool:
-    """Whether a kubelet's socket is there. One we may not look at is taken as there, so that it is said."""
-    try:
-        os.stat(socket)  # noqa: PTH116 asked at every tick
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def _by_key(found: Iterable[Container]) -> dict[Key, tuple[str, ...]]:
