@@ -21,6 +21,7 @@ from ullage_collector.inventory import purchase
 from ullage_collector.inventory.assets import Listed, resolve
 from ullage_collector.inventory.history import history
 from ullage_collector.inventory.life import default_rules, parse_rules, rules_of
+from ullage_collector.inventory.reading import reconciled
 from ullage_collector.store.store import Store
 from ullage_contract.clock import ManualClock, utc
 from ullage_contract.errors import BadInput, ConfigError
@@ -142,6 +143,37 @@ def test_a_named_asset_goes_through_a_chain_of_cards(world: World) -> None:
     assert history(world.store.reader(), "A-7", world.now()).cards == ("G1", "G2", "G3")
 
 
+def test_a_serial_swapped_on_a_card_named_by_its_place_is_one_history(world: World) -> None:
+    report = world.load(
+        "a.csv",
+        "n1-ascend-c0,n1,ascend,910B,S1,in_service,2026-01-01T00:00:00Z,,",
+        "n1-ascend-c0,n1,ascend,910B,S1,rma,2026-03-01T00:00:00Z,,",
+        "n1-ascend-c0,n1,ascend,910B,S9,in_service,2026-04-01T00:00:00Z,S1,",
+    )
+    assert (report.rows_added, report.warnings) == (3, [])
+    found = history(world.store.reader(), "S1", world.now())
+    assert [(life["serial"], life["life"]) for life in found.lives] == [
+        ("S1", "in_service"),
+        ("S1", "rma"),
+        ("S9", "in_service"),
+    ]
+
+
+def test_the_warranty_of_an_asset_outlives_its_card_and_its_lives(world: World) -> None:
+    head = "card_id,node_id,vendor,model,serial,life,from,replaces,warranty_until\n"
+    world.load(
+        "a.csv",
+        "G1,n1,nvidia,H800,S1,in_service,2026-01-01T00:00:00Z,,2026-11-30",
+        "G1,n1,nvidia,H800,S1,rma,2026-03-01T00:00:00Z,,",
+        "G9,n1,nvidia,H800,S9,in_service,2026-04-01T00:00:00Z,S1,",
+        head=head,
+    )
+    now_us = round(world.clock.wall() * 1e6)
+    result, _ = reconciled(world.store.reader(), default_rules(), now_us, now_us)
+    ((found),) = [f for f in result.found if f.kind == "warranty_ending"]
+    assert (found.evidence["card_ids"], found.evidence["days_left"]) == (["G9"], 40)
+
+
 def listed(card: str, serial: str | None = None, replaces: str | None = None, at: int = 0) -> Listed:
     return Listed(card, serial, None, replaces, at)
 
@@ -179,7 +211,14 @@ def test_however_cards_replace_each_other_every_card_has_at_most_one_asset_and_n
 ) -> None:
     found = resolve(rows)
     assert set(found.asset_of) == {row.card_id for row in rows}
-    assert len(found.ends) + len(found.doubts) == len({row.card_id for row in rows if row.replaces})
+    said = {row.card_id for row in rows if row.replaces}
+    named = {row.card_id for row in rows if row.asset_id}
+    assert len(found.ends) + len(found.doubts) <= len(said)
+    for card, asset in found.asset_of.items():
+        if card not in said | named:
+            assert asset == card  # nobody said anything of it: it is its own asset
+        if asset is None:
+            assert any(doubt.startswith(f"{card}: ") for doubt in found.doubts)
 
 
 def test_lives_in_an_order_no_card_has_are_told_and_taken(world: World) -> None:

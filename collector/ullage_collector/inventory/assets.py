@@ -59,11 +59,18 @@ def resolve(rows: Iterable[Listed]) -> Assets:
             )
             claims[row.card_id] = (row.replaces, first)
     doubts: list[str] = []
+    settled: set[str] = set()
     old_of: dict[str, str] = {}
     new_of: dict[str, str] = {}
     ends: dict[str, int] = {}
     for card, (named, from_us) in claims.items():
-        found = {named} if named in cards else by_serial.get(_plain(named), set()) - {card}
+        bearers = by_serial.get(_plain(named), set())
+        if named not in cards and bearers == {card}:
+            settled.add(
+                card
+            )  # a card named by its place, whose serial was swapped: its history is one already
+            continue
+        found = {named} if named in cards else bearers - {card}
         if len(found) != 1:
             why = (
                 "is listed nowhere"
@@ -78,7 +85,7 @@ def resolve(rows: Iterable[Listed]) -> Assets:
             doubts.append(f"{card}: replaces {named[:60]!r}, which {why}")
             continue
         old_of[card], new_of[old], ends[old] = old, card, from_us
-    doubtful = claims.keys() - old_of.keys()
+    doubtful = claims.keys() - old_of.keys() - settled
     asset_of = {
         card: _asset(card, own, old_of) if card in own or card not in doubtful else None for card in cards
     }

@@ -2,15 +2,18 @@
 
 -- name: owned
 -- Every owned card's life now, one row a card, beside what its agent last said. Only agents write facts, so that a
--- serial or model in them was seen.
+-- serial or model in them was seen. Purchase data are of the asset: a later life or a replacement need not repeat them.
 SELECT i.card_id, i.asset_id, i.replaces, i.cluster_id, i.node_id, i.vendor, i.model, i.serial, i.pool, i.life,
-       epoch_us(i.valid_from) AS valid_from_us, i.source, i.purchase,
+       epoch_us(i.valid_from) AS valid_from_us, i.source, coalesce(i.purchase, b.purchase),
        epoch_us(c.last_seen) AS last_seen_us, sn.cluster_id AS seen_cluster, sn.node_id AS seen_node,
        c.facts ->> 'vendor' AS seen_vendor, c.facts ->> 'model' AS seen_model, c.facts ->> 'serial' AS seen_serial,
        epoch_us(n.last_seen) AS node_seen_us
 FROM (SELECT * FROM inventory
       WHERE known_to IS NULL AND source <> 'seen' AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now)
       QUALIFY row_number() OVER (PARTITION BY card_id ORDER BY valid_from DESC, inventory_id DESC) = 1) i
+LEFT JOIN (SELECT coalesce(asset_id, card_id) AS asset_id, arg_max(purchase, valid_from) AS purchase FROM inventory
+           WHERE known_to IS NULL AND source <> 'seen' AND purchase IS NOT NULL AND valid_from <= $now
+           GROUP BY coalesce(asset_id, card_id)) b ON b.asset_id = coalesce(i.asset_id, i.card_id)
 LEFT JOIN card c ON c.card_id = i.card_id
 LEFT JOIN node sn ON sn.node_key = c.node_key
 LEFT JOIN node n ON n.cluster_id = i.cluster_id AND n.node_id = i.node_id
