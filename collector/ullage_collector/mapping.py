@@ -5,8 +5,8 @@ the winner is the matching rule that gives it: highest priority, then the longer
 valid from later, then the larger rule_id. No match for the department is ``__unallocated__``.
 
 A pattern is ``kind:glob``. After ``slurm:``, ``k8s:`` and the like it sees the namespace (a Slurm account); with a
-slash inside also ``cluster/namespace``; beginning with a slash the account's path in its tree, ``/root/rd/nlp`` or without
-the root, which ends in a slash besides, so that ``slurm:/root/rd/nlp/*`` is the account and all below it.
+slash inside also ``cluster/namespace``; beginning with a slash the account's path in its tree, ``/rd/nlp``, also with Slurm's
+topmost account before it, and besides with a slash behind it, so that ``slurm:/rd/nlp/*`` is the account and all below it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from ullage_contract.errors import BadInput
 
 NAMESPACED: Final = ("slurm", "k8s", "reservation", "process", "notebook")
 """Sources, whose patterns see namespaces; a Slurm reservation is seen by ``slurm:`` too, by its account."""
+SLURM_TOP: Final = "root"
+"""The account above all others of a Slurm cluster (sacctmgr(1))."""
 KINDS: Final = (
     *NAMESPACED,
     "user",
@@ -134,8 +136,8 @@ class Subject:
                 if self.cluster:
                     found.append(Text(source, f"{self.cluster}/{self.namespace}", Form.IN_CLUSTER))
             if self.account_path:
-                below = self.account_path.strip("/").removeprefix("root/")
-                for path in (f"/root/{below}", f"/{below}"):
+                below = self.account_path.strip("/").removeprefix(f"{SLURM_TOP}/")
+                for path in (f"/{below}", f"/{SLURM_TOP}/{below}"):
                     found.extend(Text(source, text, Form.PATH) for text in (path, path + "/"))
         for kind, value in (
             ("user", self.user),

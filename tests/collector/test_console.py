@@ -19,6 +19,7 @@ from ullage_collector.console import app as console
 from ullage_collector.fleet_now import STATES, FleetNow
 from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
+from ullage_collector.ownership import api as ownership
 from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.store.store import Store
 from ullage_contract.clock import ManualClock
@@ -99,7 +100,7 @@ class World:
 
     def client(self, role: Role | None) -> TestClient:
         views = Views(self.store.cursor, self.fleet, self.isolation, self.clock, self._on_release)
-        app = Starlette(routes=[*api.routes(views), *console.routes(views)])
+        app = Starlette(routes=[*api.routes(views), *ownership.routes(views), *console.routes(views)])
         identity = None if role is None else Identity("ada", role, departments=("rd",))
 
         async def known(scope: Any, receive: Any, send: Any) -> None:
@@ -251,6 +252,30 @@ def test_a_card_is_isolated_only_after_its_nodes_name_was_typed(world: World) ->
     assert {card.card_id: card.state for card in world.fleet.cards()[1]}["GPU-1"] == "isolated"
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("departments/rollup", "from and to"),
+        ("departments/rollup?from=2026-10-01&to=2026-11-01&tree=oak", "neither then, now nor a time"),
+        ("departments/rollup?from=2026-11-01&to=2026-10-01", "more than nothing"),
+        ("departments?at=2026-10-01T00:00", "lacks an offset"),
+        ("mapping/check?days=0", "days 0"),
+        ("mapping/explain", "workload"),
+        ("mapping/explain?workload=nobody", "no workload"),
+    ],
+)
+def test_a_question_that_is_none_is_told_what_to_ask(world: World, path: str, said: str) -> None:
+    answer = world.client(Role.VIEWER).get(f"/api/v1/{path}")
+    assert answer.status_code == 400
+    assert said in answer.json()["message"]
+
+
+def test_a_departments_token_sums_its_own_and_checks_nobodys_rules(world: World) -> None:
+    client = world.client(Role.DEPARTMENT)
+    assert client.get("/api/v1/departments/rollup?from=2026-10-01&to=2026-11-01").status_code == 200
+    assert client.get("/api/v1/mapping/check").status_code == 403
+
+
 def test_every_route_of_the_api_answers(world: World) -> None:
     client = world.client(Role.ADMIN)
     for path in (
@@ -261,6 +286,10 @@ def test_every_route_of_the_api_answers(world: World) -> None:
         "incidents",
         "findings",
         "departments",
+        "departments/rollup?from=2026-10-01&to=2026-11-01&tree=now",
+        "mapping/check?days=3",
+        "mapping/coverage",
+        "closings",
         "ledger",
         "audit",
     ):

@@ -18,7 +18,7 @@ from tests.collector.fleet_world import DAY, NANO, World, at
 
 from ullage_collector.cli import main
 from ullage_collector.ledger import UNMAPPED
-from ullage_collector.mapping import Mapper, Rule, Subject, subject
+from ullage_collector.mapping import SLURM_TOP, Mapper, Rule, Subject, subject
 from ullage_collector.organisation import Department, Organisation
 from ullage_collector.ownership.check import Seen, check, covers
 from ullage_collector.ownership.explain import beaten, explain
@@ -56,10 +56,10 @@ def _root_handlers() -> Iterator[None]:
         "slurm:nlp",
         "slurm:dc1/nlp",
         "slurm:dc?/*",
-        "slurm:/root/rd/nlp",
-        "slurm:/root/rd/nlp/*",
+        f"slurm:/{SLURM_TOP}/rd/nlp",
+        f"slurm:/{SLURM_TOP}/rd/nlp/*",
         "slurm:/rd/*",
-        "slurm:/root/rd/*",
+        f"slurm:/{SLURM_TOP}/rd/*",
         "qos:high",
         "annotation:cost/centre=4*",
         "pool:gold",
@@ -79,8 +79,8 @@ def test_a_pattern_sees_what_it_names(match: str) -> None:
     [
         "slurm:dc1",  # a cluster is no account
         "slurm:dc*/nlp2",
-        "slurm:/root/rd",  # the account above, and not what is below it
-        "slurm:/root/rd/nlp2/*",
+        "slurm:/rd",  # the account above, and not what is below it
+        "slurm:/rd/nlp2/*",
         "slurm:rd/nlp",  # a path begins with a slash
         "qos:hig",
         "annotation:team=rec",  # of a job labels are labels
@@ -225,7 +225,7 @@ def test_a_pattern_said_to_cover_another_matches_all_it_does(
         ("k8s:*", "k8s:dc1/web", True),
         ("k8s:d*", "k8s:dc1/web", False),  # the one sees namespaces alone
         ("k8s:dc*/web", "k8s:dc1/web", True),
-        ("slurm:/root/rd/*", "slurm:/root/rd/nlp/*", True),
+        ("slurm:/rd/*", "slurm:/rd/nlp/*", True),
         ("user:[ab]", "user:a", True),
         ("user:[ab]", "user:?", False),
     ],
