@@ -20,6 +20,8 @@ import fuzz_readers  # noqa: E402
 from damage import damaged  # noqa: E402
 from fuzz_readers import Target, signature, targets  # noqa: E402
 
+from ullage_agent.backend import Decoded, DecodedCard  # noqa: E402
+
 _LONG = "9" * 5000
 
 
@@ -126,6 +128,15 @@ def test_a_crash_a_hang_and_a_lie_are_findings() -> None:
 
     broken = [signature(Target("x", feed, [("x", "x")]), "x") or "" for feed in (crash, lie, hang)]
     assert [text.split()[0] for text in broken] == ["KeyError", "Broke", "more"]
+
+
+@pytest.mark.parametrize("value", [None, "312 W", [312]])
+def test_a_value_that_is_no_number_is_a_finding_that_names_its_key(value: object) -> None:
+    def decode(text: str) -> Decoded:
+        return Decoded("x", "x", "json", cards=[DecodedCard(0, values={"power_watts": value})])  # type: ignore[dict-item]
+
+    found = signature(Target("x", fuzz_readers._decoding(decode), [("x", "x")]), "x")
+    assert found is not None and "power_watts is no number" in found
 
 
 def test_twenty_seconds_of_damage_break_nothing() -> None:
