@@ -146,7 +146,7 @@ def test_a_requeued_job_is_two_runs(directory: Path, jobs: Make) -> None:
     source = jobs()
     run("prolog.d", directory, **JOB)
     run("epilog.d", directory, SLURM_JOB_ID="4711")
-    run("prolog.d", directory, **{**JOB, "SLURM_JOB_GPUS": "3", "SLURM_RESTART_COUNT": "1"})
+    run("prolog.d", directory, **{**JOB, "SLURM_JOB_GPUS": "3", "SLURM_JOB_RESTART_COUNT": "1"})
     events = told(source)
     assert [e.kind for e in events] == ["job_started", "job_ended", "job_started"]
     assert events[2].attributes["restarts"] == 1 and events[2].attributes["cards"] == UUIDS[0]
