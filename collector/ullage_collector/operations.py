@@ -48,6 +48,11 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
         )
         return {"imports": [report.to_json() for report in reports]}
 
+    def import_slurm(body: dict[str, Any], request: Request) -> dict[str, Any]:
+        from ullage_collector.allocation.slurm.history import keep
+
+        return {"imports": [keep(store(), config, body)]}
+
     def import_departments(body: dict[str, Any], request: Request) -> dict[str, Any]:
         from ullage_collector.ownership.keeping import keep_departments, said_of
 
@@ -93,6 +98,7 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
 
     return [
         Route("/api/v1/import/departments", _on_socket(import_departments), methods=["POST"]),
+        Route("/api/v1/import/slurm", _on_socket(import_slurm), methods=["POST"]),
         Route("/api/v1/import/{kind}", _on_socket(import_), methods=["POST"]),
         Route("/api/v1/publish", _on_socket(publish), methods=["POST"]),
         Route("/api/v1/close", _on_socket(close), methods=["POST"]),

@@ -350,6 +350,13 @@ class Collector:
             for source in kubernetes.from_config(self.config, lambda: door.store, self.health, self.clock)
         ]
 
+        from ullage_collector.allocation.slurm import source as slurm
+
+        on_store += [
+            Part(name, run, health=self.health, clock=self.clock)
+            for name, run in slurm.parts(self.config, lambda: door.store)
+        ]
+
         def keep(stop: threading.Event) -> None:
             rounds = 0
             while not stop.wait(KEEPER_SECONDS):

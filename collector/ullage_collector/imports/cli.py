@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
         "kind",
-        choices=(*KINDS, "departments", "prometheus", "topology", *quota.IMPORTS),
+        choices=(*KINDS, "departments", "prometheus", "slurm", "topology", *quota.IMPORTS),
         metavar="KIND",
-        help=", ".join((*KINDS, "departments", "prometheus", "topology", *quota.IMPORTS)),
+        help=", ".join((*KINDS, "departments", "prometheus", "slurm", "topology", *quota.IMPORTS)),
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="Parquet, CSV, JSON lines or TOML")
     parser.add_argument(
@@ -58,6 +58,10 @@ def run(args: argparse.Namespace, config: Config) -> int:
         return departments.run(args, config)
     if args.kind == "topology":
         return topology.run(args, config)
+    if args.kind == "slurm":
+        from ullage_collector.allocation.slurm import history
+
+        return _told(history.run(args, config))
     if args.kind in quota.IMPORTS:
         return _told(quota.run_import(args, config))
     with _door(config) as import_:

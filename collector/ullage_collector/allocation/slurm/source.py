@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from ullage_collector.allocation.book import AllocationBook
-from ullage_collector.allocation.slurm import cards
+from ullage_collector.allocation.book import AllocationBook, Believed
+from ullage_collector.allocation.slurm import cards, data_parser
 from ullage_collector.allocation.slurm.aside import Fence
 from ullage_collector.allocation.slurm.asking import Asking, Pace
 from ullage_collector.allocation.slurm.belief import Belief, Book
@@ -22,7 +22,8 @@ from ullage_collector.allocation.slurm.cards import Card, Listed
 from ullage_collector.allocation.slurm.hooks import Told
 from ullage_collector.allocation.slurm.job import SlurmJob
 from ullage_collector.allocation.slurm.runs import Known, Slice, name_of
-from ullage_collector.allocation.slurm.settings import SlurmSettings
+from ullage_collector.allocation.slurm.settings import SlurmSettings, slurm_settings
+from ullage_collector.config import Config
 from ullage_collector.sql import statements
 from ullage_collector.store import incoming
 from ullage_collector.store.store import Store
@@ -116,6 +117,22 @@ class SlurmSource:
             ("hooks", "controller", "accounting") if self._settings.accounting else ("hooks", "controller")
         )
         return self._clocked.wait(*waiting)
+
+    # ------------------------------------------------------------------------------- history
+    def prepare(self, now: float) -> None:
+        """What prologs told and what is known of the cluster, before past runs are believed; nothing is opened."""
+        self._take_hooks(now)
+        self._look_around()
+
+    def ask_past(self, since: float, until: float, now: float) -> tuple[int, Believed]:
+        """The runs of [since, until) from accounting: how many, and what they changed. Raises ReadingError, BadInput."""
+        records = self._asking.runs(since, until)
+        return len(records), self._belief.believe_past(records, now)
+
+    def read_past(self, said: bytes, now: float) -> tuple[int, Believed]:
+        """The runs of a saved answer of ``sacct --duplicates --json``. Raises BadInput."""
+        records = data_parser.read_sacct(said)
+        return len(records), self._belief.believe_past(records, now)
 
     # ------------------------------------------------------------------------------- the controller
     def _ask_controller(self, now: float) -> None:
@@ -288,3 +305,20 @@ def pieces(since: float, until: float) -> deque[tuple[float, float]]:
 def source(settings: SlurmSettings, store: Store) -> SlurmSource:
     """The real one: Slurm's own programs, the store's book."""
     return SlurmSource(Asking(settings, settings.programs()), store, AllocationBook(store, "slurm"))
+
+
+def parts(config: Config, store: Callable[[], Store]) -> list[tuple[str, Callable[[threading.Event], None]]]:
+    """A part of ``serve`` for each cluster of [allocation.slurm]; none where it is not set. Each begins on the store
+    open then.
+
+    Raises ConfigError for a wrong setting.
+    """
+    file = str(config.path or "collector.toml")
+
+    def part(settings: SlurmSettings) -> Callable[[threading.Event], None]:
+        return lambda stop: source(settings, store()).run(stop)
+
+    return [
+        (f"slurm-{settings.cluster}", part(settings))
+        for settings in slurm_settings(config.part("allocation"), file)
+    ]
