@@ -340,6 +340,49 @@ def test_a_sprint_cancelled_before_it_begins_never_was(company: QuotaWorld) -> N
         cancel(company, number)
 
 
+def test_a_sprint_rules_nothing_where_limits_are_on_all_pools_and_says_so(company: QuotaWorld) -> None:
+    company.bring("quotas", '[[quota]]\nname = "all"\nmin = 3\nbinds = ["k8s=x"]\n', "wide.toml")
+    number = declare(company, 4, 8)
+    trees = {tree["tree"]: tree for tree in company.shown(5)["trees"]}
+    assert [p["kind"] for p in trees["wide"]["problems"]] == ["sprint_unruled"]
+    assert f"sprint {number}" in trees["wide"]["problems"][0]["message"]
+    assert trees["wide"]["cards"][0]["nodes"][0]["min"] == "3"
+    assert trees["company"]["problems"] == []
+
+
+def test_a_maker_is_the_same_however_the_inventory_writes_it(world: QuotaWorld) -> None:
+    world.cards(3, vendor="huawei", model="Ascend 910B3")
+    world.cards(2, model="H800", node="n2")
+    world.bring(
+        "quotas",
+        json.dumps(
+            {
+                "apiVersion": "scheduling.volcano.sh/v1beta1",
+                "kind": "Queue",
+                "metadata": {"name": "npu"},
+                "spec": {"deserved": {"huawei.com/Ascend910": 2}},
+            }
+        ),
+        "volcano.json",
+        since_us=us(-1),
+    )
+    assert world.shown(1)["trees"][0]["cards"][0]["capacity"] == "3"
+
+
+def test_work_on_a_card_nobody_knows_is_shown_beside_the_pools(company: QuotaWorld) -> None:
+    """A node with cards of two pools, held without its cards being known: in neither pool, not lost either."""
+    company.cards(2, model="A100", node="n1")
+    company.workload("k8s/dc1/nlp-a/loose")
+    company.run(
+        "INSERT INTO allocation (allocation_id, workload_key, node_key, share_nano, valid_from, known_from, source) "
+        "VALUES (1, ?, ?, ?, ?, ?, 'test')",
+        *(company.workload("k8s/dc1/nlp-a/loose"), company.node("n1"), 2 * CARD, at(0), at(0)),
+    )
+    (tree,) = company.shown(1)["trees"]
+    assert tree["unplaced"] == {"used": "2", "waiting": "0"}
+    assert tree["cards"][0]["used"] == "0"
+
+
 # ------------------------------------------------------------------------------------------ known then and now
 def test_figures_as_known_at_a_time_never_change(company: QuotaWorld) -> None:
     """Everything that can change does, after noon: what was known at noon gives the same document, byte for byte."""

@@ -31,10 +31,7 @@ class Binder:
     def __init__(self, nodes: Iterable[Node]) -> None:
         rules: list[tuple[tuple[Any, ...], Node, tuple[Condition, ...]]] = []
         for node in nodes:
-            binds = node.binds
-            if not binds and node.department is not None:
-                binds = (f"department={node.department}",)
-            for text in binds:
+            for text in node.bound:
                 conditions = parse(text, BIND_KINDS)
                 rank = (
                     -len(conditions),

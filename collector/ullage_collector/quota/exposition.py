@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ullage_collector.quota.api import instant
 from ullage_collector.quota.show import AMOUNTS
+from ullage_collector.sql import statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,12 @@ class Exposition:
 
 
 def _text(store: Store) -> str:
+    cursor = store.cursor()
+    try:
+        if not cursor.execute(statements("quota")["any_rule"]).fetchall()[0][0]:
+            return ""
+    finally:
+        cursor.close()
     at_us = round(store.clock.wall() * 1e6)
     lines = []
     for tree in instant(store, at_us, at_us, None)["trees"]:

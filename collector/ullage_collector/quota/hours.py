@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 300.0  # our choice: because an hour's figures may be five minutes late, no more
 HOURS_A_ROUND: Final = 48  # our choice: because two days are a minute of work on a fleet of 10,000 cards
+HOURS_AT_ONCE: Final = 4  # our choice: because that is seconds on a large fleet: a stop waits no longer
 OVERLAP_SECONDS: Final = 60.0
 """our choice: because what was learned at an instant may be written a moment later, never a minute."""
 BACK_DAYS: Final = 400  # our choice: because a year's report is asked for, and a bound there must be
@@ -167,20 +168,24 @@ def watch(store: Store) -> None:
         writer.execute(sql["put_watched"], {"now": naive_utc(now)})
 
 
-def catch_up(store: Store, at_most: int = HOURS_A_ROUND) -> int:
-    """Make what is due, the newest ``at_most`` hours of it; how many were made."""
+def catch_up(store: Store, at_most: int = HOURS_A_ROUND, stopped: Callable[[], bool] = lambda: False) -> int:
+    """Make what is due, the newest ``at_most`` hours of it; how many were made. stopped: asked between stretches."""
     watch(store)
-    hours = due(store)[:at_most]
-    for start, end in _runs(sorted(hours)):
+    hours = sorted(due(store)[:at_most])
+    made = 0
+    for start, end in _runs(hours):
+        if stopped():
+            break
         make(store, start, end)
-    return len(hours)
+        made += (end - start) // HOUR_US
+    return made
 
 
 def _runs(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Hours that follow each other as stretches."""
+    """Hours that follow each other as stretches of at most HOURS_AT_ONCE."""
     start = end = None
     for hour in hours:
-        if end != hour:
+        if end != hour or (start is not None and hour - start >= HOURS_AT_ONCE * HOUR_US):
             if start is not None and end is not None:
                 yield start, end
             start = hour
@@ -194,11 +199,13 @@ def judge(store: Store) -> int:
     now_us = round(store.clock.wall() * 1e6)
     cursor = store.cursor()
     try:
-        known = read(cursor, now_us, now_us + 1, as_of_us=now_us)
+        wrong = []
+        if cursor.execute(statements("quota")["any_rule"]).fetchall()[0][0]:
+            wrong = found(read(cursor, now_us, now_us + 1, as_of_us=now_us))
     finally:
         cursor.close()
     with store.write() as writer:
-        return keep(writer, FINDINGS, found(known), now_us).open
+        return keep(writer, FINDINGS, wrong, now_us).open
 
 
 def found(known: Known) -> list[Found]:
@@ -242,7 +249,7 @@ class HourMaker:
     def run(self, stop: threading.Event, every_seconds: float = EVERY_SECONDS) -> None:
         """A round every few minutes until ``stop`` is set."""
         while not stop.wait(every_seconds):
-            made = catch_up(self._store)
+            made = catch_up(self._store, stopped=stop.is_set)
             if made:
                 log.info("quotas: %d hours made", made)
             judge(self._store)

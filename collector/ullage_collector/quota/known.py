@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from ullage_collector.quota.binding import Binder, values_of
 from ullage_collector.quota.conditions import Values, glob_holds
 from ullage_collector.quota.entry import ANY_POOL, QuotaEntry, Scope
 from ullage_collector.quota.pools import DEFAULT_SET, Card, Membership, PoolBook, PoolRule, Pools
-from ullage_collector.quota.resources import counted
+from ullage_collector.quota.resources import counted, maker
 from ullage_collector.quota.sprint import Sprint, shaped
 from ullage_collector.quota.steps import Piece, Span, Step, steps
 from ullage_collector.quota.tree import Node, Tree, trees
@@ -86,6 +87,9 @@ class Known:
     who: Mapping[tuple[int, str], Values]
     refused: list[str] = field(default_factory=list)
     _binders: dict[tuple[Node, ...], Binder] = field(default_factory=dict)
+    _edges: dict[str, list[int]] = field(default_factory=dict)
+    _stood: dict[tuple[str, int], tuple[Node, ...]] = field(default_factory=dict)
+    _limited: set[tuple[str, str, Scope]] = field(default_factory=set)
     _bound: dict[tuple[int, int, str, str], str | None] = field(default_factory=dict)
 
     @property
@@ -113,15 +117,19 @@ class Known:
             yield from self._group(group, tree, scope, capacity)
 
     def unplaced(self, tree: str) -> tuple[list[Held], list[Asked]]:
-        """What counts in no kind of cards the tree limits, because nobody knows which cards it is or asks for."""
+        """What the tree binds and counts in no kind of its cards: nobody knows which cards it is, or asks for."""
         scopes = [scope for name, scope in self.scopes() if name == tree]
-        held = [h for h in self.held if h.pool is None and not any(_takes(s, h) for s in scopes)]
+        held = []
+        for item in self.held:
+            if item.pool is None and not any(_takes(scope, item) for scope in scopes):
+                binder = self._binder(self._nodes(tree, item.from_us))
+                if self._bind(binder, item) is not None:
+                    held.append(item)
         asked = []
-        for item in self.asked:
-            nodes = self._nodes(tree, item.from_us)
-            node = self._binder(nodes).node(item.cluster, item.values)
-            if node is not None and self._scope_of(tree, scopes, node, item) is None:
-                asked.append(item)
+        for wait in self.asked:
+            node = self._binder(self._nodes(tree, wait.from_us)).node(wait.cluster, wait.values)
+            if node is not None and self._scope_of(tree, scopes, node, wait) is None:
+                asked.append(wait)
         return held, asked
 
     # ---- how it is put together
@@ -193,18 +201,24 @@ class Known:
         return self._bound[key]
 
     def _nodes(self, tree: str, instant_us: int) -> tuple[Node, ...]:
-        return Tree(tree, [e for e in self.entries if e.tree == tree and e.valid(instant_us)]).nodes
+        """The tree's nodes at an instant; made once between two instants at which anything of it changes."""
+        if tree not in self._edges:
+            theirs = [e for e in self.entries if e.tree == tree]
+            self._edges[tree] = sorted(
+                {t for e in theirs for t in (e.from_us or 0, e.to_us) if t is not None}
+            )
+        key = (tree, bisect_right(self._edges[tree], instant_us))
+        if key not in self._stood:
+            valid = [e for e in self.entries if e.tree == tree and e.valid(instant_us)]
+            self._stood[key] = Tree(tree, valid).nodes
+        return self._stood[key]
 
     def _scope_of(self, tree: str, scopes: list[Scope], node: str, item: Asked) -> Scope | None:
         """The one kind of cards a request waits for; None where it might be several, or none."""
         fitting = [scope for scope in scopes if _may_be(scope, item)]
-        own = [
-            scope
-            for scope in fitting
-            if any(
-                e.tree == tree and e.quota == node and e.scope == scope and e.limited for e in self.entries
-            )
-        ]
+        if not self._limited:
+            self._limited.update((e.tree, e.quota, e.scope) for e in self.entries if e.limited)
+        own = [scope for scope in fitting if (tree, node, scope) in self._limited]
         for found in (own, fitting):
             exact = [scope for scope in found if item.model and scope.model]
             for choice in (exact, found):
@@ -220,13 +234,13 @@ def _takes(scope: Scope, held: Held) -> bool:
 def _wanted(scope: Scope, pool: str | None, vendor: str | None, model: str | None) -> bool:
     return (
         scope.pool in (ANY_POOL, pool)
-        and (not scope.vendor or scope.vendor == vendor)
+        and (not scope.vendor or (vendor is not None and maker(scope.vendor) == maker(vendor)))
         and (not scope.model or glob_holds(scope.model, model))
     )
 
 
 def _may_be(scope: Scope, item: Asked) -> bool:
-    if scope.vendor and item.vendor and scope.vendor != item.vendor:
+    if scope.vendor and item.vendor and maker(scope.vendor) != maker(item.vendor):
         return False
     if scope.model and item.model:
         return scope.model == item.model or glob_holds(scope.model, item.model.strip("*").split("|")[0])

@@ -79,6 +79,13 @@ def counted(name: str) -> Counted | None:
     )
 
 
+def maker(word: str) -> str:
+    """A maker's word as quotas compare it: ``Huawei`` is ``ascend``."""
+    lower = word.strip().lower()
+    found: str = _data()["aliases"].get(lower, lower)
+    return found
+
+
 def _typed(word: str) -> str:
     """A glob over models from a scheduler's type word: h20 is no H200, nvidia_h100_80gb is NVIDIA H100 80GB."""
     loose = word.replace("_", "?").replace("-", "?")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ullage_collector.ledger import hours_exact
-from ullage_collector.quota.entry import NO_POOL, Scope
+from ullage_collector.quota.entry import ANY_POOL, NO_POOL, Scope
 from ullage_collector.quota.known import Known
 from ullage_collector.quota.pools import sizes
 from ullage_collector.quota.resources import cards_text
@@ -33,7 +33,7 @@ def document(known: Known, *, at_us: int | None = None, tree: str | None = None)
     scopes = known.scopes()
     found = []
     for name in names:
-        problems = _problems(known, name)
+        problems = [*_problems(known, name), *_unruled(known, name)]
         held, asked = known.unplaced(name)
         found.append(
             {
@@ -152,6 +152,19 @@ def _problems(known: Known, tree: str) -> Sequence[Problem]:
             if each.name == tree:
                 found.update(dict.fromkeys(each.problems))
     return list(found)
+
+
+def _unruled(known: Known, tree: str) -> Iterator[Problem]:
+    """Sprints that rule nothing in a tree whose limits are on cards of every pool at once."""
+    pools = {scope.pool for name, scope in known.scopes() if name == tree}
+    for sprint in known.sprints:
+        if ANY_POOL in pools and sprint.pool not in pools:
+            yield Problem(
+                "sprint_unruled",
+                tree,
+                (sprint.department,),
+                f"sprint {sprint.sprint_id} on pool {sprint.pool} rules nothing here: the limits are on cards of all pools",
+            )
 
 
 def _sum(pieces: Iterable[Any], known: Known) -> int:

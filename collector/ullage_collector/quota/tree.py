@@ -52,6 +52,13 @@ class Node:
     binds: tuple[str, ...]
     weight: float | None = None
 
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """What binds work to it: what it says, else its department's work."""
+        if self.binds or self.department is None:
+            return self.binds
+        return (f"department={self.department}",)
+
 
 class Tree:
     """One tree at an instant. nodes: parents before children, siblings by name. problems: what is wrong with it."""
@@ -183,7 +190,7 @@ class Tree:
     def _check_leaves(self) -> None:
         by_bind: dict[tuple[str | None, str], list[str]] = defaultdict(list)
         for node in self.nodes:
-            for bind in node.binds:
+            for bind in node.bound:
                 by_bind[node.cluster, bind].append(node.name)
         for (cluster, bind), names in sorted(
             by_bind.items(), key=lambda item: (item[0][0] or "", item[0][1])

@@ -141,6 +141,10 @@ UPDATE request AS r SET reason = i.reason FROM incoming i WHERE r.request_id = i
 -- Whether there ever was a quota.
 SELECT EXISTS (SELECT 1 FROM quota);
 
+-- name: any_rule
+-- Whether any quota or pool is believed now.
+SELECT EXISTS (SELECT 1 FROM quota WHERE known_to IS NULL) OR EXISTS (SELECT 1 FROM pool_rule WHERE known_to IS NULL);
+
 -- name: first_work
 -- Since when anybody held anything.
 SELECT min(valid_from) FROM allocation WHERE known_to IS NULL;
