@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ullage_agent.holders.cards import Card, Cards, Part
+from ullage_agent.holders.job_file import parse
 from ullage_agent.holders.jobs import KEEP_ENDED_SECONDS, WAIT_FOR_CARDS_SECONDS, Jobs
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import ManualClock
-from ullage_contract.errors import Broken, NotPresent
+from ullage_contract.errors import BadInput, Broken, NotPresent
 from ullage_contract.event import Event
 
 DEPLOY = Path(__file__).parents[2] / "deploy/slurm"
@@ -233,6 +236,18 @@ def test_a_torn_or_foreign_file_is_refused_once_and_the_others_count(
     write(directory, "8.started", "job_id=8", "started_at=6")
     assert [e.attributes["job_id"] for e in told(source)] == ["8"]
     assert source.refused == 1
+
+
+@given(st.text(max_size=300) | st.lists(st.sampled_from(
+    ["ullage_job=1", "job_id=7", "gpus=0-3,GPU-1", "cuda=MIG-x", "started_at=5", "ended_at=x", "=", "complete=1", ""]
+)).map("\n".join))  # fmt: skip
+def test_no_text_breaks_the_reading(text: str) -> None:
+    try:
+        job = parse(text)
+    except BadInput:
+        return
+    assert job.job_id.isdigit()
+    assert all(card is None for _, card in job.devices(Cards()))
 
 
 def test_a_list_without_end_is_refused_and_nothing_else(directory: Path, jobs: Make) -> None:

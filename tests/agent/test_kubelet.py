@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ from ullage_agent.holders.kubelet import EMPTY_SECONDS, TELL_AGAIN_SECONDS, WAIT
 from ullage_agent.holders.pod_resources import PodResources, containers
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import ManualClock
-from ullage_contract.errors import Broken, NotPermitted, NotPresent, NotSupported
+from ullage_contract.errors import Broken, NotPermitted, NotPresent, NotSupported, ReadingError
 from ullage_contract.event import Event
 
 GPUS = [f"GPU-0000000{n}-1111-2222-3333-444444444444" for n in range(4)]
@@ -472,3 +474,38 @@ def test_a_server_that_dies_in_the_middle_of_its_answer_is_torn(tmp_path: Path) 
             (answer,) = call(path, "/a/B", [b""], 5.0)
             thread.join()
         assert answer == expected if expected is not None else isinstance(answer, Broken), out
+
+
+def test_no_noise_of_a_server_breaks_the_call(tmp_path: Path) -> None:
+    from tests.agent.libtpu import frame
+
+    path = tmp_path / "k.sock"
+    chance = random.Random(7)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        for _ in range(200):
+            noise = b"".join(
+                frame(chance.randrange(12), chance.randrange(256), chance.choice((0, 1, 3)),
+                      chance.randbytes(chance.randrange(40)))
+                for _ in range(chance.randrange(1, 6))
+            )  # fmt: skip
+            if chance.random() < 0.3:
+                noise = chance.randbytes(chance.randrange(200))
+
+            def serve(out: bytes = noise) -> None:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.sendall(out)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(65536):
+                        pass
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            try:
+                (answer,) = call(path, "/a/B", [b""], 5.0)
+                assert isinstance(answer, bytes | ReadingError)
+            except ReadingError:
+                pass
+            thread.join()
