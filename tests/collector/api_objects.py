@@ -120,9 +120,9 @@ def defaults(resource: str, item: dict[str, Any]) -> None:
             resources.setdefault("requests", {}).setdefault(name, amount)
 
 
-KEYS = {"containers": "name", "initContainers": "name", "taints": "key", "conditions": "type", "env": "name"}
-KEYS |= {"ownerReferences": "uid", "reservedFor": "uid", "volumes": "name", "tolerations": "key"}
-"""Lists that strategic merge merges by a key; the others are replaced whole."""
+KEYS = {"containers": "name", "initContainers": "name", "conditions": "type", "env": "name"}
+KEYS |= {"ownerReferences": "uid", "reservedFor": "uid", "volumes": "name"}
+"""Lists that strategic merge merges by a key; the others, taints among them, are replaced whole."""
 
 
 def merge_patch(item: Any, patch: Any) -> Any:

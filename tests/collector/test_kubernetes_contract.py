@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from api_server import ApiServer
-from kube_world import ApiAnswer, Kube, Watched, access_to
+from kube_world import ApiAnswer, Kube, Watched, access_to, stamp
 
 from ullage_collector.allocation.holding import NANO
 from ullage_collector.allocation.kubernetes.access import Access
@@ -113,7 +113,8 @@ def test_taints_are_checked(kube: Kube, node: str, taint: dict[str, str]) -> Non
 
 def test_an_extended_resources_request_is_its_limit(kube: Kube) -> None:
     container = {"name": "main", "image": "none", "resources": {"requests": {"nvidia.com/gpu": "1"}}}
-    body = {"metadata": {"name": "p"}, "spec": {"containers": [container]}}
+    spec = {"containers": [container], "automountServiceAccountToken": False}
+    body = {"metadata": {"name": "p"}, "spec": spec}
     refused(422, kube, "POST", kube.path("pods"), body)
     container["resources"] = {"limits": {"nvidia.com/gpu": "1500m"}}
     refused(422, kube, "POST", kube.path("pods"), body)
@@ -150,12 +151,15 @@ def test_what_exists_is_not_made_again_and_what_is_not_there_is_not_found(kube: 
 def test_three_patches(kube: Kube, node: str) -> None:
     path = f"/api/v1/nodes/{node}"
     two = [{"key": k, "value": "v", "effect": "NoSchedule"} for k in ("a", "b")]
-    kube.ask("PATCH", path, {"spec": {"taints": two}}, MERGE)
-    changed = {"spec": {"taints": [{"key": "a", "effect": "NoSchedule", "value": "w"}]}}
-    merged = kube.ask("PATCH", path, changed, STRATEGIC)["spec"]["taints"]
-    assert {t["key"]: t["value"] for t in merged} == {"a": "w", "b": "v"}  # merged by key
-    left = kube.ask("PATCH", path, {"spec": {"taints": [{"key": "b", "$patch": "delete"}]}}, STRATEGIC)
-    assert [t["key"] for t in left["spec"]["taints"]] == ["a"]
+    assert len(kube.ask("PATCH", path, {"spec": {"taints": two}}, MERGE)["spec"]["taints"]) == 2
+    one = kube.ask("PATCH", path, {"spec": {"taints": two[:1]}}, STRATEGIC)["spec"]["taints"]
+    assert [t["key"] for t in one] == ["a"]  # taints are replaced whole by either
+    noted = {"type": "Odd", "status": "True", "lastTransitionTime": stamp(time.time())}
+    merged = kube.ask("PATCH", f"{path}/status", {"status": {"conditions": [noted]}}, STRATEGIC)
+    assert {c["type"] for c in merged["status"]["conditions"]} == {"Ready", "Odd"}  # conditions by their type
+    gone = {"status": {"conditions": [{"type": "Odd", "$patch": "delete"}]}}
+    left = kube.ask("PATCH", f"{path}/status", gone, STRATEGIC)["status"]["conditions"]
+    assert [c["type"] for c in left] == ["Ready"]
     tested = [
         {"op": "test", "path": "/spec/taints/0/key", "value": "a"},
         {"op": "remove", "path": "/spec/taints/0"},
@@ -219,10 +223,14 @@ def test_a_watch_tells_what_came_after_its_version_in_order(kube: Kube, client: 
     assert rest == words[1:]
 
 
-def test_a_watch_from_before_all_memory_is_gone(kube: Kube, client: Client) -> None:
-    with pytest.raises(Gone):
-        for _ in client.watch("/api/v1/pods", "1", seconds=5, quiet_seconds=5):
+def test_a_watch_from_before_all_memory_is_gone(access: Access, client: Client) -> None:
+    try:
+        for _ in client.watch("/api/v1/pods", "1", seconds=3, quiet_seconds=10):
             pass
+    except Gone:
+        return
+    assert access.where != "test", "the stand-in remembers what it has forgotten"
+    pytest.skip("this server is so young that it remembers all")
 
 
 def test_a_watch_ends_in_order_when_its_time_is_up(kube: Kube, client: Client) -> None:

@@ -120,7 +120,7 @@ def _loopback(host: str) -> bool:
 
 def _load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     """The ssl module reads certificates from files alone: one of ours for a moment, mode 0600."""
-    handle, name = tempfile.mkstemp(prefix="ullage-")
+    handle, name = tempfile.mkstemp(prefix="ullage-tls-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(certificate.rstrip() + b"\n" + key)

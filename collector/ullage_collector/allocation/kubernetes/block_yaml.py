@@ -17,6 +17,7 @@ from ullage_contract.errors import BadInput
 _KEY: Final = re.compile(
     r"""(?P<key>"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s"'\[\]{}#&*!|>%@`,:][^#]*?|[^\s"'\[\]{}#&*!|>%@`,:])\s*:(?:\s+(?P<rest>.*))?$"""
 )
+_ITEM: Final = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,\[\]{}"']+)\s*(?:,|$)""")
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+$")
 _WORDS: Final = {"": None, "~": None, "null": None, "true": True, "false": False}
 _DEEPEST: Final = 32  # our choice: because a kubeconfig has five levels
@@ -185,7 +186,11 @@ def _flow(text: str, number: int) -> Any:
         return json.loads(text)
     except ValueError:
         pass
-    inner = text[1:-1]
-    if text[0] == "[" and text.endswith("]") and not any(c in inner for c in "[]{}\"'"):
-        return [_scalar(item.strip(), number) for item in inner.split(",") if item.strip()]
+    if text[0] == "[" and text.endswith("]"):
+        items, inner = [], text[1:-1].strip()
+        while inner and (match := _ITEM.match(inner)):
+            items.append(_scalar(match[1].strip(), number))
+            inner = inner[match.end() :].strip()
+        if not inner:
+            return items
     raise BadInput(f"line {number}: this one-line form is not read; write it over several lines")
