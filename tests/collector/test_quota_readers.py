@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ullage_collector.quota.binding import Binder
 from ullage_collector.quota.entry import QuotaEntry, Scope
 from ullage_collector.quota.readers import FORMATS, Given, detect
 from ullage_collector.quota.readers.plain import read_pools
-from ullage_collector.quota.tree import Tree
+from ullage_collector.quota.tree import Tree, trees
 from ullage_contract.errors import BadInput
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "quota"
@@ -19,11 +23,11 @@ NVIDIA = Scope(vendor="nvidia")
 
 
 def read(
-    name: str, form: str | None = None, **given: object
+    name: str, form: str | None = None, **more: object
 ) -> tuple[dict[tuple[str, Scope], QuotaEntry], object]:
     text = (FIXTURES / name).read_text(encoding="utf-8")
     form = form or detect(text, name)
-    reading = FORMATS[form](text, Given(name, **given))  # type: ignore[arg-type]
+    reading = FORMATS[form](text, Given(name, **more))  # type: ignore[arg-type]
     return {(entry.quota, entry.scope): entry for entry in reading.entries}, reading
 
 
@@ -301,6 +305,8 @@ def test_a_csv_says_the_same_as_toml() -> None:
         ('name = "a"\nparent = "a"', "its own parent"),
         ('name = "a"\nbinds = ["namespace=x"]', "KIND one of"),
         ('name = "a"\nlend = 2', "nothing to lend"),
+        ('name = "a"\nweight = "NaN"', "no number of at least 0"),
+        ('name = "a"\nmin = 1e999999', "no number of cards"),
         ('name = "a"\nresource = "watts"', "none of cards, card_shares"),
         ('name = "a"\nfrom = "2026-10-02T00:00:00Z"\nto = "2026-10-01T00:00:00Z"', "ends before it begins"),
         ('name = "a"\nfrom = "2026-10-02T00:00:00"', "has no zone"),
@@ -317,7 +323,8 @@ def test_pools_are_rules_and_lists() -> None:
     rules, rows, refused = read_pools(
         '[[pool]]\nname = "train"\nmatch = "cluster:dc* & model:*H800*"\npriority = 5\n'
         '[[pool]]\nname = "lab"\ncards = ["G1", "G[2]"]\n'
-        '[[pool]]\nname = "__none__"\nmatch = "node:*"\n[[pool]]\nname = "x"\nmatch = "rack:*"\n',
+        '[[pool]]\nname = "__none__"\nmatch = "node:*"\n[[pool]]\nname = "x"\nmatch = "rack:*"\n'
+        '[[pool]]\nname = "y"\nmatch = "node:*"\npriority = 3000000000\n',
         Given("pools.toml"),
     )
     assert [(r.pool, r.match, r.priority) for r in rules] == [
@@ -325,8 +332,8 @@ def test_pools_are_rules_and_lists() -> None:
         ("lab", "card=G1", 0),
         ("lab", "card=G[2]", 0),
     ]
-    assert rows == 4
-    assert [number for number, _ in refused] == [3, 4]
+    assert rows == 5
+    assert [number for number, _ in refused] == [3, 4, 5]
 
 
 # ------------------------------------------------------------------------------------------ telling forms apart
@@ -357,6 +364,69 @@ def test_a_form_is_told_by_the_content() -> None:
 def test_what_is_none_says_what_to_do(text: str, name: str, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         detect(text, name)
+
+
+JUNK: list = [
+    None,
+    1,
+    -1,
+    1e308,
+    True,
+    "",
+    [],
+    {},
+    "x",
+    [1],
+    {"a": 1},
+    "9" * 400,
+    "1e999999",
+    "NaN",
+    "\0",
+    "a & b",
+]
+
+
+def damaged(item: object, chance: random.Random) -> object:
+    """The same with some of it lost or replaced."""
+    if chance.random() < 0.03:
+        return chance.choice(JUNK)
+    if isinstance(item, dict):
+        return {key: damaged(value, chance) for key, value in item.items() if chance.random() > 0.015}
+    if isinstance(item, list):
+        return [damaged(value, chance) for value in item]
+    return item
+
+
+@given(
+    st.randoms(use_true_random=False), st.sampled_from(sorted(path.name for path in FIXTURES.glob("*.json")))
+)
+def test_a_damaged_export_is_refused_or_read_and_never_a_crash(chance: random.Random, name: str) -> None:
+    whole = (FIXTURES / name).read_text(encoding="utf-8")
+    form = detect(whole, name)
+    try:
+        reading = FORMATS[form](json.dumps(damaged(json.loads(whole), chance)), Given(name))
+    except BadInput:
+        return
+    for tree in trees(reading.entries, 0):
+        Binder(tree.nodes)
+        assert len({node.name for node in tree.nodes}) == len(tree.nodes)
+    assert all(0 <= (entry.min_nano or 0) < 2**63 for entry in reading.entries)
+
+
+@given(
+    st.randoms(use_true_random=False),
+    st.sampled_from(["slurm-assoc.txt", "slurm-assoc-tree.txt", "slurm-qos.txt"]),
+)
+def test_a_damaged_table_is_refused_or_read_and_never_a_crash(chance: random.Random, name: str) -> None:
+    text = list((FIXTURES / name).read_text(encoding="utf-8"))
+    for _ in range(chance.randint(1, 6)):
+        text[chance.randrange(len(text))] = chance.choice("|=,\n:x9-\0 &")
+    try:
+        reading = FORMATS["slurm"]("".join(text), Given(name))
+    except BadInput:
+        return
+    for tree in trees(reading.entries, 0):
+        Binder(tree.nodes)
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if form not in ("slurm", "plain")])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
@@ -112,7 +112,7 @@ def quantity(value: Any, what: str) -> Decimal:
         number, factor = text, Decimal(1)
     try:
         found = Decimal(number) * factor
-    except InvalidOperation:
+    except (InvalidOperation, Overflow):
         raise BadInput(f"{what}: {text[:40]!r} is no quantity; write 8 or 500m") from None
     if isinstance(value, bool) or not found.is_finite() or found < 0:
         raise BadInput(f"{what}: {text[:40]!r} must be a number of at least 0")
@@ -121,7 +121,8 @@ def quantity(value: Any, what: str) -> Decimal:
 
 def nanos(value: Any, unit: Counted, what: str) -> int:
     """A quantity of a resource in nano-shares. Raises BadInput where it is no whole number of them or absurd."""
-    found = quantity(value, what) * unit.nano
+    cards = quantity(value, what)
+    found = cards * unit.nano if cards <= _MOST else Decimal(_MOST + 1)
     whole = int(found) if found <= _MOST else _MOST + 1
     if whole > _MOST:
         raise BadInput(

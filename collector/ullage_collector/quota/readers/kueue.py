@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ullage_collector.quota.entry import QuotaEntry, Reading, Scope
-from ullage_collector.quota.readers.objects import Given, Notes, listed, named, objects, part, weight
+from ullage_collector.quota.readers.objects import Given, Notes, named, objects, part, parts, weight
 from ullage_collector.quota.resources import counted, model_of, nanos
 from ullage_contract.errors import BadInput
 
@@ -85,9 +85,9 @@ def _owner(
         cohort,
         weight(part(spec, "fairSharing").get("weight")),
     )
-    for group in listed(spec, "resourceGroups"):
-        for flavor in listed(group, "flavors"):
-            for resource in listed(flavor, "resources"):
+    for group in parts(spec, "resourceGroups"):
+        for flavor in parts(group, "flavors"):
+            for resource in parts(flavor, "resources"):
                 try:
                     _quota(owner, str(flavor.get("name", "")), resource, flavors, given, notes)
                 except BadInput as e:

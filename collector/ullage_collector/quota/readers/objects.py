@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from ullage_collector.quota.entry import ANY_POOL, Scope
-from ullage_collector.quota.resources import Counted, counted, nanos
+from ullage_collector.quota.resources import Counted, counted, nanos, quantity
 from ullage_contract.errors import BadInput
 
 
@@ -86,6 +87,14 @@ def listed(item: Mapping[str, Any], name: str) -> list[Any]:
     return found
 
 
+def parts(item: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """A list of objects inside an object. Raises BadInput for something else in its place."""
+    found = listed(item, name)
+    if not all(isinstance(each, dict) for each in found):
+        raise BadInput(f"{name} is no list of objects")
+    return found
+
+
 def named(item: Mapping[str, Any]) -> str:
     """metadata.name. Raises BadInput where it is missing."""
     name = part(item, "metadata").get("name")
@@ -121,6 +130,7 @@ def weight(value: Any) -> float | None:
     """A weight as a number; None: none is given, or it is none."""
     if value is None or isinstance(value, bool):
         return None
-    from ullage_collector.quota.resources import quantity
-
-    return float(quantity(value, "weight"))
+    found = float(quantity(value, "weight"))
+    if not isfinite(found):
+        raise BadInput(f"weight {str(value)[:40]!r} is no number")
+    return found

@@ -28,7 +28,8 @@ import csv
 import io
 import tomllib
 from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
+from math import inf
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -182,7 +183,9 @@ def _pool(row: Mapping[str, Any]) -> list[PoolRule]:
     try:
         priority = int(str(row.get("priority", 0)))
     except ValueError:
-        raise BadInput(f"priority {str(row.get('priority'))[:20]!r} is no whole number") from None
+        priority = 2**31
+    if not -(2**31) <= priority < 2**31:
+        raise BadInput(f"priority {str(row.get('priority'))[:20]!r} is no whole number of 32 bits")
     pool_set = _text(row, "set") or DEFAULT_SET
     return [PoolRule(0, pool_set, name, text, priority, starts, ends) for text in texts]
 
@@ -211,7 +214,7 @@ def _cards(row: Mapping[str, Any], name: str) -> int | None:
         return None
     try:
         found = Decimal(text) * NANO
-    except InvalidOperation:
+    except (InvalidOperation, Overflow):
         found = Decimal(-1)
     if not found.is_finite() or not 0 <= found < 2**63 or found != int(found):
         raise BadInput(f"{name} {text[:30]!r} is no number of cards; write 16 or 0.5")
@@ -220,10 +223,15 @@ def _cards(row: Mapping[str, Any], name: str) -> int | None:
 
 def _weight(row: Mapping[str, Any]) -> float | None:
     text = _text(row, "weight")
+    if text is None:
+        return None
     try:
-        return None if text is None else float(Decimal(text))
-    except InvalidOperation:
-        raise BadInput(f"weight {str(text)[:20]!r} is no number") from None
+        found = float(Decimal(text))
+    except (InvalidOperation, OverflowError):
+        found = -1.0
+    if not 0 <= found < inf:
+        raise BadInput(f"weight {text[:20]!r} is no number of at least 0")
+    return found
 
 
 def _dates(row: Mapping[str, Any]) -> tuple[int, int | None]:

@@ -190,7 +190,10 @@ def _minutes(text: str) -> dict[Scope, int]:
         unit = counted(name)
         if unit is not None:
             scope = Scope(resource=unit.resource, vendor=unit.vendor or "", model=unit.model or "")
-            found[scope] = int(quantity(value, f"GrpTRESMins {name}"))
+            minutes = quantity(value, f"GrpTRESMins {name}")
+            if minutes >= 2**63:
+                raise BadInput(f"GrpTRESMins {name}: {value[:40]!r} is no number of minutes")
+            found[scope] = int(minutes)
     return found
 
 
