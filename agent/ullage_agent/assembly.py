@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -82,6 +82,7 @@ class Agent:
         self._holders: list[Jobs | Kubelet] = []
         self.makers: Makers = makers.find(self._registry, config, self._host)
         self._rdma: RdmaPorts | None = None
+        self._pumps: list[EventPump] = []
         self._kernel_log_state = kernel_log_state
         self._kubelet_state = kernel_log_state.with_name("kubelet.json") if kernel_log_state else None
         self.sampler = Sampler(
@@ -96,7 +97,6 @@ class Agent:
             left_out=frozenset() if config.sources.processes else frozenset({Family.PROCESS}),
             process_facts=self._process_facts,
         )
-        self._pump = EventPump(self.sampler)
         self._add_makers()
         self._add_sources()
 
@@ -138,7 +138,8 @@ class Agent:
 
     def close(self) -> None:
         """End the children and the sources, then the sinks. Never raises."""
-        self._pump.close()
+        for pump in self._pumps:
+            pump.close()
         self.sampler.close()
 
     def _add_makers(self) -> None:
@@ -194,7 +195,7 @@ class Agent:
                 path=self._host.dev / "kmsg",
                 state=self._kernel_log_state,
                 boot_id=self.boot_id,
-                wake=partial(self._wake, KernelLog.name),
+                wake=self._waker(KernelLog.name),
             )
             self.sampler.add(InProcess(kernel_log))
 
@@ -216,7 +217,7 @@ class Agent:
                     clock=self._clock,
                     cards=self._cards_now,
                     owners=wanted.owners,
-                    wake=partial(self._wake, Jobs.name),
+                    wake=self._waker(Jobs.name),
                 )
             )
         if socket is not None and "kubelet" not in names and _is_there(socket):
@@ -230,7 +231,7 @@ class Agent:
                     cards=self._cards_now,
                     interval_seconds=wanted.kubelet_seconds,
                     state=self._kubelet_state,
-                    wake=partial(self._wake, Kubelet.name),
+                    wake=self._waker(Kubelet.name),
                 )
             )
 
@@ -267,9 +268,12 @@ class Agent:
             self._processes = Processes(self._host.proc, self._clock)
         return self._processes.complete(facts)
 
-    def _wake(self, name: str) -> None:
-        """A source has events waiting. From any thread."""
-        self._pump.wake(name)
+    def _waker(self, name: str) -> Callable[[], None]:
+        """What a source calls, from any thread, when it has events waiting. Each has a pump of its own, so that one
+        that hangs delays no other's events."""
+        pump = EventPump(self.sampler)
+        self._pumps.append(pump)
+        return partial(pump.wake, name)
 
     def _nearest_ports(self, address: str) -> Sequence[str]:
         return self._rdma.nearest_ports(address)[0] if self._rdma is not None else ()
