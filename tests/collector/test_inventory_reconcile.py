@@ -68,6 +68,12 @@ def test_a_missing_card_on_a_node_that_speaks_is_told_apart_from_a_silent_node()
     assert (node.evidence["cards"], node.evidence["card_ids"]) == (2, ["G1", "G2"])
 
 
+def test_a_card_last_seen_elsewhere_is_not_explained_by_its_listed_nodes_silence() -> None:
+    gone = replace(GOOD, last_seen_us=NOW - 200 * DAY, seen_node="n7", node_seen_us=NOW - 2 * HOUR)
+    found = [f for f in judged(gone).found if f.kind == "owned_not_seen"]
+    assert [(f.family, f.evidence["reason"]) for f in found] == [("card", "card_missing")]
+
+
 def test_a_card_never_seen_has_a_day_and_a_node_without_an_agent_is_one_finding() -> None:
     never = replace(
         GOOD, last_seen_us=None, seen_node=None, seen_cluster=None, seen_model=None, seen_serial=None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.collector.fleet_fixture import NOON
 
@@ -131,6 +131,7 @@ def test_what_was_said_again_stands_against_a_late_word_about_the_time_before(wo
 
 
 @settings(deadline=None, max_examples=60)
+@example(said=[(2, {"A"}), (0, {"A", "B"}), (3, {"A", "B"}), (1, {"A"}), (1, {"A"})])  # spans out of order
 @given(st.lists(st.tuples(st.integers(0, 11), st.sets(st.sampled_from("AB"))), min_size=1, max_size=6))
 def test_statements_in_any_order_make_the_timeline_they_should(said: list[tuple[int, set[str]]]) -> None:
     """A dense picture, instant by instant: a statement paints from its time to when the source next spoke or confirmed."""
@@ -248,6 +249,7 @@ PORTS = (
     Port("n1/mlx5_1/1", "c1", "n1", 1, "a088:c203:0001:0002", "ib1", "fabric"),
     Port("n1/mlx5_9/1", "c1", "n1", 1, None, "eno1", "management"),
     Port("n2/mlx5_0/1", "c1", "n2", 1, "0xa088c20300020001", "ib0", "fabric"),
+    Port("n2/mlx5_9/1", "c1", "n2", 1, None, "eno1", "management"),
 )
 LEAF, OTHER = "b0cf0e0300aa0001", "b0cf0e0300aa0009"
 

@@ -78,9 +78,7 @@ def keep(
     added = ended = unchanged = 0
     for key in dict.fromkeys([*standing, *sorted(said)]):
         before = [span for _, span in standing.get(key, ())]
-        after = cut(before, at_us, until)
-        if key in said:
-            after = joined([*after, (at_us, until)])
+        after = joined([*cut(before, at_us, until), *([(at_us, until)] if key in said else [])])
         if sorted(before, key=_start) == after:
             unchanged += key in said
             continue
