@@ -23,7 +23,8 @@ OWN_IDS: Final = (PLATFORM, UNMAPPED)
 class Department:
     """One department as believed over [known_from_us, known_to_us), so over [valid_from_us, valid_to_us).
 
-    department_id: what lines and rules carry. parent_id: None: a root. source_key: the source's stable id, or None.
+    department_id: what lines and rules carry. parent_id None: what stands before the last slash of the id, if it has one,
+    else a root. source_key: the source's stable id, or None.
     *_us: microseconds since the epoch; a None end is open.
     """
 
@@ -122,7 +123,7 @@ class Tree:
 
     def _above(self, department_id: str) -> str | None:
         known = self.departments.get(department_id)
-        if known is not None:
+        if known is not None and known.parent_id is not None:
             return known.parent_id
         return None if department_id in OWN_IDS else department_id.rpartition("/")[0] or None
 

@@ -23,6 +23,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ullage_collector.organisation import Department, Organisation
 from ullage_collector.sql import fill, statements
 from ullage_contract.errors import StoreError
 
@@ -396,6 +397,12 @@ class Facts:
         cursor = self.connection.execute(sql, parameters) if parameters else self.connection.execute(sql)
         return cursor.fetchall()
 
+    def organisation(self) -> Organisation:
+        """The departments, dated twice; what an older Ullage did not publish of them is None."""
+        cursor = self.connection.execute(statements("published")["departments"])
+        names = [column[0] for column in cursor.description or ()]
+        return Organisation(_department(dict(zip(names, row, strict=True))) for row in cursor.fetchall())
+
     @property
     def sealed(self) -> bool:
         """Every day of the span is published and will not change but by a new revision of a sealed day."""
@@ -407,6 +414,27 @@ class Facts:
         if self.dimensions:
             hashes.append(self.dimensions.digest)
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _department(row: Mapping[str, Any]) -> Department:
+    def us(name: str) -> int | None:
+        at = row[name]
+        return None if at is None else _us(at.replace(tzinfo=UTC))
+
+    return Department(
+        department_id=row["department_id"],
+        name=row["name"],
+        parent_id=row["parent_id"],
+        owner=row["owner"],
+        deputy=row.get("deputy"),
+        cost_center=row["cost_center"],
+        source_key=row.get("source_key"),
+        valid_from_us=us("valid_from") or 0,
+        valid_to_us=us("valid_to"),
+        known_from_us=us("known_from") or 0,
+        known_to_us=us("known_to"),
+        source=row.get("source"),
+    )
 
 
 def _view(name: str, files: Sequence[Path]) -> str:

@@ -93,7 +93,12 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
 
     published = Published(args.data / "published")
     report = statement(
-        published, period, currency=args.currency or chosen.currency, now=now, verify=not args.trust_files
+        published,
+        period,
+        currency=args.currency or chosen.currency,
+        now=now,
+        verify=not args.trust_files,
+        tree_at=now if args.tree == "now" else None,
     )
     if not report.trust.adds_up:
         for check in report.trust.checks:
@@ -184,6 +189,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--lang", metavar="LANG", help="zh or en (default zh)")
         command.add_argument("--zone", metavar="IANA", help="whose midnights cut the period (default UTC)")
         command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")
+        command.add_argument(
+            "--tree",
+            choices=("then", "now"),
+            default="then",
+            help="departments by the organisation valid at each hour, or by today's (default then)",
+        )
         command.add_argument(
             "--trust-files",
             action="store_true",

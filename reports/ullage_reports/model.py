@@ -134,9 +134,22 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeCut:
+    """By which organisation departments are summed.
+
+    at None: each hour by the one valid at that hour; else all hours by that of the instant. changes: how often the
+    organisation changed within the period.
+    """
+
+    at: datetime | None = None
+    changes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DepartmentRow:
     """One department with everything below it; rows come as a tree in reading order.
 
+    A department that moved within the period has a row in each place where the hours are cut by the organisation then.
     depth: 0 at the top. amounts: with its sub-departments; the rows of depth 0 add up to the total, and a
     row's children add up to it together with ``own``. own: what is booked on the department itself.
     leaf: no children. share: of the report's cost, 0..1, four decimals, None when the report costs nothing.
@@ -487,7 +500,7 @@ class PageOne:
 class Report:
     """A whole statement. previous: the period compared with, None where none of it is published.
 
-    workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
+    tree: by which organisation departments are summed. workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
     which is None where every row is listed, add up to held.
     """
 
@@ -518,6 +531,7 @@ class Report:
     trend: tuple[TrendPoint, ...]
     heat: tuple[HeatCell, ...]
     trust: Trust
+    tree: TreeCut = TreeCut()
 
     @property
     def stem(self) -> str:

@@ -13,16 +13,15 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from ullage_collector.ledger import PLATFORM, UNMAPPED
+from ullage_collector.ledger import PLATFORM
 from ullage_collector.published import Facts
-from ullage_reports.model import Amounts
+from ullage_reports.model import Amounts, TreeCut
 from ullage_reports.period import Period
 from ullage_reports.rounding import Rounding, Sums, ratio
 from ullage_reports.sql import statements
+from ullage_reports.tree import placed
 
 SQL: Final = "statement"
-MAX_DEPTH: Final = 16
-"""Levels of departments. our choice: no company has more, and ids are text that others choose."""
 DAY_US: Final = 86_400_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -68,8 +67,8 @@ class Whole:
 class Figures:
     """The tables of one period, rounded.
 
-    departments: id -> (with everything below it, what is its own). models: (vendor, model) -> amounts. trust_ratio: share of
-    hours that are priced, mapped and known. names: id -> row of query ``departments``. parents: the departments' tree.
+    departments: place (tree.py) -> (with everything below it, what is its own). models: (vendor, model) -> amounts. trust_ratio: share of
+    hours that are priced, mapped and known. names: id -> row of query ``departments``. parents: the tree of places. tree: by which organisation.
     """
 
     rounding: Rounding
@@ -79,6 +78,7 @@ class Figures:
     trust_ratio: Decimal | None
     names: Mapping[str, tuple[Any, ...]]
     parents: Mapping[str, str | None]
+    tree: TreeCut
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,8 @@ class Reading:
         return str(named[1]) if named else department
 
 
-def read(facts: Facts, period: Period, currency: str) -> Reading:
-    """Sum and round an open period."""
+def read(facts: Facts, period: Period, currency: str, tree_at: datetime | None = None) -> Reading:
+    """Sum and round an open period. tree_at: whose organisation sums all hours; None: each by the one valid then."""
     cells = _cells(facts, currency)
     whole = _whole(facts, currency)
     return Reading(
@@ -125,7 +125,7 @@ def read(facts: Facts, period: Period, currency: str) -> Reading:
         currency=currency,
         cells=tuple(cells),
         whole=whole,
-        figures=_figured(facts, cells, currency, period, whole.trusted),
+        figures=_figured(facts, cells, currency, period, whole.trusted, tree_at),
     )
 
 
@@ -142,21 +142,23 @@ def _cells(facts: Facts, currency: str) -> list[Cell]:
     return found
 
 
-def _figured(facts: Facts, cells: list[Cell], currency: str, period: Period, trusted: int) -> Figures:
+def _figured(
+    facts: Facts, cells: list[Cell], currency: str, period: Period, trusted: int, tree_at: datetime | None
+) -> Figures:
     total = _summed(cells, lambda _: "").get("", Sums())
     rounding = Rounding(total, currency)
-    own = _summed(cells, lambda c: c.department)
+    span = (us(period.start), us(period.end))
+    by_place = placed(facts, cells, currency, span, None if tree_at is None else us(tree_at))
     names = {
         str(row[0]): row for row in facts.rows(statements(SQL)["departments"], {"to_us": us(period.end)})
     }
-    parents = _parents(own, names)
     by_model: dict[tuple[str, str], Sums] = defaultdict(Sums)
     for c in cells:
         by_model[c.vendor, c.model].add(c.state, c.quantity, c.atoms, c.unpriced)
     joined = {f"{vendor}\x00{model}": sums for (vendor, model), sums in by_model.items()}
     return Figures(
         rounding=rounding,
-        departments=rounding.tree(own, parents),
+        departments=rounding.tree(by_place.own, by_place.parents),
         groups={name: rounding.table(_summed(cells, key)) for name, key in GROUPS.items()},
         models={
             (key.split("\x00")[0], key.split("\x00")[1]): amounts
@@ -164,7 +166,8 @@ def _figured(facts: Facts, cells: list[Cell], currency: str, period: Period, tru
         },
         trust_ratio=ratio(trusted, total.all_quantity),
         names=names,
-        parents=parents,
+        parents=by_place.parents,
+        tree=TreeCut(tree_at, by_place.changes),
     )
 
 
@@ -178,29 +181,6 @@ def _summed(cells: Iterable[Cell], key: Callable[[Cell], str]) -> dict[str, Sums
     for c in cells:
         found[key(c)].add(c.state, c.quantity, c.atoms, c.unpriced)
     return dict(found)
-
-
-def _parents(own: Mapping[str, Sums], names: Mapping[str, tuple[Any, ...]]) -> dict[str, str | None]:
-    """Each department with cost and everything above it. A parent is named, or is the path before the last slash;
-    a circle of parents is cut where it closes, a path deeper than MAX_DEPTH where it gets too deep."""
-    parents: dict[str, str | None] = {}
-    for start in sorted(own):
-        key: str | None = start
-        trail: list[str] = []
-        while key is not None and key not in parents:
-            trail.append(key)
-            above = names[key][2] if key in names and names[key][2] else None
-            if above is None and "/" in key and key not in (PLATFORM, UNMAPPED):
-                above = key.rpartition("/")[0] or None
-            parents[key] = None if above in trail else above
-            key = parents[key]
-    for start in parents:
-        at, steps = start, 0
-        while (above := parents[at]) is not None:
-            at, steps = above, steps + 1
-            if steps == MAX_DEPTH:
-                parents[at] = None
-    return parents
 
 
 def us(instant: datetime) -> int:

@@ -35,6 +35,7 @@ from ullage_reports.period import Period
 from ullage_reports.reading import GROUPS, SQL, Figures, aware, instant, read
 from ullage_reports.rounding import Sums, change, decimal_ratio, hours_decimal
 from ullage_reports.sql import statements
+from ullage_reports.tree import id_of
 from ullage_reports.workloads import workloads
 
 TOP: Final = 50
@@ -46,19 +47,25 @@ NO_CURRENCY: Final = "XXX"
 
 
 def statement(
-    published: Published, period: Period, *, currency: str | None = None, now: datetime, verify: bool = True
+    published: Published,
+    period: Period,
+    *,
+    currency: str | None = None,
+    now: datetime,
+    verify: bool = True,
+    tree_at: datetime | None = None,
 ) -> Report:
     """The report of a period.
 
     currency: ISO 4217; None: the only one the period is priced in. now: when it is made. verify: check every published
-    file against its manifest first.
+    file against its manifest first. tree_at: whose organisation sums all hours; None: each hour by the one valid then.
     Raises ConfigError when prices are in several currencies and none was chosen, StoreError for published files that
     are not what their manifests say. A report that does not add up is returned: its ``trust.adds_up`` is False.
     """
     with published.open(period.start, period.end, verify=verify) as facts:
         chosen = _currency(facts, currency)
-        before = _before(published, period, chosen, verify)
-        return _Statement(facts, period, chosen, now, before).report()
+        before = _before(published, period, chosen, verify, tree_at)
+        return _Statement(facts, period, chosen, now, before, tree_at).report()
 
 
 def _currency(facts: Facts, currency: str | None) -> str:
@@ -74,7 +81,7 @@ def _currency(facts: Facts, currency: str | None) -> str:
 
 
 def _before(
-    published: Published, period: Period, currency: str, verify: bool
+    published: Published, period: Period, currency: str, verify: bool, tree_at: datetime | None
 ) -> tuple[Period, Figures] | None:
     """The period before, where all of it is published: half a period is no comparison."""
     try:
@@ -84,7 +91,7 @@ def _before(
     if any(published.facts(day) is None for day in earlier.utc_days()):
         return None
     with published.open(earlier.start, earlier.end, verify=verify) as facts:
-        return earlier, read(facts, earlier, currency).figures
+        return earlier, read(facts, earlier, currency, tree_at).figures
 
 
 class _Statement:
@@ -97,8 +104,9 @@ class _Statement:
         currency: str,
         now: datetime,
         before: tuple[Period, Figures] | None,
+        tree_at: datetime | None,
     ) -> None:
-        self._reading = read(facts, period, currency)
+        self._reading = read(facts, period, currency, tree_at)
         self._figures = self._reading.figures
         self._rounding = self._reading.rounding
         self._total = self._reading.total
@@ -144,6 +152,7 @@ class _Statement:
             trend=trend,
             heat=timeline.heat(reading),
             trust=trust,
+            tree=self._figures.tree,
         )
 
     def _status(self) -> Status:
@@ -166,15 +175,16 @@ class _Statement:
 
         def walk(key: str, depth: int) -> None:
             amounts, own = figures.departments[key]
-            named = figures.names.get(key)
+            department = id_of(key)
+            named = figures.names.get(department)
             before = self._before[1].departments.get(key) if self._before else None
             rows.append(
                 DepartmentRow(
-                    department_id=key,
-                    name=str(named[1]) if named else key,
-                    parent_id=figures.parents[key],
+                    department_id=department,
+                    name=str(named[1]) if named else department,
+                    parent_id=None if (above := figures.parents[key]) is None else id_of(above),
                     depth=depth,
-                    kind={PLATFORM: Kind.PLATFORM, UNMAPPED: Kind.UNMAPPED}.get(key, Kind.DEPARTMENT),
+                    kind={PLATFORM: Kind.PLATFORM, UNMAPPED: Kind.UNMAPPED}.get(department, Kind.DEPARTMENT),
                     leaf=not children[key],
                     owner=named[3] if named else None,
                     cost_center=named[4] if named else None,

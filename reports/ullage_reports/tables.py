@@ -111,9 +111,17 @@ def departments(w: Wording) -> Table:
         ),
         printed=2 * ROWS_PRINTED,
         more=_more(w, len(rows), 2 * ROWS_PRINTED),
-        note=w.t("note.departments"),
+        note=w.t("note.departments") + " " + _organisation(w),
         empty=w.t("empty.no_data"),
     )
+
+
+def _organisation(w: Wording) -> str:
+    """By which organisation departments are summed, as a sentence."""
+    tree = w.report.tree
+    if tree.at is None:
+        return w.t("note.tree_then", changes=w.f.number(tree.changes))
+    return w.t("note.tree_now", at=w.f.instant(tree.at))
 
 
 def groups(w: Wording, key: str, groups: Sequence[GroupRow]) -> Table:

@@ -25,6 +25,7 @@ from ullage_reports.period import Period
 from ullage_reports.reading import GROUPS, read
 from ullage_reports.rounding import Rounding, Sums
 from ullage_reports.statement import statement
+from ullage_reports.tree import id_of
 from ullage_reports.workloads import workloads
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -144,7 +145,8 @@ def test_no_figure_is_made_from_nothing(seed: int) -> None:
         with Published(Path(folder)).open(period.start, period.end) as facts:
             reading = read(facts, period, "CNY")
     tables = [(name, key, reading.figures.groups[name]) for name, key in GROUPS.items()]
-    tables.append(("own", lambda c: c.department, {k: v[1] for k, v in reading.figures.departments.items()}))
+    own = {id_of(place): amounts[1] for place, amounts in reading.figures.departments.items()}
+    tables.append(("own", lambda c: c.department, own))
     for name, key, rows in tables:
         there = {(key(c), c.state) for c in reading.cells if c.quantity}
         priced = {(key(c), c.state) for c in reading.cells if c.atoms}

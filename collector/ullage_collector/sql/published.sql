@@ -86,6 +86,10 @@ FROM workload ORDER BY workload_id
 SELECT department_id, name, parent_id, owner, cost_center, valid_from, valid_to, known_from, known_to, deputy, source_key, source
 FROM department ORDER BY department_id, valid_from, known_from
 
+-- name: departments
+-- The departments as they were published.
+SELECT * FROM department;
+
 -- name: dimension_price
 SELECT price_id, model, pool, currency, price_micro, assumed, valid_from, valid_to, known_from, known_to, source
 FROM price ORDER BY price_id

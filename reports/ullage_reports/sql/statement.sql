@@ -11,6 +11,16 @@ SELECT department_id, coalesce(business, ''), coalesce(scenario, ''), vendor, mo
        sum(quantity), coalesce(sum(atoms) FILTER (currency = $currency), 0), coalesce(sum(quantity) FILTER (price_micro IS NULL), 0)
 FROM segment GROUP BY ALL;
 
+-- name: department_cells
+-- Sums by department in stretches of the organisation: $cuts are the instants at which one begins, and the last one's end.
+SELECT department_id, begins, state, sum(q), coalesce(sum(q::HUGEINT * price_micro) FILTER (currency = $currency), 0),
+       coalesce(sum(q) FILTER (price_micro IS NULL), 0)
+FROM (SELECT s.*, e.begins, (least(s.to_us, e.ends) - greatest(s.from_us, e.begins)) * s.share_nano AS q
+      FROM segment s JOIN (SELECT unnest(list_slice($cuts, 1, len($cuts) - 1))::BIGINT AS begins,
+                                  unnest(list_slice($cuts, 2, len($cuts)))::BIGINT AS ends) e
+        ON s.from_us < e.ends AND s.to_us > e.begins)
+GROUP BY department_id, begins, state;
+
 -- name: whole
 -- The same sum by another way: it must be the sum of the cells.
 SELECT coalesce(sum(quantity), 0), coalesce(sum(atoms) FILTER (currency = $currency), 0), count(*), count(DISTINCT card_id),
