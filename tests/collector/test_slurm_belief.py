@@ -202,6 +202,19 @@ def test_a_record_that_changed_later_is_a_correction(slurm: Belief, store: Store
     assert [row[2] for row in believed(store, known="true")] == [20, 25]
 
 
+def test_what_only_the_controller_says_outlives_its_answer(slurm: Belief, store: Store) -> None:
+    """sacct --json of 22.05 names no reservation and no restarts."""
+    known = {"reservation": "r1", "restarts": 2}
+    slurm.believe_live([job(detail="gpu:h200:1(IDX:0)", **known)], AT + 10)
+    slurm.believe_live([job(state="COMPLETED", end=AT + 15, **known)], AT + 30)
+    slurm.believe_live([], AT + 50)
+    slurm.believe_past([job(state="COMPLETED", end=AT + 15, restarts=None)], AT + 60)
+    assert notes(store, "1")["restarts"] == 2
+    cursor = store.cursor()
+    assert '"slurm-reservation": "r1"' in cursor.execute("SELECT labels FROM workload").fetchall()[0][0]
+    cursor.close()
+
+
 # ------------------------------------------------------------------------------- fences and reservations
 
 

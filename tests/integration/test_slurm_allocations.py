@@ -12,11 +12,15 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import slurm_cluster
+from collector_process import CollectorProcess
 from slurm_cluster import CLUSTER, NODES, SlurmCluster
 
 from ullage_collector.allocation.book import AllocationBook
@@ -217,7 +221,6 @@ class Throwing:
     def __init__(self, cluster: SlurmCluster, seed: int) -> None:
         self._cluster = cluster
         self._random = random.Random(seed)
-        self.jobs: list[str] = []
         self.done: dict[str, int] = {}
 
     def run(self, seconds: float) -> None:
@@ -239,9 +242,8 @@ class Throwing:
         seconds = chance.randint(1, 4) if word == "short" else chance.randint(8, 30)
         count = chance.randint(1, 4)
         cluster = self._cluster
-        before = list(self.jobs)
         if word in ("short", "long"):
-            self.jobs.append(cluster.submit(user, f"sleep {seconds}", f"--gres={kind}:{count}"))
+            cluster.submit(user, f"sleep {seconds}", f"--gres={kind}:{count}")
         elif word == "array":
             cluster.submit(user, f"sleep {seconds}", "--array=1-3", f"--gres={kind}:1")
         elif word == "two":
@@ -249,16 +251,18 @@ class Throwing:
         elif word == "het":
             self._het(user, seconds)
         elif word == "spare":
-            self.jobs.append(
-                cluster.submit(user, f"sleep {seconds + 20}", "-p", "spare", "--gres=gpu:h200:6")
-            )
+            cluster.submit(user, f"sleep {seconds + 20}", "-p", "spare", "--gres=gpu:h200:6")
         elif word == "fence":
             cluster.tool(
                 "sbatch", "--parsable", "-A", "ullage-fence", "--comment=fence:GPU-g1-7:1", "-o", "/dev/null",
                 "--gres=gpu:h200:1", "--wrap", f"sleep {seconds}",
             )  # fmt: skip
-        elif before:
-            job = chance.choice(before[-12:])
+        else:
+            running = cluster.tool("squeue", "-h", "-r", "-t", "R", "-o", "%i %a").stdout.splitlines()
+            jobs = [row.split()[0] for row in running if "ullage-fence" not in row and "+" not in row]
+            if not jobs:
+                return
+            job = chance.choice(jobs)
             if word == "cancel":
                 cluster.tool("scancel", job)
             elif word == "requeue":
@@ -397,7 +401,11 @@ def _promise(cluster: SlurmCluster, folder: Path, seconds: float) -> None:
         print(json.dumps({"prolog": watched.prolog, "seconds": seconds, **figures, "asked": asked}))
         assert figures["runs"] > seconds / 4
         watched.store.close()
-    print(json.dumps({"thrown": throwing.done}))
+    states = Counter(cluster.tool("sacct", "-aDXnP", "-S", "2020-01-01", "-o", "State%20").stdout.split())
+    print(json.dumps({"thrown": throwing.done, "states": states}))
+    if seconds >= 300:
+        assert {"COMPLETED", "CANCELLED", "REQUEUED", "PREEMPTED"} <= states.keys()
+        assert {"array", "two", "het", "cancel", "requeue", "suspend", "fence"} <= throwing.done.keys()
 
 
 def test_allocations_equal_accounting_to_the_second_and_slurmd_to_the_card(
@@ -437,6 +445,47 @@ def _rpcs(cluster: SlurmCluster) -> int:
         if name.startswith("REQUEST_") and name.endswith("_INFO") and name != "REQUEST_STATS_INFO":
             ours += int(line.partition("count:")[2].split()[0])
     return ours
+
+
+def test_a_serving_collector_believes_a_job_and_its_end(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """The part of ``serve``, killed in the middle of the job."""
+    table = f'[[allocation.slurm]]\ncluster = "{CLUSTER}"\npoll_seconds = 2.0\naccounting_seconds = 2.0\n'
+    table += f'conf = "{cluster.folder}/etc/slurm.conf"\n'
+    collector = CollectorProcess(tmp_path / "data", config=table)
+    collector.start()
+    try:
+        job = f"slurm/{CLUSTER}/" + cluster.submit("daemon", "sleep 12", "--gres=gpu:h200:2")
+        _until(lambda: _held_by(collector, job) and _held_by(collector, job)[0]["valid_to"] is None)
+        collector.kill()
+        collector.start()
+        _until(lambda: bool(_held_by(collector, job)) and _held_by(collector, job)[0]["valid_to"] is not None)
+        [row] = [row for row in accounted(cluster).items() if row[0][0] == job.rpartition("/")[2]]
+        [held_row] = _held_by(collector, job)
+        assert (_seconds(held_row["valid_from"]), _seconds(held_row["valid_to"])) == (
+            row[0][1],
+            row[1]["end"],
+        )
+    finally:
+        collector.ensure_ended()
+
+
+def _held_by(collector: CollectorProcess, workload: str) -> list[dict[str, str | None]]:
+    url = f"http://127.0.0.1:{collector.port}/api/v1/allocations?from=2026-01-01T00:00:00Z"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        rows = json.loads(answer.read())["allocations"]
+    return [row for row in rows if row["workload_id"] == workload]
+
+
+def _seconds(written: str | None) -> int:
+    assert written is not None
+    return int(datetime.fromisoformat(written).timestamp())
+
+
+def _until(good: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not good():
+        assert time.monotonic() < end
+        time.sleep(0.5)
 
 
 def test_an_empty_window_of_accounting_is_no_trouble(cluster: SlurmCluster) -> None:

@@ -94,6 +94,7 @@ class Belief:
             if job.over:
                 before = self._live.get(name)
                 job = replace(job, gres=job.gres or (before.gres if before else {}))
+                self._past.setdefault(job.job_id, {})[name] = job
                 if job.completing:
                     cleaning.append(job)
             else:
