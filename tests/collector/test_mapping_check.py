@@ -16,13 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, NANO, World, at
 
+from ullage_collector import metrics
 from ullage_collector.cli import main
+from ullage_collector.health import Health
 from ullage_collector.ledger import UNMAPPED
 from ullage_collector.mapping import SLURM_TOP, Mapper, Rule, Subject, subject
 from ullage_collector.organisation import Department, Organisation
 from ullage_collector.ownership.check import Seen, check, covers
 from ullage_collector.ownership.explain import beaten, explain
 from ullage_collector.ownership.rules import check_mapping, explain_workload
+from ullage_collector.snapshot import FleetSnapshot
 from ullage_collector.states import States
 from ullage_contract.errors import BadInput
 
@@ -379,3 +382,14 @@ def test_the_command_without_a_collector_says_what_is_wrong(
     assert "matched nobody: rule" in capsys.readouterr().out
     assert main([*data, "mapping", "explain", "slurm/dc1/7"]) == 1
     assert "no workload" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.25, True), (0.0, True), (None, False)])
+def test_the_gauge_of_what_maps_to_nothing_is_absent_where_nothing_is_held(
+    share: float | None, shown: bool
+) -> None:
+    page = metrics.render(
+        Health(started_at=0.0), [], FleetSnapshot(at=1.0, unmapped_share=share), now=2.0, version="1"
+    )
+    assert ("ullage_mapping_unmapped_share" in page) is shown
+    assert not shown or f"\nullage_mapping_unmapped_share {share}\n" in page
