@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,51 +32,39 @@ BEGIN = "<!-- made by docs/generate_makers.py: from here -->"
 END = "<!-- made by docs/generate_makers.py: to here -->"
 
 Proofs = Mapping[str, Mapping[str, Mapping[str, str]]]
-"""maker -> route (read, decoded) -> catalogue key -> test."""
+"""maker -> route (read, of slices, decoded) -> catalogue key -> test."""
 
-GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
-    (
-        "Work",
-        (
-            "utilization",
-            "sm_",
-            "tensor",
-            "vector",
-            "control",
-            "memory_bandwidth",
-            "encoder",
-            "decoder",
-            "jpeg",
-            "fp",
-            "processes",
-            "requests",
-            "media",
-            "busy",
-        ),
-    ),
-    ("Memory", ("memory_", "host_memory", "bar")),
-    (
-        "Power, heat and clocks",
-        ("power", "energy", "temperature", "fan", "clock", "throttle", "voltage", "thermal"),
-    ),
-    ("Links", ("pcie", "interconnect", "nvlink", "link")),
-    ("Errors and health", ("",)),
+GROUPS: Sequence[tuple[str, str]] = (
+    ("Work", "utilization|memory_bandwidth|encoder|decoder|control_cpu|processes"),
+    ("Units of a core", "sm_|tensor|vector|fp[0-9]"),
+    ("Power", "power|energy|voltage|current_amperes|.*_power_watts"),
+    ("Temperatures and fans", ".*temperature|fan"),
+    ("Memory", "memory_"),
+    ("Clocks and throttling", "clock|throttle|performance_state"),
+    ("PCIe: link and errors", "pcie_(generation|width|replays|aer)"),
+    ("PCIe: traffic", "pcie_"),
+    ("Links between cards", "link|fabric"),
+    ("Memory errors", ".*ecc_"),
+    ("Retired memory", "retired|remap"),
+    ("Health", ""),
 )
-"""Title and the beginnings of the keys in it; a metric is in the first group that fits."""
+"""Title and how the keys in it begin; a metric is in the first group that fits."""
+READ, OF_SLICES, DECODED = "read", "of slices", "decoded"
+MARKS: Mapping[str, str] = {READ: "●", OF_SLICES: "◐", DECODED: "○"}
+"""Route -> mark, the best first."""
 
 
 def groups(keys: Sequence[str]) -> list[tuple[str, list[str]]]:
     """The metrics by group, in the catalogue's order."""
     found: dict[str, list[str]] = {title: [] for title, _ in GROUPS}
     for key in keys:
-        warm = key.endswith("temperature_celsius") or key.startswith("clock")
-        title = next(
-            t
-            for t, starts in GROUPS
-            if (t == "Power, heat and clocks" if warm else key.startswith(starts) or starts == ("",))
-        )
-        found[title].append(key)
+        found[next(title for title, begins in GROUPS if re.match(begins, key))].append(key)
     return [(title, keys) for title, keys in found.items() if keys]
+
+
+def mark(mine: Mapping[str, Mapping[str, str]], key: str) -> str:
+    """How a maker gives a metric; nothing where it does not."""
+    return next((sign for route, sign in MARKS.items() if key in mine.get(route, {})), "")
 
 
 def section(proofs: Proofs) -> str:
@@ -85,24 +74,26 @@ def section(proofs: Proofs) -> str:
     lines = [
         BEGIN,
         "",
-        "●: read from the maker's library, driver or tool while the agent runs. ○: only decoded from a recorded output of",
-        "the maker's tool. Empty: not given. Each mark is a value that a test saw, with an emulator, a tree or a recording of",
-        "ours: which test stands in `tests/agent/proofs.json`, and the test fails when it no longer sees it.",
+        "●: read from the maker's library, driver or tool while the agent runs. ◐: read of its slices alone. ○: only decoded",
+        "from a recorded output of the maker's tool. Empty: not given. Each mark is a value that a test saw, with an emulator,",
+        "a tree or a recording of ours: which test stands in `tests/agent/proofs.json`, and it fails when it no longer sees it.",
+        "A card that does not answer any more is `health = lost` whoever made it; that alone is no mark.",
+        "What a metric means and which call or file it comes from: [metrics.md](metrics.md).",
         "",
     ]
     for title, keys in groups([key for key in known if key in given]):
-        lines += [f"### {title}", ""]
-        lines.append("| maker | " + " | ".join(f"`{key}`" for key in keys) + " |")
+        lines += [f"### {title}", "", "| maker | " + " | ".join(f"`{key}`" for key in keys) + " |"]
         lines.append("|---|" + ":-:|" * len(keys))
+        without = []
         for backend in backends():
-            if backend.simulated:
-                continue
-            mine = proofs.get(backend.name, {})
-            marks = [
-                "●" if key in mine.get("read", {}) else "○" if key in mine.get("decoded", {}) else ""
-                for key in keys
-            ]
-            lines.append(f"| {backend.title} | " + " | ".join(marks) + " |")
+            marks = [mark(proofs.get(backend.name, {}), key) for key in keys]
+            if any(marks):
+                lines.append(f"| {backend.title} | " + " | ".join(marks) + " |")
+            else:
+                without.append(backend.title)
+        if without:
+            few = len(without) < len(backends()) / 2
+            lines += ["", f"None of these: {', '.join(without) if few else 'all other makers'}."]
         lines.append("")
     return "\n".join([*lines, END])
 
@@ -115,7 +106,10 @@ def page(proofs: Proofs) -> str:
 
 
 def prove() -> Proofs:
-    """What the makers' tests see, one test a cell: the first by name. Raises SystemExit when a test fails."""
+    """What the makers' tests see, one test a cell: the first by name of those that name the metric.
+
+    Raises SystemExit when a test fails.
+    """
     names = {b.name.replace("-", "_") for b in backends()}
     files = [
         path
@@ -134,12 +128,16 @@ def prove() -> Proofs:
         if done.returncode:
             raise SystemExit("the makers' tests do not pass: nothing was written")
         rows = [json.loads(line) for line in seen.read_text(encoding="utf-8").splitlines()]
-    known = {key for key in catalogue.keys(Family.CARD)}
+    known = set(catalogue.keys(Family.CARD))
     found: dict[str, dict[str, dict[str, str]]] = {}
-    for test, cells in sorted(rows):
+    for test, cells, named in sorted(rows):
         for maker, route, key in cells:
-            if key in known and maker.replace("-", "_") in names:
+            if key in known and key in named and maker.replace("-", "_") in names:
                 found.setdefault(maker, {}).setdefault(route, {}).setdefault(key, test)
+    for routes in found.values():  # what the card itself says need not be shown of its slices
+        slices = routes.pop(OF_SLICES, {})
+        if alone := {key: test for key, test in slices.items() if key not in routes.get(READ, {})}:
+            routes[OF_SLICES] = alone
     ordered = [m.key for m in catalogue.METRICS]
     return {
         maker: {

@@ -29,7 +29,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     random = getattr(pyfuncitem.obj, "is_hypothesis_test", False)  # what it sees differs from run to run
     result = yield
     if not random:
-        proof.write(pyfuncitem.nodeid, WATCH.seen)
+        proof.write(pyfuncitem.nodeid, pyfuncitem.obj, WATCH.seen)
     unseen = set() if proof.WRITE else PROOFS.get(pyfuncitem.nodeid, set()) - WATCH.seen
     assert not unseen, f"docs/makers.md says this test proves {sorted(unseen)}: see tests/agent/proof.py"
     return result

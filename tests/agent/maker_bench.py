@@ -51,6 +51,41 @@ def pci_function(
     return place
 
 
+PCIE_LINK = {
+    "current_link_speed": "16.0 GT/s PCIe",
+    "max_link_speed": "32.0 GT/s PCIe",
+    "current_link_width": 8,
+    "max_link_width": 16,
+    "aer_dev_correctable": "RxErr 2\nBadTLP 1\nBadDLLP 0\nRollover 0\nTimeout 4\nNonFatalErr 0\nTOTAL_ERR_COR 7",
+    "aer_dev_nonfatal": "Undefined 0\nDLP 0\nCmpltTO 3\nUnsupReq 0\nTOTAL_ERR_NONFATAL 3",
+    "aer_dev_fatal": "Undefined 0\nDLP 1\nMalfTLP 0\nTOTAL_ERR_FATAL 1",
+}
+"""A function's files of its link, half as fast and half as wide as it can be, and of its errors, as the kernel prints
+them (Documentation/ABI/testing/sysfs-bus-pci, sysfs-bus-pci-devices-aer_stats)."""
+PCIE_SAYS = {
+    "pcie_generation": 4,
+    "pcie_generation_max": 5,
+    "pcie_width": 8,
+    "pcie_width_max": 16,
+    "pcie_aer_correctable": 7,
+    "pcie_aer_nonfatal": 3,
+    "pcie_aer_fatal": 1,
+}
+"""What a reader makes of them."""
+
+
+def put_link(sysfs: Path, address: str) -> None:
+    """The files of PCIE_LINK for a function that is on the recorded bus."""
+    place = sysfs / "bus/pci/devices" / address
+    assert place.is_dir(), f"{address} is not on the bus of this test"
+    put(place, PCIE_LINK)
+
+
+def of_the_bus(values: Mapping[str, object]) -> dict[str, object]:
+    """The values that the bus can say, of all of a card."""
+    return {key: values[key] for key in PCIE_SAYS if key in values}
+
+
 def link(place: Path, target: Path | str) -> None:
     """A symbolic link, its folder made."""
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from maker_tree import Tree, facts, readings, roster_of, through_a_child, told
 from mutations import survives
+from tests.agent.maker_bench import PCIE_SAYS, of_the_bus, put_link
 
 from ullage_agent.backend import Reading
 from ullage_agent.backends.alveo import backend
@@ -135,6 +136,17 @@ def test_every_value_comes_out_exactly(roster: Roster, tree: Tree) -> None:
         "pcie_generation": 3,
         "pcie_width": 16,
     }
+
+
+def test_the_bus_says_link_and_errors(roster: Roster, tree: Tree) -> None:
+    put_link(tree.sysfs, USER)
+    assert of_the_bus(readings(roster)[CARD].values) == PCIE_SAYS
+
+
+def test_a_card_with_a_fan_of_its_own_says_how_fast_it_turns(tree: Tree) -> None:
+    place = "bus/pci/devices/" + USER
+    tree.write(place, {"xmc.u.19922944/fan_presence": "P", "xmc.u.19922944/xmc_fan_rpm": 1125})
+    assert readings(roster_of(AlveoMaker(tree.host())))[CARD].values["fan_rpm"] == 1125
 
 
 def test_facts_say_who_it_is(roster: Roster) -> None:

@@ -86,6 +86,7 @@ def test_a_partitioned_card_is_one_card_with_partitions() -> None:
         ("1", 0.5),
     ]
     assert card.values["utilization_ratio"] == 0.31  # their mean
+    assert card.values["decoder_ratio"] == 0.0
     assert card.values["power_watts"] == 179.0  # the whole card's, though it stands in the first one's row
 
 

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.maker_bench import Bench, Child, Seen, children, pci_function, put
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    Seen,
+    children,
+    of_the_bus,
+    pci_function,
+    put,
+    put_link,
+)
 from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
@@ -122,6 +132,14 @@ def test_every_number_arrives_in_the_catalogues_unit(world: Scenario, tmp_path: 
         "processes": 2,
     }
     assert set(reading.values) <= set(SOURCES) | {"health_detail"}
+
+
+def test_the_bus_says_link_and_errors(world: Scenario, tmp_path: Path) -> None:
+    pci_function(tmp_path / "sys", "0000:c1:00.0", "19e5", "d802", "120000")
+    put_link(tmp_path / "sys", "0000:c1:00.0")
+    made = bench(tmp_path)
+    made.facts()
+    assert of_the_bus(made.read().card().values) == PCIE_SAYS
 
 
 def test_facts_say_who_and_where_it_is(world: Scenario, tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def test_cambricon_virtual_memory_is_not_the_cards() -> None:
     first, second = read("cambricon", "table_4.txt").cards
     assert value(first, "memory_used_bytes", "memory_total_bytes") == (5120 * MIB, 16384 * MIB)
     assert (first.model, first.extra["firmware_version"], first.pci_address) == ("MLU270-X5K", "v1.1.4", None)
+    assert value(first, "fan_ratio") == (0.0,)
     assert (first.extra["ecc_errors"], second.extra["ecc_errors"]) == (0, 2)
     assert first.processes == [{"pid": 20114, "name": "python3 serve.py", "memory_used_bytes": 4981 * MIB}]
     assert second.processes == []
@@ -130,6 +131,7 @@ def test_cambricon_virtual_memory_is_not_the_cards() -> None:
 def test_cambricon_not_available_is_not_zero() -> None:
     first, second = read("cambricon", "table_5_busy.txt").cards
     assert value(first, "power_watts", "power_limit_watts", "temperature_celsius") == (402, 550, 58)
+    assert "fan_ratio" not in first.values
     assert [process["pid"] for process in first.processes or ()] == [101934, 101935]
     assert [process["name"] for process in first.processes or ()] == ["python", "python train.py 8"]
     assert "utilization_ratio" not in second.values and "ecc_errors" not in second.extra
@@ -186,7 +188,7 @@ def test_mthreads_json_and_text_say_the_same() -> None:
         4,
         8,
     )
-    assert value(first, "ecc_corrected", "ecc_uncorrected") == (3, 0)
+    assert value(first, "ecc_corrected", "ecc_uncorrected", "memory_ratio") == (3, 0, 0.83)
     assert first.processes == [{"pid": 77123, "name": "python3", "memory_used_bytes": 40110 * MIB}]
     assert second.values == {"memory_total_bytes": 49152 * MIB}
     printed = read("mthreads", "query.txt").cards

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.agent.handle_world import World, accounted, unsupported
-from tests.agent.maker_bench import Child, children
+from tests.agent.maker_bench import PCIE_SAYS, Child, children, of_the_bus, put_link
 
 from ullage_agent.backend import Reading
 from ullage_agent.backends.enflame import backend
@@ -38,12 +38,15 @@ S60: dict[str, object] = {
     "clock_0": 1300,
     "clock_1": 1310,
     "clock_2": 7000,
+    "clock_3": 900,
     "clock_max": 1500,
     "fan": 20,
     "pcie_tx": 5,
     "pcie_rx": 6,
-    "generation": 5,
-    "width": 16,
+    "generation": 4,
+    "generation_max": 5,
+    "width": 8,
+    "width_max": 16,
     "encoder": 1,
     "decoder": 2,
     "old_temperature": "46.2 51.5 40.5",
@@ -107,12 +110,15 @@ def test_every_number_comes_out_in_our_units(world: World) -> None:
         "clock_core_hertz": 1.3e9,
         "clock_sm_hertz": 1.31e9,
         "clock_memory_hertz": 7e9,
+        "clock_video_hertz": 9e8,
         "clock_core_max_hertz": 1.5e9,
         "voltage_volts": 0.702,
         "pcie_tx_bytes_per_second": 5000.0,
         "pcie_rx_bytes_per_second": 6000.0,
-        "pcie_generation": 5,
-        "pcie_width": 16,
+        "pcie_generation": 4,
+        "pcie_generation_max": 5,
+        "pcie_width": 8,
+        "pcie_width_max": 16,
         "links_total": 4,
         "links_active": 3,
         "ecc_corrected": 3,
@@ -130,6 +136,13 @@ def test_every_number_comes_out_in_our_units(world: World) -> None:
     assert (told["model"], told["serial"], told["firmware_version"]) == ("S60", "A0A1TEST00001", "33.6.5")
     assert told["driver_version"] == "1.4.3.4" and told["partition_mode"] == "none"
     assert seen.processes()[f"{UUID}#4711"].values == {"process_memory_used_bytes": GIB}
+
+
+def test_the_bus_says_link_and_errors_where_the_library_does_not(old: World) -> None:
+    put_link(old.root / "sys", "0000:17:00.0")
+    bench = old.bench()
+    bench.facts()
+    assert of_the_bus(bench.read().card().values) == PCIE_SAYS
 
 
 def test_the_two_sets_of_calls_count_differently_and_the_cards_do_not(world: World) -> None:

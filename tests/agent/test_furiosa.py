@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.damage import damaged, survives
-from tests.agent.maker_bench import Bench, Child, children, holder, put, straight
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    children,
+    holder,
+    of_the_bus,
+    pci_function,
+    put,
+    put_link,
+    straight,
+)
 from tests.emulators.build import build
 
 from ullage_agent.backend import Host
@@ -124,6 +135,19 @@ def test_a_cards_numbers_come_out_exactly(bench: Callable[..., Bench], world: Wo
     }
     assert not seen.cards()[FIRST].failed
     assert set(seen.processes()) == {f"{FIRST}#900"}
+
+
+@pytest.mark.compiler
+def test_the_bus_says_link_and_errors_where_the_library_does_not(
+    bench: Callable[..., Bench], world: World, tmp_path: Path
+) -> None:
+    pci_function(tmp_path / "sys", "0000:17:00.0", "1ed2", "0001", "120000")
+    put_link(tmp_path / "sys", "0000:17:00.0")
+    del world.cards[0]["pcie"]
+    world.write()
+    made = bench()
+    made.facts()
+    assert of_the_bus(made.read().cards()[FIRST].values) == PCIE_SAYS
 
 
 @pytest.mark.compiler

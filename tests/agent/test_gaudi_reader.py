@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tests.agent.maker_bench import Bench, Child, children, holder, pci_function, put
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    children,
+    holder,
+    of_the_bus,
+    pci_function,
+    put,
+    put_link,
+)
 from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
@@ -155,6 +165,21 @@ def test_what_the_library_says_is_what_we_say(node: Node, long: bool) -> None:
     assert reading.values == VALUES
     assert set(reading.values) <= set(keys(Family.CARD))
     assert set(reading.values) - set(SOURCES) == set()
+
+
+def test_corrected_errors_are_counted_where_the_release_does(node: Node) -> None:
+    node.scenario["card 0"].update({"ecc_0_0_1": 12, "ecc_0_0_0": 4, "ecc_0_0": 16})
+    values = node.bench().read().cards()[UUID].values
+    assert (values["ecc_corrected"], values["sram_ecc_corrected"]) == (12, 4)
+    del node.scenario["card 0"]["ecc_0_0_1"], node.scenario["card 0"]["ecc_0_0_0"]
+    values = node.bench().read().cards()[UUID].values
+    assert values["ecc_corrected"] == 16, "all of them, where they are not told apart"
+    assert "sram_ecc_corrected" not in values
+
+
+def test_the_bus_says_link_and_errors(node: Node) -> None:
+    put_link(node.sysfs, PLACES[0])
+    assert of_the_bus(node.bench().read().cards()[UUID].values) == PCIE_SAYS
 
 
 @pytest.mark.parametrize("long", [False, True])

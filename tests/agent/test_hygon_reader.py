@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tests.agent.maker_bench import Bench, Child, children, pci_function, put
+from tests.agent.maker_bench import PCIE_SAYS, Bench, Child, children, of_the_bus, pci_function, put, put_link
 from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
@@ -137,6 +137,11 @@ def test_what_the_library_says_is_what_we_say(node: Node) -> None:
         "processes": 0,
     }
     assert set(reading.values) <= set(keys(Family.CARD))
+
+
+def test_the_bus_says_link_and_errors(node: Node) -> None:
+    put_link(node.sysfs, PLACES[0])
+    assert of_the_bus(node.bench().read().cards()[UUID].values) == PCIE_SAYS
 
 
 def test_facts_name_the_card_and_what_it_cannot(node: Node) -> None:

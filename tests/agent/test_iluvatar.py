@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.agent.handle_world import World, accounted, unsupported
-from tests.agent.maker_bench import Child, children
+from tests.agent.maker_bench import PCIE_SAYS, Child, children, of_the_bus, put_link
 from tests.emulators.build import build
 
 from ullage_agent.backends.clibrary import CLibrary
@@ -44,7 +44,11 @@ BI100: dict[str, object] = {
     "pstate": 0,
     "throttle": 4,
     "generation": 4,
-    "width": 16,
+    "generation_max": 5,
+    "width": 8,
+    "width_max": 16,
+    "encoder": 7,
+    "decoder": 8,
     "pcie_tx": 20,
     "pcie_rx": 30,
     "replays": 1,
@@ -91,8 +95,12 @@ def test_every_number_comes_out_in_our_units(world: World) -> None:
         "clock_memory_hertz": 1.2e9,
         "clock_core_max_hertz": 1.55e9,
         "performance_state": "P0",
+        "encoder_ratio": 0.07,
+        "decoder_ratio": 0.08,
         "pcie_generation": 4,
-        "pcie_width": 16,
+        "pcie_generation_max": 5,
+        "pcie_width": 8,
+        "pcie_width_max": 16,
         "pcie_tx_bytes_per_second": 20000.0,
         "pcie_rx_bytes_per_second": 30000.0,
         "pcie_replays": 1,
@@ -112,6 +120,16 @@ def test_every_number_comes_out_in_our_units(world: World) -> None:
     )
     assert told["device_node"] == "/dev/iluvatar2" and "board_id" not in told
     assert seen.processes()[f"{UUID}#4711"].values == {"process_memory_used_bytes": GIB}
+
+
+def test_the_bus_says_link_and_errors_where_the_library_does_not(world: World) -> None:
+    card = world.card(0, BI100)
+    put_link(world.root / "sys", "0000:14:00.0")
+    for key in ("generation", "generation_max", "width", "width_max"):
+        del card[key]
+    bench = world.bench()
+    bench.facts()
+    assert of_the_bus(bench.read().card().values) == PCIE_SAYS
 
 
 def test_two_chips_of_a_board_give_its_power_as_the_boards(world: World) -> None:

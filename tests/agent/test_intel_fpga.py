@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from maker_tree import Tree, facts, readings, roster_of, through_a_child, told
+from tests.agent.maker_bench import PCIE_SAYS, of_the_bus, put_link
 
 from ullage_agent.backend import Reading
 from ullage_agent.backends.intel_fpga import backend
@@ -122,6 +123,13 @@ def test_every_value_of_a_card_with_a_board_controller(roster: Roster, tree: Tre
     assert set(fact.attributes) <= set(FACT_NAMES)
     unsupported = fact.attributes["unsupported"]
     assert isinstance(unsupported, list) and {"utilization_ratio", "memory_used_bytes"} <= set(unsupported)
+
+
+def test_the_bus_says_link_and_errors(roster: Roster, tree: Tree) -> None:
+    put_link(tree.sysfs, N3000)
+    found = readings(roster)
+    assert of_the_bus(found[BIG].values) == PCIE_SAYS
+    assert of_the_bus(found[SMALL].values) == {}
 
 
 def test_every_value_of_a_card_whose_engine_has_the_sensors(roster: Roster) -> None:

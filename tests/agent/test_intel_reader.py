@@ -9,6 +9,7 @@ import intel_tree
 import pytest
 from intel_tree import I915, XE, i915_client, xe_client
 from maker_tree import Ticks, Tree, facts, readings, roster_of, through_a_child, told
+from tests.agent.maker_bench import PCIE_SAYS, of_the_bus, put_link
 
 from ullage_agent.backend import Reading
 from ullage_agent.backends.drm_clients import Busy, DrmClients, parse_fdinfo
@@ -114,6 +115,18 @@ def test_every_value_of_an_i915_card_comes_out_exactly(roster: Roster, ticks: Ti
     unsupported = facts(roster)[MAX].attributes["unsupported"]
     assert isinstance(unsupported, list)
     assert {"power_limit_watts", "fan_rpm", "temperature_celsius", "clock_video_hertz"} <= set(unsupported)
+    assert "ecc_corrected" in unsupported, "the driver counts fatal errors of the memory alone"
+
+
+def test_the_bus_says_link_and_errors(roster: Roster, tree: Tree) -> None:
+    put_link(tree.sysfs, I915)
+    put_link(tree.sysfs, XE)
+    found = readings(roster)
+    assert of_the_bus(found[MAX].values) == PCIE_SAYS
+    full = {"pcie_generation": 4, "pcie_generation_max": 4, "pcie_width": 16, "pcie_width_max": 16}
+    assert of_the_bus(found[FLEX].values) == {**PCIE_SAYS, **full}, (
+        "the link of its own switch, its own errors"
+    )
 
 
 def test_facts_say_who_the_cards_are(roster: Roster) -> None:

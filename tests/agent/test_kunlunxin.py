@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.agent.handle_world import World, accounted, unsupported
-from tests.agent.maker_bench import Child, children
+from tests.agent.maker_bench import PCIE_SAYS, Child, children, of_the_bus, put_link
 
 from ullage_agent.backends.kunlunxin import backend
 from ullage_agent.backends.kunlunxin.reader import open_reader
@@ -75,6 +75,13 @@ def test_every_number_comes_out_in_our_units(world: World) -> None:
     assert facts.attributes["pci_address"] == "0000:03:00.0" and facts.attributes["numa_node"] == 1
     ((subject, row),) = seen.processes().items()
     assert subject == f"{FIRST}#4711" and row.values == {"process_memory_used_bytes": 2 * GIB}
+
+
+def test_the_bus_says_link_and_errors(world: World) -> None:
+    put_link(world.root / "sys", "0000:03:00.0")
+    bench = world.bench()
+    bench.facts()
+    assert of_the_bus(bench.read().card().values) == PCIE_SAYS
 
 
 def test_a_fast_tick_asks_only_what_is_fast(world: World) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.agent.handle_world import World, accounted, unsupported
-from tests.agent.maker_bench import Child, children
+from tests.agent.maker_bench import PCIE_SAYS, Child, children, of_the_bus, put_link
 
 from ullage_agent.backend import Reading
 from ullage_agent.backends.metax import backend
@@ -39,6 +39,8 @@ C500: dict[str, object] = {
     "power_limit": 350000,
     "temperature_0": 5150,
     "temperature_1": 10800,
+    "temperature_15": 4825,
+    "fan": 2400,
     "clock_11": "1500 1480",
     "clock_3": "1600",
     "dpm_1": "800 1200 1600",
@@ -84,6 +86,8 @@ def test_every_number_comes_out_in_our_units(world: World) -> None:
         "power_limit_watts": 350.0,
         "temperature_celsius": 51.5,
         "hotspot_temperature_celsius": 51.5,
+        "memory_temperature_celsius": 48.25,
+        "fan_rpm": 2400,
         "temperature_limit_celsius": 108.0,
         "clock_core_hertz": 1.5e9,
         "clock_memory_hertz": 1.6e9,
@@ -117,6 +121,24 @@ def test_every_number_comes_out_in_our_units(world: World) -> None:
     assert told["runtime_version"] == "3.3.0.15" and told["board_id"] == "metax-AENATEST000001"
     # the process is on two cards: only what it holds here counts
     assert seen.processes()[f"{UUID}#4711"].values == {"process_memory_used_bytes": GIB}
+
+
+def test_a_card_without_a_fan_or_stacked_memory_says_neither(world: World) -> None:
+    card = world.card(0, C500)
+    del card["fan"], card["temperature_15"]
+    bench = world.bench()
+    facts = bench.facts().facts()[UUID]
+    assert {"fan_rpm", "memory_temperature_celsius"} <= unsupported(facts)
+    assert not {"fan_rpm", "memory_temperature_celsius"} & set(bench.read().card().values)
+
+
+def test_the_bus_says_link_and_errors_where_the_library_does_not(world: World) -> None:
+    card = world.card(0, C500)
+    put_link(world.root / "sys", "0000:0e:00.0")
+    del card["pcie"], card["pcie_max"]
+    bench = world.bench()
+    bench.facts()
+    assert of_the_bus(bench.read().card().values) == PCIE_SAYS
 
 
 def test_an_n_card_is_asked_by_its_own_units(world: World) -> None:

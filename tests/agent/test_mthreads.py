@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.maker_bench import Bench, Child, children, holder, pci_function
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    children,
+    holder,
+    of_the_bus,
+    pci_function,
+    put_link,
+)
 from tests.agent.once import once
 from tests.agent.scenario_file import Scenario
 from tests.emulators.build import build
@@ -133,6 +142,16 @@ def test_every_number_arrives_in_the_catalogues_unit(world: Scenario, tmp_path: 
         "health_detail": "answers, no trouble known",
     }
     assert set(reading.values) <= set(SOURCES)
+
+
+def test_the_bus_says_link_and_errors_where_the_library_does_not(world: Scenario, tmp_path: Path) -> None:
+    pci_function(tmp_path / "sys", "0000:2a:00.0", "1ed5", "0400", "030200")
+    put_link(tmp_path / "sys", "0000:2a:00.0")
+    world["card 0"]["link"] = "0 0 0 0"
+    world.write()
+    made = bench(tmp_path)
+    made.facts()
+    assert of_the_bus(made.read().card().values) == PCIE_SAYS
 
 
 def test_facts_say_who_and_where_it_is(world: Scenario, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from maker_tree import Tree, facts, readings, roster_of, through_a_child, told
 from mutations import survives
+from tests.agent.maker_bench import PCIE_SAYS, of_the_bus, put_link
 
 from ullage_agent.backend import Host, Reading
 from ullage_agent.backends.netint import backend
@@ -144,6 +145,11 @@ def test_every_value_comes_out_exactly(
     assert attributes["device_node"] == "/dev/nvme0"
     assert attributes["util_kind"] == "duty_cycle"
     assert set(attributes) <= set(FACT_NAMES)
+
+
+def test_the_bus_says_link_and_errors(roster_with: Callable[[Host], Roster], tree: Tree) -> None:
+    put_link(tree.sysfs, ADDRESS)
+    assert of_the_bus(readings(roster_with(tree.host()))[QUADRA].values) == PCIE_SAYS
 
 
 def test_the_tool_is_started_once_for_all_readings(

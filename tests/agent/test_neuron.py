@@ -14,7 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.damage import damaged, survives
-from tests.agent.maker_bench import Bench, Child, children, put, straight
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    children,
+    of_the_bus,
+    pci_function,
+    put,
+    put_link,
+    straight,
+)
 
 from ullage_agent.backend import Host
 from ullage_agent.backends.neuron import backend
@@ -124,6 +134,16 @@ def test_a_devices_numbers_come_out_exactly(bench: Callable[..., Bench]) -> None
     }
     assert not cards[FIRST].failed
     assert cards[SECOND].values["utilization_ratio"] == pytest.approx(0.25)
+
+
+def test_the_bus_says_link_and_errors(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    pci_function(tmp_path / "sys", "0000:4c:00.0", "1d0f", "7164", "088000")  # where neuron-ls says FIRST is
+    put_link(tmp_path / "sys", "0000:4c:00.0")
+    made = bench()
+    made.facts()
+    cards = made.read().cards()
+    assert of_the_bus(cards[FIRST].values) == PCIE_SAYS
+    assert of_the_bus(cards[SECOND].values) == {}
 
 
 def test_what_neuron_never_gives_is_unsupported(bench: Callable[..., Bench]) -> None:

@@ -134,6 +134,16 @@ def test_what_the_library_says_is_what_we_say(world: World, machine: Callable[..
     assert set(unsupported) == set(catalogue.keys(Family.CARD)) - set(reading.values)
 
 
+def test_a_card_with_a_fan_and_a_slowdown_threshold_says_both(
+    world: World, machine: Callable[..., Machine]
+) -> None:
+    card = world.add(0, FIRST, "00000000:3B:00.0", fan="37", temperature_slowdown="93")
+    without(card, ["temperature_margin"])
+    values = machine().tick().readings()[FIRST].values
+    assert (values["fan_ratio"], values["temperature_limit_celsius"]) == (0.37, 93.0)
+    assert "temperature_margin_celsius" not in values
+
+
 def test_a_fast_tick_reads_fast_metrics_only(world: World, machine: Callable[..., Machine]) -> None:
     world.add(0, FIRST, "00000000:3B:00.0")
     values = machine().tick().tick(Tier.FAST).readings()[FIRST].values

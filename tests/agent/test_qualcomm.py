@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.damage import damaged, survives
-from tests.agent.maker_bench import Bench, Child, children, holder, link, pci_function, put
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    children,
+    holder,
+    link,
+    of_the_bus,
+    pci_function,
+    put,
+    put_link,
+)
 
 from ullage_agent.backend import Host
 from ullage_agent.backends.qualcomm import backend
@@ -115,6 +126,14 @@ def test_a_socs_numbers_come_out_exactly(bench: Callable[..., Bench], tmp_path: 
     assert "utilization_ratio" in facts["unsupported"]  # type: ignore[operator]
 
 
+def test_the_bus_says_link_and_errors(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    soc(tmp_path, 0, "83")
+    put_link(tmp_path / "sys", "0000:83:00.0")
+    made = bench()
+    made.facts()
+    assert of_the_bus(made.read().card().values) == PCIE_SAYS
+
+
 def test_power_is_the_boards_and_a_cards_only_when_alone_on_it(
     bench: Callable[..., Bench], tmp_path: Path
 ) -> None:
@@ -213,6 +232,7 @@ def test_blocks_are_decoded() -> None:
     assert [c.pci_address for c in decoded.cards] == ["0000:83:00.0", "0000:84:00.0", "0000:c3:00.0"]
     first = decoded.cards[0]
     assert first.values["memory_used_bytes"] == 8 << 30 and first.values["clock_core_hertz"] == 1e9
+    assert first.values["clock_memory_hertz"] == 2133e6
     assert first.values["temperature_celsius"] == 52.0 and first.values["board_power_watts"] == 75.5
     assert first.board_id == "PN471-12-0001" and first.extra["nsp_occupied_ratio"] == 0.875
     assert [c.values["health_detail"] for c in decoded.cards] == ["Ready", "Ready", "Error"]

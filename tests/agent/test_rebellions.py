@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.damage import damaged, survives
-from tests.agent.maker_bench import Bench, Child, children, holder, pci_function
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    children,
+    holder,
+    of_the_bus,
+    pci_function,
+    put_link,
+)
 from tests.emulators.build import build
 
 from ullage_agent.backend import Host
@@ -127,6 +136,17 @@ def test_an_npus_numbers_come_out_exactly(bench: Callable[..., Bench], tmp_path:
     }
     assert not seen.cards()[uuid(0)].failed
     assert set(seen.processes()) == {f"{uuid(0)}#4711"}
+
+
+@pytest.mark.compiler
+def test_the_bus_says_link_and_errors(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    pci_function(tmp_path / "sys", "0000:c0:00.0", "1eff", "1220", "120000")
+    put_link(tmp_path / "sys", "0000:c0:00.0")
+    made = bench()
+    made.facts()
+    cards = made.read().cards()
+    assert of_the_bus(cards[uuid(0)].values) == PCIE_SAYS
+    assert of_the_bus(cards[uuid(1)].values) == {}
 
 
 @pytest.mark.compiler

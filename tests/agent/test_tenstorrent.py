@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.damage import damaged, survives
-from tests.agent.maker_bench import Bench, Child, children, holder, link, pci_function, put
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    children,
+    holder,
+    link,
+    of_the_bus,
+    pci_function,
+    put,
+    put_link,
+)
 
 from ullage_agent.backend import Host
 from ullage_agent.backends.roster import Roster
@@ -99,6 +110,14 @@ def test_a_chips_numbers_come_out_exactly(host: Host, tmp_path: Path) -> None:
         "pcie_aer_correctable": 2,
     }
     assert not reading.failed
+
+
+def test_the_bus_says_link_and_errors(host: Host, tmp_path: Path) -> None:
+    chip(tmp_path, 0, "01")
+    put_link(tmp_path / "sys", "0000:01:00.0")
+    bench = Bench(open_reader(host))
+    bench.facts()
+    assert of_the_bus(bench.read().card().values) == PCIE_SAYS
 
 
 def test_older_firmware_gives_less_and_nothing_is_zero(host: Host, tmp_path: Path) -> None:
@@ -252,6 +271,7 @@ def test_a_board_of_two_chips_is_decoded() -> None:
     left, right = decoded.cards
     assert left.values["power_watts"] == 18.0 and left.values["fan_ratio"] == pytest.approx(0.38)
     assert left.values["fan_rpm"] == 1882 and left.values["pcie_generation"] == 4
+    assert left.values["clock_core_max_hertz"] == 1e9 and "clock_core_max_hertz" not in right.values
     assert "health" not in left.values
     assert right.values["health"] == "critical"
     assert not {"power_watts", "power_limit_watts", "heartbeat", "fan_rpm"} & right.values.keys()

@@ -13,7 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.damage import damaged, survives
 from tests.agent.libtpu import HUFFMAN_NAME, Libtpu, message, response
-from tests.agent.maker_bench import Bench, Child, children, holder, link, pci_function, put
+from tests.agent.maker_bench import (
+    PCIE_SAYS,
+    Bench,
+    Child,
+    children,
+    holder,
+    link,
+    of_the_bus,
+    pci_function,
+    put,
+    put_link,
+)
 
 from ullage_agent.backend import Host
 from ullage_agent.backends.tpu import backend, runtime
@@ -103,6 +114,14 @@ def test_chips_get_the_runtimes_rows_in_order(tmp_path: Path, serve: Callable[..
     assert set(seen.processes()) == {f"{card(n)}#1052" for n in range(4)}
     server.rows = {**FOUR, DUTY: [(8, 10.0), (9, 10.0), (12, 10.0), (13, 10.0)]}
     assert bench.read(Tier.FAST).cards()[card(0)].values["utilization_ratio"] == pytest.approx(0.1)
+
+
+def test_the_bus_says_link_and_errors(tmp_path: Path) -> None:
+    chips(tmp_path, 1)
+    put_link(tmp_path / "sys", "0000:00:04.0")
+    bench = Bench(open_reader(host(tmp_path)))
+    bench.facts()
+    assert of_the_bus(bench.read().card().values) == PCIE_SAYS
 
 
 def test_nobody_on_the_chips_is_idle(tmp_path: Path) -> None:

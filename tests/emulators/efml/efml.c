@@ -143,6 +143,8 @@ int efmlDeviceGetFanSpeed(Device d, unsigned *out) { NEW(d); NUMBER(out, "fan");
 int efmlDeviceGetPcieThroughput(Device d, int counter, unsigned *out) { NEW(d); NUMBER(out, counter ? "pcie_rx" : "pcie_tx"); }
 int efmlDeviceGetCurrPcieLinkGeneration(Device d, unsigned *out) { NEW(d); NUMBER(out, "generation"); }
 int efmlDeviceGetCurrPcieLinkWidth(Device d, unsigned *out) { NEW(d); NUMBER(out, "width"); }
+int efmlDeviceGetMaxPcieLinkGeneration(Device d, unsigned *out) { NEW(d); NUMBER(out, "generation_max"); }
+int efmlDeviceGetMaxPcieLinkWidth(Device d, unsigned *out) { NEW(d); NUMBER(out, "width_max"); }
 int efmlDeviceGetEncoderUtilization(Device d, unsigned *out, unsigned *period) { NEW(d); *period = 1; NUMBER(out, "encoder"); }
 int efmlDeviceGetDecoderUtilization(Device d, unsigned *out, unsigned *period) { NEW(d); *period = 1; NUMBER(out, "decoder"); }
 int efmlDeviceGetComputeRunningProcesses_v3(Device d, unsigned *count, Process *rows) {

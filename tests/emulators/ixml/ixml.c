@@ -61,6 +61,10 @@ int nvmlDeviceGetPerformanceState(Device d, unsigned *out) { ENTER(d); NUMBER(ou
 int nvmlDeviceGetCurrentClocksThrottleReasons(Device d, unsigned long long *out) { ENTER(d); return whole_of(say(card, "throttle"), out) ? 0 : 3; }
 int nvmlDeviceGetCurrPcieLinkGeneration(Device d, unsigned *out) { ENTER(d); NUMBER(out, "generation"); }
 int nvmlDeviceGetCurrPcieLinkWidth(Device d, unsigned *out) { ENTER(d); NUMBER(out, "width"); }
+int nvmlDeviceGetMaxPcieLinkGeneration(Device d, unsigned *out) { ENTER(d); NUMBER(out, "generation_max"); }
+int nvmlDeviceGetMaxPcieLinkWidth(Device d, unsigned *out) { ENTER(d); NUMBER(out, "width_max"); }
+int nvmlDeviceGetEncoderUtilization(Device d, unsigned *out, unsigned *period) { ENTER(d); *period = 167000; NUMBER(out, "encoder"); }
+int nvmlDeviceGetDecoderUtilization(Device d, unsigned *out, unsigned *period) { ENTER(d); *period = 167000; NUMBER(out, "decoder"); }
 int nvmlDeviceGetPcieThroughput(Device d, int counter, unsigned *out) { ENTER(d); NUMBER(out, counter ? "pcie_rx" : "pcie_tx"); }
 int nvmlDeviceGetPcieReplayCounter(Device d, unsigned *out) { ENTER(d); NUMBER(out, "replays"); }
 int ixmlDeviceGetEccErros(Device d, unsigned *single, unsigned *twice) { ENTER(d); return narrow_of(say(card, "ecc_single"), single) && narrow_of(say(card, "ecc_double"), twice) ? 0 : 3; }

@@ -2,7 +2,8 @@
 
 Mainline drivers have none. A name with ``fatal`` is uncorrectable, with ``correctable`` corrected; with ``hbm`` in
 it the device memory's, else on-chip (as Intel's Kubernetes device plugin reads them: any fatal one above 0 makes a
-card unhealthy).
+card unhealthy). The device memory has fatal counters alone (i915_sysfs.c of those packages), so nobody tells its
+corrected errors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ullage_agent.backends.sysfs import SysfsFiles
 from ullage_contract.errors import NotSupported
 from ullage_contract.sample import Value
 
-_GIVES: Final = ("ecc_corrected", "ecc_uncorrected", "sram_ecc_corrected", "sram_ecc_uncorrected")
+_GIVES: Final = ("ecc_uncorrected", "sram_ecc_corrected", "sram_ecc_uncorrected")
 
 
 class ErrorCounters:
@@ -35,8 +36,10 @@ class ErrorCounters:
         """Sums by kind; a kind without counters is left out. Raises NotSupported when there are none."""
         sums: dict[str, int] = {}
         for name, count in self._counts():
-            kind = "ecc" if "hbm" in name else "sram_ecc"
-            key = f"{kind}_uncorrected" if "fatal" in name else f"{kind}_corrected"
+            if "fatal" in name:
+                key = "ecc_uncorrected" if "hbm" in name else "sram_ecc_uncorrected"
+            else:
+                key = "sram_ecc_corrected"
             sums[key] = sums.get(key, 0) + count
         return dict(sums)
 

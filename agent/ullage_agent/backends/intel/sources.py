@@ -26,7 +26,6 @@ SOURCES: Final[Mapping[str, str]] = {
     "clock_core_max_hertz": "xe: rp0_freq; i915: rps_RP0_freq_mhz",
     "clock_video_hertz": "xe: act_freq of the media gt",
     "throttle_reasons": "xe: freq0/throttle/reason_*; i915: throttle_reason_*",
-    "ecc_corrected": "i915 of Intel's packages: gt/gtN/error_counter/*correctable*hbm*",
     "ecc_uncorrected": "i915 of Intel's packages: gt/gtN/error_counter/*fatal*hbm*",
     "sram_ecc_corrected": "i915 of Intel's packages: gt/gtN/error_counter/*correctable*",
     "sram_ecc_uncorrected": "i915 of Intel's packages: gt/gtN/error_counter/*fatal*",

@@ -24,8 +24,6 @@ backend = Backend(
         "clock_core_hertz": f"{_PCI}/npu_current_frequency_mhz; 0 while it is powered down",
         "clock_core_max_hertz": f"{_PCI}/npu_max_frequency_mhz",
         "processes": "processes with its /dev/accel node open",
-        "health": "lost alone: the driver gives no verdict; its errors are in the kernel log",
-        "health_detail": "why it is lost",
     },
     # ivpu_sysfs.c: time in which the device had jobs
     util_kind="duty_cycle",

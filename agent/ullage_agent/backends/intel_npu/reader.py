@@ -42,7 +42,6 @@ class _Npu:
 
     def probes(self) -> list[Probe]:
         return [
-            Probe("device", ("health", "health_detail"), self._there),
             Probe("npu_busy_time_us", ("utilization_ratio",), self._utilization),
             Probe("npu_memory_utilization", ("memory_host_used_bytes",), self._memory),
             Probe("npu_current_frequency_mhz", ("clock_core_hertz",), self._clock),
@@ -53,10 +52,10 @@ class _Npu:
     def processes(self) -> Sequence[tuple[Attributes, Mapping[str, Value]]]:
         return [(identity(self._host.proc, pid), {}) for pid in self.held.by_node.get(self.node or "", ())]
 
-    def _there(self) -> dict[str, Value]:
+    def still(self) -> None:
+        """Raises CardLost when the driver let go of it. It gives no other verdict; its errors are in the kernel log."""
         if not (self._host.sysfs / _DRIVER / self.address).exists():
             raise CardLost(f"{self.address}: its driver let go of it")
-        return {}
 
     def _utilization(self) -> dict[str, Value]:
         microseconds_a_second = self._busy.of(self._files.number("npu_busy_time_us"))
@@ -131,6 +130,7 @@ class NpuMaker:
             },
             npu.probes(),
             processes=npu.processes,
+            still=npu.still,
         )
 
 
