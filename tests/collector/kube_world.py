@@ -246,7 +246,12 @@ class Watched:
             lambda: self.store,
             self.folder / "kubernetes",
             SystemClock(),
-            follow={"quiet_seconds": 2.0, "longest_pause_seconds": 0.3, **self.more.get("follow", {})},
+            follow={
+                "quiet_seconds": 2.0,
+                "longest_pause_seconds": 0.3,
+                "absent_seconds": 0.3,
+                **self.more.get("follow", {}),
+            },
         )
 
     def __enter__(self) -> Watched:

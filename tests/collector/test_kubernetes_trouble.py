@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from api_server import ApiServer
-from kube_world import Kube, Watched, access_to, stamp
+from kube_world import ApiAnswer, Kube, Watched, access_to, stamp
 
 from ullage_collector.allocation.holding import NANO
 
@@ -383,3 +383,22 @@ def test_a_pod_being_deleted_holds_until_it_is_gone(kube: Kube, watched: Watched
     (row,) = watched.until("p1", lambda rows: rows[0]["to_us"] is not None)
     assert row["to_us"] >= us(at) and row["attributes"] == {"deleted": 1}
     assert row["share"] == NANO and stamp(at)
+
+
+def test_a_way_that_leads_nowhere_ends_nothing(server: ApiServer, kube: Kube, watched: Watched) -> None:
+    """A proxy in between may say 404 or an empty 200 that is no list: neither says that no pod is there."""
+    kube.pod("p1", {"nvidia.com/gpu": "1"}, node="n1")
+    first = watched.until("p1", bool)
+    server.kill()
+    server.start()
+    server.fail(4, 404, retry_after=None)
+    watched.wait(lambda: watched.source.followers[0].health.failures, lambda n: n >= 1)
+    kube_after = Kube(access_to(server.url))
+    for _ in range(20):
+        try:
+            kube_after.pod("p2", {"nvidia.com/gpu": "1"}, node="n1")
+            break
+        except ApiAnswer:
+            time.sleep(0.1)
+    watched.until("p2", bool)
+    assert watched.held("p1") == first

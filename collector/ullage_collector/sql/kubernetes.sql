@@ -43,8 +43,8 @@ FROM slice s JOIN card c USING (card_key) JOIN node n USING (node_key) WHERE n.c
 SELECT node_id, clock_skew_seconds FROM node WHERE cluster_id = $1 AND clock_skew_seconds IS NOT NULL;
 
 -- name: runs
--- The believed runs of these workloads by this source; an open one has no end.
-SELECT w.workload_id, epoch_us(a.valid_from), bool_or(a.valid_to IS NULL), max(epoch_us(a.valid_to))
+-- The believed runs of these workloads by this source: whether one is open, and when it was last learned of.
+SELECT w.workload_id, bool_or(a.valid_to IS NULL), max(epoch_us(a.known_from))
 FROM incoming i JOIN workload w USING (workload_id) JOIN allocation a USING (workload_key)
 WHERE a.known_to IS NULL AND a.source = 'kubernetes' GROUP BY ALL;
 

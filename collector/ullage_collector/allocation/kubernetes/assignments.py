@@ -138,6 +138,11 @@ class Assignments:
             newest += [w.at_us for w in mine[-1:]]
         return max(newest, default=None)
 
+    def told_us(self, name: Name, from_us: int) -> int | None:
+        """When the node last told that a pod held a device, None: it never did."""
+        words = (w for by in self._words.get(name, {}).values() for w in by if w.held and w.at_us >= from_us)
+        return max((w.at_us for w in words), default=None)
+
     def replicas(self, node: str, device: str) -> int:
         """Of how many replicas of the card of ``uuid::n`` this node has been heard; at least 1."""
         return max(1, len(self._replicas.get((node, device.rpartition("::")[0]), ())))

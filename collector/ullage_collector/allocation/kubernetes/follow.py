@@ -94,6 +94,7 @@ class Follower(Generic[T]):
         watch_seconds: int = WATCH_SECONDS,
         quiet_seconds: float = QUIET_SECONDS,
         longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+        absent_seconds: float = LONGEST_PAUSE_SECONDS,
     ) -> None:
         self.kind = kind
         self.health = FollowHealth()
@@ -105,6 +106,7 @@ class Follower(Generic[T]):
         self._watch_seconds = watch_seconds
         self._quiet_seconds = quiet_seconds
         self._longest_pause = longest_pause_seconds
+        self._absent_seconds = absent_seconds
         self._version: str | None = None
         self._fresh_at: float | None = None
         self._misread = 0
@@ -143,7 +145,7 @@ class Follower(Generic[T]):
                 pause = self._pause(failed) if failed else 0.0
                 failed += 1
             except Absent as e:
-                pause = self._absent(e)
+                pause = self._absent(e, stop)
             except Busy as e:
                 self._failed(e, stop)
                 pause = self._pause(failed)
@@ -174,13 +176,13 @@ class Follower(Generic[T]):
             log.warning("%s: %s; it is tried again", self.kind, text)
         self.health.last_failure = text[:500]
 
-    def _absent(self, error: ApiError) -> float:
+    def _absent(self, error: ApiError, stop: threading.Event) -> float:
+        """Nothing is told: a way that leads nowhere (a proxy's 404) does not end what was there."""
         if not self.health.absent:
-            log.info("%s: this server has none (%s); left out until it has", self.kind, error)
-            self._tell(Listed(self.kind, (), self.now(), self._fresh_at))
-        self.health.absent = self.health.synced = True
+            self._failed(error, stop)
+        self.health.absent = True
         self._version = None
-        return ABSENT_SECONDS
+        return self._absent_seconds
 
     # --------------------------------------------------------------------------------------- listing
     def _list(self, stop: threading.Event) -> None:

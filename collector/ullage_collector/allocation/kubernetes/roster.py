@@ -51,6 +51,7 @@ class Roster:
         self._vanished: dict[str, Holding] = {}
         self._standing: dict[str, Standing] = {}
         self._finished: set[str] = set()
+        self._learned_us: dict[str, int] = {}
         self.last_seen_us: int | None = None
         self._dirty: set[str] = set()
         self._later: dict[str, int] = {}
@@ -62,12 +63,17 @@ class Roster:
 
     # ------------------------------------------------------------------------------ what is believed
     def believe(
-        self, standing: Iterable[Standing], finished_ids: Iterable[str], last_seen_us: int | None
+        self,
+        standing: Iterable[Standing],
+        finished_ids: Iterable[str],
+        last_seen_us: int | None,
+        learned_us: Mapping[str, int],
     ) -> None:
         """What the book holds from before the first list.
 
         standing: its open runs. finished_ids: workloads all of whose runs have an end.
         last_seen_us: until when an earlier life of ours saw everything; None: there was none.
+        learned_us: by workload, when it last learned something of it: it was there then.
         """
         for run in standing:
             known = self._standing.get(run.workload_id)
@@ -75,6 +81,7 @@ class Roster:
                 self._standing[run.workload_id] = run
         self._finished.update(finished_ids)
         self.last_seen_us = last_seen_us
+        self._learned_us = dict(learned_us)
 
     # ------------------------------------------------------------------------------ pods
     def hear_pods(self, told: Listed[Pod]) -> None:
@@ -141,11 +148,20 @@ class Roster:
             if workload_id in known:
                 continue
             parts = workload_id.split("/")
-            name = (run.nodes[0] if run.nodes else "", *parts[2:4]) if len(parts) == 5 else ("", "", "")
-            released = self.assignments.released_us((name[0], name[1], name[2]), run.from_us)
+            name = (run.nodes[0] if run.nodes else "", *(parts[2:4] if len(parts) == 5 else ("", "")))
+            of = (name[0], name[1], name[2])
+            seen = (
+                self.last_seen_us,
+                self._learned_us.get(workload_id),
+                self.assignments.told_us(of, run.from_us),
+            )
             until = run.attributes.get("deleting_until_us")
             end, said = went(
-                run.from_us, self.last_seen_us, at_us, until if isinstance(until, int) else None, released
+                run.from_us,
+                max((at for at in seen if at is not None), default=None),
+                at_us,
+                until if isinstance(until, int) else None,
+                self.assignments.released_us(of, run.from_us),
             )
             kept = {key: value for key, value in run.attributes.items() if key != "deleting_until_us"}
             workload = Workload(workload_id, run.kind, self.naming.cluster)

@@ -259,11 +259,9 @@ class KubernetesSource:
             return False
         self._eyes.look(store, self.roster)
         ids = [pod.workload.workload_id for message in listed for pod in message.items]
-        self.roster.believe(
-            AllocationBook(store, SOURCE).standing(self.settings.cluster),
-            self._eyes.finished(store, ids),
-            self._note.read(),
-        )
+        standing = AllocationBook(store, SOURCE).standing(self.settings.cluster)
+        finished, learned = self._eyes.runs(store, [*ids, *(run.workload_id for run in standing)])
+        self.roster.believe(standing, finished, self._note.read(), learned)
         self._began = True
         waiting, self._waiting = self._waiting, []
         for message in sorted(waiting, key=lambda m: m.kind == PODS):

@@ -64,21 +64,17 @@ class StoreEyes:
         finally:
             cursor.close()
 
-    def finished(self, store: Store, workload_ids: Sequence[str]) -> list[str]:
-        """Those of these workloads that have runs, all of them ended."""
+    def runs(self, store: Store, workload_ids: Sequence[str]) -> tuple[set[str], dict[str, int]]:
+        """Those of these workloads that have runs, all of them ended; and when each was last learned of, in us."""
         cursor = store.cursor()
         try:
-            rows = incoming.fetch(
-                cursor,
-                self._sql["runs"],
-                incoming.table(
-                    {"workload_id": pa.string()}, [(text,) for text in dict.fromkeys(workload_ids)]
-                ),
+            ids = incoming.table(
+                {"workload_id": pa.string()}, [(text,) for text in dict.fromkeys(workload_ids)]
             )
+            rows = incoming.fetch(cursor, self._sql["runs"], ids)
         finally:
             cursor.close()
-        open_ones = {workload_id for workload_id, _, is_open, _ in rows if is_open}
-        return sorted({row[0] for row in rows} - open_ones)
+        return {row[0] for row in rows if not row[1]}, {row[0]: row[2] for row in rows}
 
     def _look_at_events(self, cursor: duckdb.DuckDBPyConnection, roster: Roster) -> None:
         newest: int = cursor.execute(self._sql["newest_event"]).fetchall()[0][0]
