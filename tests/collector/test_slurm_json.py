@@ -132,3 +132,15 @@ def test_numbers_may_be_plain_or_set_infinite_number() -> None:
     said["jobs"][0]["end_time"] = {"set": True, "infinite": True, "number": 0}
     first, second = data_parser.read_squeue(json.dumps(said).encode())[:2]
     assert (first.start, first.end, second.restarts) == (1795270101, None, 1)
+
+
+def test_one_jobs_odd_record_hides_no_other() -> None:
+    said = json.loads(_read("squeue_v0.0.44.json"))
+    said["jobs"][0]["gres_detail"] = ["gpu:h200:2(NEW:0..1)/x/y", "gpu:h200:2(IDX:a)"]
+    said["jobs"][1]["nodes"] = "g[1-"
+    first, second, third = data_parser.read_squeue(json.dumps(said).encode())[:3]
+    assert (first.gres, first.nodes, first.began) == ({}, ("g1", "g2"), True)
+    assert first.doubt is not None
+    assert (second.nodes, second.began) == ((), False)
+    assert "does not close" in (second.doubt or "")
+    assert (third.doubt, len(third.gres)) == (None, 1)

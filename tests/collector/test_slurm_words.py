@@ -133,6 +133,7 @@ def test_nodes_say_what_they_are_configured_with() -> None:
     said = (
         "NodeName=m1 Arch=x86_64 Gres=gpu:mi300x:7 NodeAddr=127.0.0.1 OS=Linux 6.1 #1 SMP CfgTRES=cpu=64,gres/gpu=7\n"
         "NodeName=c1 Arch=x86_64 Gres=(null) NodeAddr=127.0.0.1\n"
+        "NodeName=odd Arch=x86_64 Gres=gpu:2(IDX:0 NodeAddr=127.0.0.1\n"
     )
     assert reports.nodes(said) == {"m1": (Gres("gpu", "mi300x", 7),), "c1": ()}
 

@@ -33,6 +33,7 @@ Run = tuple[str, int]
 
 ORPHAN_SECONDS: Final = 600.0
 """# our choice: because by then controller and accounting both know a job, or never will."""
+MOST_TOLD: Final = 10_000
 _RUN: Final = {"workload_id": pa.string(), "valid_from": incoming.TIMESTAMP}
 
 
@@ -68,7 +69,7 @@ class Belief:
         self._past: dict[int, dict[Run, SlurmJob]] = {}
         self._said: dict[Run, Holding] = {}
         self._fence_runs: set[Run] = set()
-        self._refused: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str]] = set()
 
     # ------------------------------------------------------------------------------- the controller
     def believe_live(self, jobs: Sequence[SlurmJob], now: float) -> Believed:
@@ -82,6 +83,7 @@ class Belief:
         alive: dict[str, SlurmJob] = {}
         cleaning: list[SlurmJob] = []
         for job in jobs:
+            self._doubt(job)
             if not job.began:
                 continue
             name = name_of(self.known, job)
@@ -111,6 +113,11 @@ class Belief:
         kept = said.keys() | {_name(row) for row in standing}
         self._live = {name: job for name, job in self._live.items() if name in kept}
         return done
+
+    def _doubt(self, job: SlurmJob) -> None:
+        """Told once a job."""
+        if job.doubt is not None and self._is_new((job.label, job.doubt)):
+            log.warning("cluster %s: job %s: %s", self.known.cluster, job.label, job.doubt)
 
     def _cleaning(
         self,
@@ -190,6 +197,8 @@ class Belief:
     def believe_past(self, records: Sequence[SlurmJob], now: float) -> Believed:
         """What accounting says of runs that are over. The same twice changes nothing; what changed is corrected."""
         self.answered["accounting"] = now
+        for job in records:
+            self._doubt(job)
         began = [job for job in records if job.began]
         over = [job for job in began if job.end is not None and job.states[:1] not in _STILL]
         names = {name_of(self.known, job) for job in over}
@@ -296,10 +305,18 @@ class Belief:
         done = self._book.believe(news.values())
         self._said |= news
         for workload, why in done.refused:
-            if (workload, why) not in self._refused:
-                self._refused.add((workload, why))
+            if self._is_new((workload, why)):
                 log.error("%s is not kept: %s", workload, why)
         return done
+
+    def _is_new(self, trouble: tuple[str, str]) -> bool:
+        """Whether it was not told yet; of very many the first are forgotten and told again."""
+        if trouble in self._told:
+            return False
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told.add(trouble)
+        return True
 
     def _is_news(self, name: Run, holding: Holding, is_open: bool) -> bool:
         before = self._said.get(name)

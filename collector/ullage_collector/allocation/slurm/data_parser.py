@@ -235,7 +235,12 @@ def _refuse(errors: Sequence[_Error] | None, tool: str) -> None:
 
 
 def _live(job: _Live, names: Sequence[str]) -> SlurmJob:
-    listed = words.hosts(job.nodes)
+    listed, doubt = _hosts(job.nodes)
+    details: dict[str, tuple[Gres, ...]] = {}
+    try:
+        details = _by_node(job, listed)
+    except BadInput as e:
+        doubt = str(e)
     return SlurmJob(
         job_id=job.job_id,
         states=_states(job.job_state),
@@ -261,13 +266,15 @@ def _live(job: _Live, names: Sequence[str]) -> SlurmJob:
         preempt=_instant(job.preempt_time),
         nodes=tuple(listed),
         tres=words.tres(job.tres_alloc_str),
-        gres=_by_node(job, listed),
+        gres=details,
+        doubt=doubt,
     )
 
 
 def _past(job: _Past) -> SlurmJob:
     array, het, time = job.array or _Array(), job.het or _Het(), job.time or _Time()
     reserved = job.reservation.name if job.reservation else None
+    listed, doubt = _hosts(job.nodes)
     counts = {}
     for entry in (job.tres.allocated if job.tres else None) or ():
         count = _whole(entry.count)
@@ -293,9 +300,18 @@ def _past(job: _Past) -> SlurmJob:
         eligible=_instant(time.eligible),
         start=_instant(time.start),
         end=_instant(time.end),
-        nodes=tuple(words.hosts(job.nodes)),
+        nodes=tuple(listed),
         tres=counts,
+        doubt=doubt,
     )
+
+
+def _hosts(written: str | None) -> tuple[list[str], str | None]:
+    """The nodes, or none and why: one job's odd record must not hide all the others."""
+    try:
+        return words.hosts(written), None
+    except BadInput as e:
+        return [], str(e)
 
 
 def _states(said: str | list[str]) -> tuple[str, ...]:

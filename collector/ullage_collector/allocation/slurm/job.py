@@ -37,6 +37,7 @@ class SlurmJob:
     restarts: how often it was requeued; None: not said (sacct before 24.11).
     nodes: as expanded. tres: allocated over all nodes, name to count.
     gres: by node what it got, with indices where known; a node that is not in it: not said.
+    doubt: what of its record could not be read; the rest of it is there.
     """
 
     job_id: int
@@ -63,6 +64,7 @@ class SlurmJob:
     nodes: tuple[str, ...] = ()
     tres: Mapping[str, int] = field(default_factory=dict)
     gres: Mapping[str, tuple[Gres, ...]] = field(default_factory=dict)
+    doubt: str | None = None
 
     @property
     def label(self) -> str:

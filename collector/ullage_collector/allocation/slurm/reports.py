@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ullage_collector.allocation.slurm import gres, words
 from ullage_collector.allocation.slurm.gres import Gres
+from ullage_contract.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,13 @@ def reservations(said: str) -> list[Reservation]:
 
 
 def nodes(said: str) -> dict[str, tuple[Gres, ...]]:
-    """``scontrol --oneliner show node``: what each node is configured with."""
+    """``scontrol --oneliner show node``: what each node is configured with; one nobody can read is left out."""
     found = {}
     for line in said.splitlines():
         if line.startswith("NodeName="):
             row = words.fields(line)
-            found[row["NodeName"]] = gres.read(row.get("Gres"))
+            with contextlib.suppress(BadInput):
+                found[row["NodeName"]] = gres.read(row.get("Gres"))
     return found
 
 

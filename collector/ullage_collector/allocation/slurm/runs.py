@@ -118,6 +118,7 @@ def holding(known: Known, job: SlurmJob, *, over: bool, believed: bool = False) 
         ]
         places = tuple(place for found in here for place in found.places)
         why = next((found.why_not for found in here if found.why_not), None)
+        why = (job.doubt or why) if why is not None else None
         if why is not None:
             attributes["card_unknown"] = why[:200]
         profiles = sorted({found.profile for found in here if found.profile})

@@ -128,12 +128,11 @@ def tres(written: str | None) -> dict[str, int]:
 
 def amount(written: str) -> int | None:
     """A count with an optional binary unit (500G, 2.5K); None when it is no count."""
-    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,6})?)([KMGTP]?)", written.strip())
-    return (
-        round(float(match[1]) * _UNITS.get(match[2], 1))
-        if match and "." in match[1]
-        else (int(match[1]) * _UNITS.get(match[2], 1) if match else None)
-    )
+    match = re.fullmatch(r"(\d{1,18})(\.\d{1,6})?([KMGTP]?)", written.strip())
+    if match is None:
+        return None
+    unit = _UNITS.get(match[3], 1)
+    return int(match[1]) * unit + round(float(match[2] or 0) * unit)
 
 
 def fields(line: str) -> dict[str, str]:
