@@ -2,7 +2,8 @@
 
 An actuator first *plans*: the exact calls, what else they take, and the calls that undo them. Nothing
 runs while planning except reading. Executing a plan runs its calls in order and stops at the first that
-fails. Actuators are entry points of the group ``ullage.actuators``: a callable that gets its own table of
+fails. It also says what the scheduler shows for a target (``standing``), so that what we believe can be
+held against it after a crash, a reboot or a person's hand. Actuators are entry points of the group ``ullage.actuators``: a callable that gets its own table of
 collector.toml and returns an Actuator.
 """
 
@@ -14,8 +15,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ullage_contract.errors import ActuatorError, ConfigError
 
@@ -24,12 +26,32 @@ MARK = "ullage:"
 CALL_TIMEOUT_SECONDS = 20.0  # our choice: because slurmctld answers in milliseconds or is not well
 
 
+Drain = Literal["finish", "notify", "end"]
+"""What becomes of the work there. finish: it ends by itself. notify: its owner is told and it ends by itself.
+end: after the settings' deadline it is requeued or evicted; only where a rule opted in."""
+
+
+class Standing(StrEnum):
+    """What the scheduler shows for a target.
+
+    OURS: what we placed, unchanged. GONE: nothing of ours, new work may come. OTHERS: kept from new work by
+    somebody or something else, or what we placed was changed since: never ours to remove. UNKNOWN: the
+    scheduler did not answer, or what stands there cannot be read; it is no reason to do anything.
+    """
+
+    OURS = "ours"
+    GONE = "gone"
+    OTHERS = "others"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What to isolate or release.
 
     family: card or node. node_id: the scheduler's name of the node. minor, pci_address: of the card, None
-    when not known. marker: MARK and the subject: what makes the thing we place ours.
+    when not known. marker: MARK and the subject: what makes the thing we place ours. incident_id: the
+    incident it is for, None for a person's isolation without one. drain: what becomes of the work there.
     """
 
     family: str
@@ -41,6 +63,8 @@ class Target:
     pci_address: str | None
     reason: str
     marker: str
+    incident_id: int | None = None
+    drain: Drain = "finish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +96,27 @@ class HttpCall:
         return f"{self.method} {self.url} {self.body}"
 
 
-Call = CommandCall | HttpCall
+@runtime_checkable
+class Procedure(Protocol):
+    """Calls with a decision between them: submit, look, take the rest back.
+
+    ``str`` and ``to_json`` list the calls it may make, as they will be made.
+    """
+
+    def to_json(self) -> dict[str, Any]:
+        """The calls it may make; no secret in them."""
+        ...
+
+    def run(self, run: Run) -> list[str]:
+        """Do it; one line of result a call. Raises ActuatorError when it did not come to its end.
+
+        Crash-safe: a second run, in another process, finishes or cleans up what a first left at any point,
+        recognised by our marker. After it raised, nothing stands that ``standing`` does not show as OURS.
+        """
+        ...
+
+
+Call = CommandCall | HttpCall | Procedure
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +131,51 @@ class Plan:
 
 
 class Actuator(Protocol):
-    """See the module. Planning may read the scheduler; it changes nothing."""
+    """See the module. Planning and looking may read the scheduler; they change nothing.
 
-    name: str
+    An actuator may also have ``verifies`` (bool, True where absent: False says that ``standing`` can never be
+    anything but UNKNOWN, because the site gave no way to look) and be a Surveyor.
+    """
+
+    @property
+    def name(self) -> str:
+        """As in collector.toml and the entry point."""
+        ...
+
+    @property
+    def whole_node(self) -> bool:
+        """It can only take whole nodes."""
+        ...
 
     def plan_isolate(self, target: Target) -> Plan:
-        """The calls that keep new work off the target. Raises ActuatorError when it cannot be done, saying why."""
+        """The calls that keep new work off the target.
+
+        Raises ActuatorError when it cannot be done, saying why and what can be done instead (the node).
+        """
         ...
 
     def plan_release(self, target: Target) -> Plan:
-        """The calls that give it back. Raises ActuatorError when what stands there is not ours."""
+        """The calls that give it back; no calls when nothing stands. Raises ActuatorError when what stands
+        there is not ours."""
         ...
+
+    def standing(self, target: Target) -> Standing:
+        """What the scheduler shows for the target. One bulk read may be kept for a second. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Surveyor(Protocol):
+    """An actuator that can say in one read what others keep from new work, for the limits."""
+
+    def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
+        """node_id -> by whom or why; a node drained, tainted or cordoned by us alone is not in it. None: no answer."""
+        ...
+
+
+def verifies(actuator: Actuator) -> bool:
+    """Whether ``standing`` of this actuator can be anything but UNKNOWN."""
+    return bool(getattr(actuator, "verifies", True))
 
 
 Run = Callable[[Sequence[str]], "Ran"]
@@ -139,8 +217,17 @@ def execute(plan: Plan, *, run: Run = run_program) -> list[str]:
     """Run the plan's calls in order; one line of result each. Raises ActuatorError at the first that fails."""
     results = []
     for call in plan.calls:
-        results.append(_execute_command(call, run) if isinstance(call, CommandCall) else _execute_http(call))
+        results += execute_call(call, run=run)
     return results
+
+
+def execute_call(call: Call, *, run: Run = run_program) -> list[str]:
+    """Make one call of a plan; its lines of result. Raises ActuatorError when it fails."""
+    if isinstance(call, CommandCall):
+        return [_execute_command(call, run)]
+    if isinstance(call, HttpCall):
+        return [_execute_http(call)]
+    return call.run(run)
 
 
 def load(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Actuator]:

@@ -1,4 +1,7 @@
-"""A site's own program, for bare metal: argument lists with placeholders, never a shell line."""
+"""A site's own program, for bare metal: argument lists with placeholders, never a shell line.
+
+It has to be idempotent: after a crash it may be called again for what it has done already.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ullage_collector.isolate.actuator import CommandCall, Plan, Target
+from ullage_collector.isolate.actuator import CommandCall, Plan, Run, Standing, Target, run_program
 from ullage_contract.errors import ActuatorError, ConfigError
 
 PLACEHOLDERS = (
@@ -19,17 +22,29 @@ PLACEHOLDERS = (
     "pci_address",
     "reason",
     "marker",
+    "incident_id",
+    "drain",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Each part of ``isolate`` and ``release`` may hold ``{placeholders}`` of PLACEHOLDERS."""
+    """Each part of ``isolate``, ``release`` and ``look`` may hold ``{placeholders}`` of PLACEHOLDERS.
+
+    look: the program that says what stands, empty when there is none; it prints one word of Standing.
+    """
 
     isolate: tuple[str, ...]
     release: tuple[str, ...]
     whole_node: bool
+    look: tuple[str, ...] = ()
+    run: Run = run_program
     name: str = "command"
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the site gave a program that looks."""
+        return bool(self.look)
 
     def plan_isolate(self, target: Target) -> Plan:
         """The configured program with the target filled in."""
@@ -46,6 +61,17 @@ class Command:
             actuator=self.name, calls=(self._fill(self.release, target),), undo=(), whole_node=self.whole_node
         )
 
+    def standing(self, target: Target) -> Standing:
+        """The word ``look`` prints; UNKNOWN without one, when it fails, and for any other word."""
+        if not self.look:
+            return Standing.UNKNOWN
+        try:
+            ran = self.run(self._fill(self.look, target).argv)
+        except ActuatorError:
+            return Standing.UNKNOWN
+        word = ran.output.strip()
+        return Standing(word) if ran.status == 0 and word in set(Standing) else Standing.UNKNOWN
+
     def _fill(self, parts: Sequence[str], target: Target) -> CommandCall:
         if not parts:
             raise ActuatorError(
@@ -57,10 +83,10 @@ class Command:
 
 
 def actuator(settings: Mapping[str, Any]) -> Command:
-    """From [isolation.command]: isolate = [...], release = [...], whole_node = bool."""
-    if stray := set(settings) - {"isolate", "release", "whole_node"}:
+    """From [isolation.command]: isolate, release, standing = [...], whole_node = bool."""
+    if stray := set(settings) - {"isolate", "release", "standing", "whole_node"}:
         raise ConfigError(f"[isolation.command]: unknown key {sorted(stray)[0]}")
-    for key in ("isolate", "release"):
+    for key in ("isolate", "release", "standing"):
         parts = settings.get(key, [])
         if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
             raise ConfigError(f"[isolation.command] {key}: give a list of texts, not a shell line")
@@ -70,6 +96,7 @@ def actuator(settings: Mapping[str, Any]) -> Command:
         isolate=tuple(settings.get("isolate", ())),
         release=tuple(settings.get("release", ())),
         whole_node=bool(settings.get("whole_node", False)),
+        look=tuple(settings.get("standing", ())),
     )
 
 

@@ -5,13 +5,14 @@ Running pods stay. Our key and value make the taint ours; other taints and cordo
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ullage_collector.isolate.actuator import CommandCall, Plan, Target
-from ullage_contract.errors import ConfigError
+from ullage_collector.isolate.actuator import CommandCall, Plan, Run, Standing, Target, run_program
+from ullage_contract.errors import ActuatorError, ConfigError
 
 TAINT_KEY = "ullage.dev/isolated"  # our choice: because a taint key wants a domain-like prefix of its owner
 
@@ -22,7 +23,9 @@ class KubernetesNode:
 
     kubectl: str = "kubectl"
     context: str | None = None
+    run: Run = run_program
     name: str = "kubernetes-node"
+    whole_node: bool = True
 
     def plan_isolate(self, target: Target) -> Plan:
         """Taint the node; the value names what is isolated."""
@@ -39,6 +42,25 @@ class KubernetesNode:
         """Remove the taint with our key and this subject's value; kubectl fails when it is not there."""
         call = self._call("taint", "nodes", target.node_id, f"{_taint(target)}-")
         return Plan(actuator=self.name, calls=(call,), undo=(), whole_node=True)
+
+    def standing(self, target: Target) -> Standing:
+        """By the node's taints: our key with this subject's value is ours, another that keeps pods off is others'."""
+        try:
+            ran = self.run(
+                self._call(
+                    "get", "node", target.node_id, "-o", "jsonpath={.spec}", "--request-timeout=10s"
+                ).argv
+            )
+            spec = json.loads(ran.output) if ran.status == 0 else None
+        except (ActuatorError, ValueError, KeyError, TypeError):
+            return Standing.UNKNOWN
+        if spec is None:
+            return Standing.UNKNOWN
+        taints = [f"{t.get('key')}={t.get('value', '')}:{t.get('effect')}" for t in spec.get("taints") or ()]
+        if _taint(target) in taints:
+            return Standing.OURS
+        closed = any(taint.endswith((":NoSchedule", ":NoExecute")) for taint in taints)
+        return Standing.OTHERS if closed or spec.get("unschedulable") else Standing.GONE
 
     def _call(self, *arguments: str) -> CommandCall:
         context = ("--context", self.context) if self.context else ()

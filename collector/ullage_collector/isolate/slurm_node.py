@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ullage_collector.isolate.actuator import MARK, CommandCall, Plan, Run, Target, run_program
+from ullage_collector.isolate.actuator import MARK, CommandCall, Plan, Run, Standing, Target, run_program
 from ullage_contract.errors import ActuatorError, ConfigError
 
 
@@ -22,6 +22,7 @@ class SlurmNode:
     sinfo: str = "sinfo"
     run: Run = run_program
     name: str = "slurm-node"
+    whole_node: bool = True
 
     def plan_isolate(self, target: Target) -> Plan:
         """Drain the node with our marker in the reason."""
@@ -57,6 +58,24 @@ class SlurmNode:
                 "it is left alone; release it where it was placed"
             )
         return Plan(actuator=self.name, calls=calls, undo=(), whole_node=True, notes=notes)
+
+    def standing(self, target: Target) -> Standing:
+        """By the node's reason: one that begins with this target's marker is ours."""
+        try:
+            ran = self.run((self.sinfo, "--noheader", "-n", target.node_id, "-o", "%E"))
+        except ActuatorError:
+            return Standing.UNKNOWN
+        lines = ran.output.strip().splitlines()
+        if ran.status != 0 or not lines:
+            return Standing.UNKNOWN
+        reason = lines[0].strip()
+        if reason == "none":
+            return Standing.GONE
+        return (
+            Standing.OURS
+            if reason == target.marker or reason.startswith(f"{target.marker} ")
+            else Standing.OTHERS
+        )
 
 
 def actuator(settings: Mapping[str, Any]) -> SlurmNode:
