@@ -48,3 +48,11 @@ def test_each_decoder_by_itself_ends_soon(maker: str, text: str) -> None:
     except BadInput:
         pass
     assert time.process_time() - began < SECONDS
+
+
+def test_many_runs_just_short_of_damage_take_no_time() -> None:
+    text = "\n".join("9" * 300 + "a" * 4000 + " " * 499 for _ in range(40))
+    began = time.process_time()
+    with pytest.raises(BadInput, match="mine"):
+        checked(_refuse, text)
+    assert time.process_time() - began < SECONDS
