@@ -36,7 +36,7 @@ _DOORS: Final = {
 ``args.command`` says which command it is."""
 
 
-_EXTRA: Final = frozenset({"duckdb", "httptools", "jinja2", "msgspec", "pyarrow", "starlette", "uvloop"})
+_EXTRA: Final = frozenset({"duckdb", "httptools", "jinja2", "msgspec", "pyarrow", "starlette", "uvloop", "yaml"})
 """What the extra brings that the agent alone has not."""
 
 

@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 from api_server import ApiServer
 
-from ullage_collector.allocation.kubernetes import block_yaml
 from ullage_collector.allocation.kubernetes.access import Access, Credential, checked_server
 from ullage_collector.allocation.kubernetes.client import Client, Denied, Unreachable
 from ullage_collector.allocation.kubernetes.kubeconfig import from_file, in_cluster
 from ullage_collector.allocation.kubernetes.settings import from_part
 from ullage_contract.clock import ManualClock, SystemClock
-from ullage_contract.errors import BadInput, ConfigError
+from ullage_contract.errors import ConfigError
 
 CONFIG = """
 apiVersion: v1
@@ -63,46 +62,6 @@ def kubeconfig(path: Path, cluster: Mapping[str, Any], user: Mapping[str, Any]) 
     }
     path.write_text(json.dumps(document))
     return path
-
-
-# ------------------------------------------------------------------------------------ YAML
-
-
-def test_a_kubeconfig_is_read_as_yaml_says() -> None:
-    yaml = pytest.importorskip("yaml", reason="PyYAML comes with the dev extra")
-    assert block_yaml.load(CONFIG) == yaml.safe_load(CONFIG)
-    for text in (
-        "",
-        "a:\nb: ~",
-        "- 1\n- - 2\n  - x: y\n",
-        "a: [1, b]\nb: []\n",
-        "a: >-\n  x\n  y\nb: null\n",
-        "k: -1",
-    ):
-        assert block_yaml.load(text) == yaml.safe_load(text), text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a: &x b",
-        "a: *x",
-        "a: !!str b",
-        "\ta: b",
-        "a: b\n---\nc: d",
-        "a: b\n   c: d",
-        "a: b\na: c",
-        "a: {b: c}",
-        "a: 'b",
-        "a",
-    ],
-)
-def test_yaml_that_is_not_read_is_refused_by_its_line_never_guessed(text: str) -> None:
-    if text == "a":
-        assert block_yaml.load(text) == "a"
-        return
-    with pytest.raises(BadInput, match=r"line [12]"):
-        block_yaml.load(text)
 
 
 # ------------------------------------------------------------------------------------ kubeconfig

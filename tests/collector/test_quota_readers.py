@@ -7,12 +7,14 @@ import random
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ullage_collector.quota.binding import Binder
 from ullage_collector.quota.entry import QuotaEntry, Scope
 from ullage_collector.quota.readers import FORMATS, Given, detect
+from ullage_collector.quota.readers.objects import objects
 from ullage_collector.quota.readers.plain import read_pools
 from ullage_collector.quota.tree import Tree, trees
 from ullage_contract.errors import BadInput
@@ -355,7 +357,6 @@ def test_a_form_is_told_by_the_content() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
-        ("apiVersion: kueue.x-k8s.io/v1beta1\nkind: ClusterQueue\n", "q.yaml", "-o json"),
         ("hello", "q.txt", "--format"),
         ('{"kind": "Pod"}', "p.json", "no object of Kueue"),
         ("{", "p.json", "not JSON at character 0"),
@@ -446,3 +447,13 @@ def test_objects_of_the_wrong_shape_are_bad_input_and_never_a_crash(form: str, t
     except BadInput:
         return
     assert all(entry.min_nano is None or entry.min_nano >= 0 for entry in reading.entries)
+
+
+@pytest.mark.parametrize("name", ["kueue-v1beta2", "volcano", "koordinator", "ack"])
+def test_the_same_objects_as_yaml_say_the_same(name: str) -> None:
+    as_json = (FIXTURES / f"{name}.json").read_text(encoding="utf-8")
+    found = list(objects(as_json))
+    documents = yaml.safe_dump_all(found, explicit_start=True, sort_keys=False)
+    listing = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": found}, sort_keys=False)
+    assert list(objects(documents)) == list(objects(listing)) == found
+    assert detect(documents, "q.yaml") == detect(as_json, "q.json")

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ullage_collector.topology import plain_yaml
 from ullage_collector.topology.hostlist import expand
 from ullage_collector.topology.relation import Relation, Said, gathered, related
+from ullage_collector.yaml_text import read_yaml
 from ullage_contract.errors import BadInput
 
 _PAIR: Final = re.compile(r"\s*([A-Za-z]+)\s*=\s*(\S+)")
@@ -92,7 +92,7 @@ def _block(where: str, name: str, nodes: str | None, said: Mapping[str, str | No
 
 def parse_yaml(text: str, where: str = "topology.yaml") -> Said:
     """Relations of a topology.yaml. A topology of a type that is not read here is a note. Raises BadInput."""
-    document = plain_yaml.read(text, where)
+    document = read_yaml(text, where, plain=True)
     if not isinstance(document, list):
         raise BadInput(f"{where}: a topology.yaml is a list of topologies: - topology: NAME")
     relations: list[Relation] = []

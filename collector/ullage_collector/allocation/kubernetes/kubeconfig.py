@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ullage_collector.allocation.kubernetes import block_yaml
 from ullage_collector.allocation.kubernetes.access import Access, Credential, checked_server
+from ullage_collector.yaml_text import read_yaml
 from ullage_contract.clock import Clock
 from ullage_contract.errors import BadInput, ConfigError
 
@@ -84,7 +84,7 @@ def _document(path: Path) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read: {e}") from e
     try:
-        document = json.loads(text) if text.lstrip().startswith("{") else block_yaml.load(text)
+        document = json.loads(text) if text.lstrip().startswith("{") else read_yaml(text, path.name)
     except (ValueError, BadInput) as e:
         raise ConfigError(
             f"{path}: not read as a kubeconfig: {e}; kubectl config view --raw -o json writes it as JSON"

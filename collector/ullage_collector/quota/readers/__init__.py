@@ -46,8 +46,10 @@ def detect(text: str, name: str) -> str:
     """The form of a file, by its name or its content. Raises BadInput when nobody can tell."""
     if name.endswith((".toml", ".csv")):
         return "plain"
-    begins = text.lstrip()[:1]
-    if begins in ("{", "["):
+    first = text.lstrip().partition("\n")[0]
+    if "|" in first and ("GrpTRES" in first or "MaxTRES" in first):
+        return "slurm"
+    if text.lstrip()[:1] in ("{", "[") or "apiVersion:" in text[:2000]:
         for item in objects(text):
             group = str(item.get("apiVersion", "")).partition("/")[0]
             known = _KINDS.get((group, str(item.get("kind", ""))))
@@ -56,11 +58,6 @@ def detect(text: str, name: str) -> str:
         raise BadInput(
             f"{name}: no object of Kueue, Volcano, Koordinator or ACK in it; name it with --format"
         )
-    first = text.lstrip().partition("\n")[0]
-    if "|" in first and ("GrpTRES" in first or "MaxTRES" in first):
-        return "slurm"
-    if "apiVersion:" in text[:2000]:
-        raise BadInput(f"{name} is YAML; write it as JSON: kubectl get ... -o json")
     raise BadInput(f"{name}: its form is not known; name it with --format {'|'.join(FORMATS)}")
 
 

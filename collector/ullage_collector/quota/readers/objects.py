@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from ullage_collector.quota.entry import ANY_POOL, Scope
 from ullage_collector.quota.resources import Counted, counted, nanos, quantity
+from ullage_collector.yaml_text import read_yaml
 from ullage_contract.errors import BadInput
+
+_BETWEEN: Final = re.compile(r"^---[ \t]*$", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,22 @@ class Notes:
 
 
 def objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """Every object of a text; Lists are opened. Raises BadInput for a text that is no JSON of objects."""
+    """Every object of a text, JSON or YAML as kubectl writes them; Lists are opened. Raises BadInput for any other."""
+    for found in _json(text) if text.lstrip()[:1] in ("{", "[") else _yaml(text):
+        waiting = list(reversed(found)) if isinstance(found, list) else [found]
+        while waiting:
+            item = waiting.pop()
+            if not isinstance(item, dict):
+                raise BadInput(f"{str(item)[:40]!r} is no object")
+            inside = item.get("items")
+            if isinstance(inside, list) and str(item.get("kind", "List")).endswith("List"):
+                waiting.extend(reversed(inside))
+            else:
+                yield item
+
+
+def _json(text: str) -> Iterator[Any]:
+    """Values one after another."""
     decoder = json.JSONDecoder()
     at, end = 0, len(text)
     while True:
@@ -52,16 +71,15 @@ def objects(text: str) -> Iterator[Mapping[str, Any]]:
             found, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as e:
             raise BadInput(f"not JSON at character {at}: {str(e)[:100]}") from None
-        waiting = list(reversed(found)) if isinstance(found, list) else [found]
-        while waiting:
-            item = waiting.pop()
-            if not isinstance(item, dict):
-                raise BadInput(f"{json.dumps(item)[:40]} is no object")
-            inside = item.get("items")
-            if isinstance(inside, list) and str(item.get("kind", "List")).endswith("List"):
-                waiting.extend(reversed(inside))
-            else:
-                yield item
+        yield found
+
+
+def _yaml(text: str) -> Iterator[Any]:
+    """Documents between lines of ---; empty ones are passed over."""
+    for number, document in enumerate(_BETWEEN.split(text), 1):
+        found = read_yaml(document, f"document {number}")
+        if found is not None:
+            yield found
 
 
 def part(item: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
