@@ -134,7 +134,7 @@ class Actuator(Protocol):
     """See the module. Planning and looking may read the scheduler; they change nothing.
 
     An actuator may also have ``verifies`` (bool, True where absent: False says that ``standing`` can never be
-    anything but UNKNOWN, because the site gave no way to look) and be a Surveyor.
+    anything but UNKNOWN, because the site gave no way to look) and be a Surveyor and a Labeller.
     """
 
     @property
@@ -170,6 +170,15 @@ class Surveyor(Protocol):
 
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
         """node_id -> by whom or why; a node drained, tainted or cordoned by us alone is not in it. None: no answer."""
+        ...
+
+
+@runtime_checkable
+class Labeller(Protocol):
+    """An actuator whose scheduler has words on its nodes, for opt-out and overrides."""
+
+    def node_labels(self, cluster_id: str) -> Mapping[str, Mapping[str, str]] | None:
+        """node_id -> its labels (a word without a value has ""). None: no answer."""
         ...
 
 
