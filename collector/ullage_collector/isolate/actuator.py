@@ -17,9 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from ullage_contract.errors import ActuatorError, ConfigError
+
+if TYPE_CHECKING:
+    import duckdb
 
 MARK = "ullage:"
 """What we place begins with it, so that only that is taken back."""
@@ -182,6 +185,15 @@ class Labeller(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsStore(Protocol):
+    """An actuator that needs to know the fleet's cards, as for which index of a scheduler means which card."""
+
+    def read_from(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> None:
+        """Told once, after it was made. connect: a cursor of the open store; whoever takes one closes it."""
+        ...
+
+
 def verifies(actuator: Actuator) -> bool:
     """Whether ``standing`` of this actuator can be anything but UNKNOWN."""
     return bool(getattr(actuator, "verifies", True))
@@ -239,11 +251,19 @@ def execute_call(call: Call, *, run: Run = run_program) -> list[str]:
     return call.run(run)
 
 
-def load(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Actuator]:
-    """Every installed actuator by name, each given its own table. Raises ConfigError for a wrong table."""
+def load(
+    settings: Mapping[str, Mapping[str, Any]],
+    connect: Callable[[], duckdb.DuckDBPyConnection] | None = None,
+) -> dict[str, Actuator]:
+    """Every installed actuator by name, each given its own table, and the store where it wants one.
+
+    Raises ConfigError for a wrong table.
+    """
     loaded: dict[str, Actuator] = {}
     for entry in entry_points(group="ullage.actuators"):
-        loaded[entry.name] = entry.load()(settings.get(entry.name, {}))
+        made = loaded[entry.name] = entry.load()(settings.get(entry.name, {}))
+        if connect is not None and isinstance(made, ReadsStore):
+            made.read_from(connect)
     if stray := set(settings) - set(loaded):
         raise ConfigError(
             f"[isolation.{sorted(stray)[0]}]: no such actuator; installed are {', '.join(sorted(loaded))}"

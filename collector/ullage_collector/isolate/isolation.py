@@ -337,7 +337,7 @@ def from_config(config: Config, connect: Callable[[], duckdb.DuckDBPyConnection]
             raise ConfigError(
                 f"[isolation] {key}: no such key; known are actuator, clusters and a table an actuator"
             )
-    return Isolation(connect, load(table), clock, default_actuator=default, by_cluster=clusters)
+    return Isolation(connect, load(table, connect), clock, default_actuator=default, by_cluster=clusters)
 
 
 @dataclass(frozen=True, slots=True)
