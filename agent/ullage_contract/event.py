@@ -65,6 +65,8 @@ KINDS: Mapping[str, str] = {
     "identity_conflict": "two machine-ids under one node_id, or one sequence number with two bodies",
     "spool_dropped": "the spool was full and dropped its oldest batches; attributes.batches counts them",
     "agent_started": "the agent started",
+    "probe_result": "a probe the collector asked for: attributes.id, probe, incident, outcome (passed, failed, refused, "
+    "expired) and its figures; a passed probe is no proof that the card is well",
     "driver_error": "another kernel log line of a maker's driver that its catalogue knows",
     "job_started": "a scheduler's hook on the node told of a job: scheduler, cluster, job_id, array_job_id, "
     "array_task_id, account, user, partition, restarts, started_at, gpus as given, cards in their order (? unknown), "

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ullage_contract import catalogue
+from ullage_contract.asked import AskedProbe, asked_to_json
 from ullage_contract.errors import REASONS, SchemaTooNew, UnknownMetric, WireError
 from ullage_contract.event import KINDS, Event, Severity
 from ullage_contract.identity import check_id
@@ -105,6 +106,8 @@ class Answer:
 
     accepted_through: highest sequence of the stream it has taken; durable_through: highest it will
     never lose. The agent deletes only up to durable_through.
+    clock_skew_seconds: the sender's clock minus the collector's; None when the sender did not say its time.
+    asked: probes asked of the node that pushed (asked.py); the field travels only when there are any.
     """
 
     stream: str
@@ -112,9 +115,10 @@ class Answer:
     durable_through: int
     duplicate: bool = False
     clock_skew_seconds: float | None = None
+    asked: Sequence[AskedProbe] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        document: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "stream": self.stream,
             "accepted_through": self.accepted_through,
@@ -122,6 +126,9 @@ class Answer:
             "duplicate": self.duplicate,
             "clock_skew_seconds": self.clock_skew_seconds,
         }
+        if self.asked:
+            document["asked"] = asked_to_json(self.asked)
+        return document
 
 
 def encode(batch: Batch) -> bytes:

@@ -203,6 +203,7 @@ class Collector:
             max_pending_bytes=limit,
             health=self.health,
             clock=clock,
+            asked_of=self._probes.asked_of,
         )
         otlp = Otlp(
             samples=committers["samples"],
@@ -289,6 +290,10 @@ class Collector:
 
         isolation = self._isolation = from_config(self.config, door.cursor, self.clock)
 
+        from ullage_collector.isolate.probes import Probes
+
+        self._probes = Probes(door.cursor, self.clock)
+
         def write(stop: threading.Event) -> None:
             from ullage_collector.store.quarantine import Quarantine
             from ullage_collector.store.writer import Writer
@@ -340,6 +345,7 @@ class Collector:
                 ("quota-hours", make_quota_hours),
                 ("estate-rounds", compare),
                 ("unallocated-use", watch_use),
+                ("probes", self._probes.run),
             )
         ]
 

@@ -26,7 +26,7 @@ from ullage_collector.receive.identity import Doorkeeper, Role, Tokens, add_toke
 from ullage_collector.receive.listener import Listener
 from ullage_collector.receive.notices import Notices
 from ullage_collector.receive.otlp import Otlp
-from ullage_collector.receive.push import Push
+from ullage_collector.receive.push import AskedOf, Push
 from ullage_collector.receive.streams import StreamRow, Streams
 from ullage_contract import wire
 from ullage_contract.clock import ManualClock
@@ -72,6 +72,7 @@ class Front:
         app: Any = None,
         journal: Callable[[Path], Journal] = Journal,
         rows: tuple[StreamRow, ...] = (),
+        asked_of: AskedOf = lambda cluster, node: (),
     ) -> None:
         self.directory = directory
         self.clock = ManualClock()
@@ -88,6 +89,7 @@ class Front:
         self._app = app
         self._journal = journal
         self._rows = rows
+        self._asked_of = asked_of
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -140,6 +142,7 @@ class Front:
             max_pending_bytes=1000,
             health=self.health,
             clock=self.clock,
+            asked_of=self._asked_of,
         )
         otlp = Otlp(
             samples=committers["samples"],

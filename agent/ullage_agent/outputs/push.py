@@ -20,6 +20,7 @@ from typing import Final
 
 from ullage_agent.outputs.spool import Entry, Spool
 from ullage_agent.outputs.transport import IdleClosed, Response, Transport
+from ullage_contract.asked import AskedProbe, asked_from_json
 from ullage_contract.clock import Clock
 from ullage_contract.wire import CONTENT_TYPE, SENT_AT_HEADER, Answer
 
@@ -34,6 +35,9 @@ _YIELD_SECONDS: Final = 0.02
 
 _REFUSED_FOR_GOOD: Final = frozenset({400, 413, 422})
 
+OnAsked = Callable[[tuple[AskedProbe, ...], float | None], None]
+"""Told the probes asked in an answer and our clock minus the collector's in seconds, None when it does not say."""
+
 
 class Pusher:
     """One lane's sender. ``step`` does the work and is what tests call; ``start`` runs it in a thread.
@@ -42,6 +46,7 @@ class Pusher:
         else the oldest. Within a stream it is always in order.
     yield_to: this lane lets that one send first.
     on_conflict: told (stream, sequence, message) when the collector has another body under a number.
+    on_asked: told what an answer asks; it returns at once. None: what is asked is not looked at.
     sent, refused, failures: batches the collector took, batches quarantined, attempts that failed.
     last_success: clock.wall() of the last batch taken, or None. trouble: the word of what is wrong now.
     """
@@ -56,6 +61,7 @@ class Pusher:
         max_pause_seconds: float = MAX_PAUSE_SECONDS,
         yield_to: Pusher | None = None,
         on_conflict: Callable[[str, int, str], None] | None = None,
+        on_asked: OnAsked | None = None,
         chance: random.Random | None = None,
     ) -> None:
         self._spool = spool
@@ -65,6 +71,7 @@ class Pusher:
         self._max_pause = max_pause_seconds
         self._yield_to = yield_to
         self._on_conflict = on_conflict
+        self._on_asked = on_asked
         self._chance = chance or random.Random()
         self._accepted: dict[str, int] = {}
         self._connection: int | None = None
@@ -215,6 +222,8 @@ class Pusher:
         self._spool.delete_through(entry.stream, answer.durable_through)
         for stream in self._accepted.keys() - set(self._spool.streams()) - {self._spool.stream}:
             del self._accepted[stream]
+        if answer.asked and self._on_asked is not None:
+            self._on_asked(tuple(answer.asked), answer.clock_skew_seconds)
         return 0.0
 
     def _refuse(self, entry: Entry, reason: str, message: str) -> None:
@@ -265,8 +274,16 @@ def _answer(body: bytes) -> Answer | None:
         accepted, durable = document["accepted_through"], document["durable_through"]
         if type(accepted) is not int or type(durable) is not int or durable > accepted:
             return None
-        return Answer(str(document["stream"]), accepted, durable, bool(document.get("duplicate")))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        skew = document.get("clock_skew_seconds")
+        return Answer(
+            stream=str(document["stream"]),
+            accepted_through=accepted,
+            durable_through=durable,
+            duplicate=bool(document.get("duplicate")),
+            clock_skew_seconds=float(skew) if isinstance(skew, int | float) else None,
+            asked=asked_from_json(document.get("asked")),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -23,12 +23,15 @@ from ullage_collector.receive.notices import Notices
 from ullage_collector.receive.reply import Reply, answer, busy, error
 from ullage_collector.receive.streams import Streams, StreamState, digest
 from ullage_contract import wire
+from ullage_contract.asked import AskedProbe
 from ullage_contract.clock import Clock
 from ullage_contract.errors import DiskFull, StoreError, WireError
 
 log = logging.getLogger(__name__)
 
 Respond = Callable[[Reply], None]
+AskedOf = Callable[[str, str], Sequence[AskedProbe]]
+"""What is asked of (cluster, node) now, at most asked.MAX_ASKED; called for every good push, so it touches no store."""
 WAITING_BYTES: Final = 64 * wire.MAX_BODY_BYTES  # our choice: 256 MiB wait for the disk at most
 CLOCK_WRONG_SECONDS: Final = 300.0  # docs/interfaces.md, Wire
 _STATUS: Final = {"too_large": 413}
@@ -52,7 +55,7 @@ class Push:
     """The protocol. One instance; called from the loop's thread only.
 
     committers: by lane. streams: already recovered. max_pending_bytes: a lane's journal may lie so far
-    ahead of its consumers before senders are told to wait.
+    ahead of its consumers before senders are told to wait. asked_of: what rides on a node's answers.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class Push:
         max_pending_bytes: int,
         health: Health,
         clock: Clock,
+        asked_of: AskedOf = lambda cluster, node: (),
     ) -> None:
+        self._asked_of = asked_of
         self._committers = committers
         self._streams = streams
         self._notices = notices
@@ -194,6 +199,7 @@ class Push:
                 durable_through=state.through,
                 duplicate=duplicate,
                 clock_skew_seconds=record.skew_seconds,
+                asked=self._asked_of(record.cluster, record.node),
             ).to_json()
         )
 
