@@ -286,8 +286,12 @@ class Collector:
     def _parts(
         self, door: StoreDoor, journals: dict[str, Journal], readers: dict[str, JournalReader]
     ) -> Iterator[Part]:
+        from ullage_collector.allocation.heard import Heard
         from ullage_collector.isolate.isolation import from_config
+        from ullage_collector.topology.kubernetes import LabelTopology
 
+        heard = Heard()
+        places = LabelTopology(lambda: door.store, self.config.part("topology"))
         isolation = self._isolation = from_config(self.config, door.cursor, self.clock)
 
         from ullage_collector.isolate.probes import Probes
@@ -333,7 +337,7 @@ class Collector:
         def watch_use(stop: threading.Event) -> None:
             from ullage_collector.detect.unallocated_watch import UnallocatedWatch
 
-            UnallocatedWatch(lambda: door.store, self.config).run(stop)
+            UnallocatedWatch(lambda: door.store, self.config, heard).run(stop)
 
         on_store = [
             Part(name, run, health=self.health, clock=self.clock)
@@ -353,14 +357,16 @@ class Collector:
 
         on_store += [
             Part(source.name, source.run, health=self.health, clock=self.clock)
-            for source in kubernetes.from_config(self.config, lambda: door.store, self.health, self.clock)
+            for source in kubernetes.from_config(
+                self.config, lambda: door.store, self.health, self.clock, places.told, heard
+            )
         ]
 
         from ullage_collector.allocation.slurm import source as slurm
 
         on_store += [
             Part(name, run, health=self.health, clock=self.clock)
-            for name, run in slurm.parts(self.config, lambda: door.store)
+            for name, run in slurm.parts(self.config, lambda: door.store, heard)
         ]
 
         def keep(stop: threading.Event) -> None:

@@ -370,3 +370,21 @@ def test_a_node_whose_clock_is_off_is_judged_by_the_collectors(fleet: Fleet) -> 
     with fleet.store.write() as cursor:
         cursor.execute("UPDATE node SET clock_skew_seconds = -200")
     assert len(world.round()) == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "judged"), [(None, False), (0, False), (RULES.young_us - 1, False), (RULES.young_us, True)]
+)
+def test_a_jobs_process_is_not_judged_before_its_scheduler_had_a_chance_to_tell(
+    last: int | None, judged: bool
+) -> None:
+    process = in_job("77")
+    assert process.started_us is not None
+    heard = None if last is None else process.started_us + last
+    found, unjudged = find([process], [], RULES, NOW, lambda kind, cluster: heard)
+    assert (bool(found), unjudged) == (judged, set() if judged else {process.card_id})
+
+
+def test_a_process_outside_any_scheduler_needs_no_scheduler_to_be_found() -> None:
+    found, _ = find([BARE], [], RULES, NOW, lambda kind, cluster: None)
+    assert len(found) == 1

@@ -1,7 +1,7 @@
 """The part of ``serve`` that compares what is owned, said and run with what is seen, every few minutes.
 
 Reading happens outside any write; a round that fails is told and tried again, and what was found before stays open.
-Not here: the judgements (detect/inventory.py, detect/versions.py, topology/domains.py).
+Not here: the judgements (detect/inventory.py, detect/over_subscription.py, detect/versions.py, topology/domains.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ullage_collector.config import Config
 from ullage_collector.detect import inventory as inventory_kinds
+from ullage_collector.detect import over_subscription
 from ullage_collector.detect import versions as version_kinds
 from ullage_collector.detect.findings import Found, keep
 from ullage_collector.inventory.life import rules_of as inventory_rules
@@ -76,6 +77,7 @@ class Rounds:
             compared, _ = reconciled(cursor, self._inventory, now_us, self._since_us)
             odd = judged(cursor, self._versions, now_us)
             conflicts = conflicts_of(load(cursor, now_us, now_us, self._precedence))
+            handed_out = over_subscription.find(over_subscription.now_held(cursor, now_us))
         finally:
             cursor.close()
         with store.write() as writer:
@@ -89,6 +91,7 @@ class Rounds:
                 ),
                 keep(writer, version_kinds.KINDS, odd, now_us),
                 keep(writer, TOPOLOGY_KINDS, conflicts, now_us),
+                keep(writer, [over_subscription.KIND], handed_out, now_us),
             )
         return Round(*(sum(getattr(k, name) for k in kept) for name in ("opened", "ended", "open")))
 

@@ -9,7 +9,7 @@ Not here: reading the store and keeping findings (unallocated_watch.py).
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -88,11 +88,18 @@ class Allocated:
 
 
 def find(
-    processes: Iterable[OnCard], allocations: Iterable[Allocated], rules: Rules, now_us: int
+    processes: Iterable[OnCard],
+    allocations: Iterable[Allocated],
+    rules: Rules,
+    now_us: int,
+    heard: Callable[[str, str], int | None] | None = None,
 ) -> tuple[list[Found], set[str]]:
-    """(findings, cards that could not be judged because a process on them is too young).
+    """(findings, cards that cannot be judged yet).
 
-    A process is covered when it was last seen within an allocation, or ``leaving_us`` after its end.
+    A process is covered when it was last seen within an allocation, or ``leaving_us`` after its end. A process too
+    young, and a job's or pod's whose scheduler has not been heard since it was young, cannot be judged.
+    heard: when the scheduler of a workload kind and cluster last told all it runs, None: not at all; without it every
+    scheduler counts as heard just now.
     """
     of_card: dict[str, list[Allocated]] = {}
     of_node: dict[tuple[str, str], list[Allocated]] = {}
@@ -114,11 +121,21 @@ def find(
         if reason is None:
             continue
         began = process.started_us if process.started_us is not None else process.first_us
-        if now_us - began < rules.young_us:
+        if now_us - began < rules.young_us or _untold(process, began, rules, heard):
             young.add(process.card_id)
             continue
         found.append(_finding(process, reason, here, began))
     return found, young
+
+
+def _untold(
+    process: OnCard, began: int, rules: Rules, heard: Callable[[str, str], int | None] | None
+) -> bool:
+    """A job's or pod's process that its scheduler had no chance yet to tell us of."""
+    if heard is None or process.holder_kind not in ("slurm_job", "kubernetes_pod"):
+        return False
+    last = heard(process.holder_kind, process.cluster)
+    return last is None or last < began + rules.young_us
 
 
 def _covers(row: Allocated, process: OnCard, rules: Rules) -> bool:

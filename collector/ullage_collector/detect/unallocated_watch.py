@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ullage_collector.allocation.heard import Heard
 from ullage_collector.config import Config
 from ullage_collector.detect.findings import Kept, keep
 from ullage_collector.detect.unallocated_use import KIND, Allocated, OnCard, find, rules_of
@@ -84,8 +85,10 @@ class UnallocatedWatch:
     store: the open store now; it may be opened anew meanwhile.
     """
 
-    def __init__(self, store: Callable[[], Store], config: Config) -> None:
+    def __init__(self, store: Callable[[], Store], config: Config, heard: Heard | None = None) -> None:
+        """heard: when schedulers last answered."""
         self._store = store
+        self._heard = heard
         self._rules = rules_of(config.part("allocation"))
         self._book = ProcessBook()
 
@@ -114,7 +117,9 @@ class UnallocatedWatch:
             cursor.close()
         standing = {subject for (subject,) in rows}
         judgeable = [process for process in processes if process.card_id in judged]
-        found, young = find(judgeable, allocations, self._rules, now_us)
+        found, young = find(
+            judgeable, allocations, self._rules, now_us, self._heard.last if self._heard is not None else None
+        )
         if not found and not standing:
             return Kept(0, 0, 0)
         unjudged = (standing - judged) | young

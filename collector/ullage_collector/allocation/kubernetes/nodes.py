@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from ullage_collector.allocation.kubernetes.pods import micros, number
+from ullage_collector.topology.labels import shipped_labels
 
 KEPT_LABELS: Final = (
     "kubernetes.io/hostname",
@@ -32,6 +33,13 @@ KEPT_LABELS: Final = (
     "*accelerator*",
     "*gpu*",
     "*npu*",
+    "*rack*",
+    "*room*",
+    "*site*",
+    "*switch*",
+    "*spine*",
+    "*leaf*",
+    "*power*",
 )
 """Labels that say where a node is, which pool it is of, and how its cards are cut."""
 _LEAST_SKEW_SECONDS: Final = 5.0
@@ -55,6 +63,10 @@ class Node:
     document: Mapping[str, Any]
 
 
+def _is_kept(label: str) -> bool:
+    return label in shipped_labels() or any(fnmatchcase(label, glob) for glob in KEPT_LABELS)
+
+
 def read(node: Mapping[str, Any]) -> Node:
     """A node as JSON gives it. Raises KeyError for an object that is none."""
     metadata = node["metadata"]
@@ -63,7 +75,7 @@ def read(node: Mapping[str, Any]) -> Node:
     return Node(
         name=metadata["name"],
         version=number(metadata.get("resourceVersion")),
-        labels={k: str(v) for k, v in labels.items() if any(fnmatchcase(k, glob) for glob in KEPT_LABELS)},
+        labels={k: str(v) for k, v in labels.items() if _is_kept(k)},
         # What carries a domain is no processor, memory or disk — "Extended resources".
         offers={k: int(v) for k, v in allocatable.items() if "/" in k and str(v).isdecimal() and int(v)},
         skew_seconds=_skew(node),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.allocation.book import AllocationBook
+from ullage_collector.allocation.heard import Heard
 from ullage_collector.allocation.holding import Holding
 from ullage_collector.allocation.kubernetes import claims, nodes, pods
 from ullage_collector.allocation.kubernetes.access import Access
@@ -73,6 +74,7 @@ class KubernetesSource:
     access: asked for at each start. store: the open store, asked for each round as it may be opened anew.
     folder: where "last seen" is kept. part: the health of the part it is run as.
     on_nodes: told the nodes whenever one changed, in this source's thread: labels are others' topology.
+    heard: noted whenever all that the server told is believed.
     follow: settings of followers that differ from their defaults.
     """
 
@@ -86,6 +88,7 @@ class KubernetesSource:
         *,
         part: PartHealth | None = None,
         on_nodes: Callable[[str, Mapping[str, nodes.Node]], None] | None = None,
+        heard: Heard | None = None,
         follow: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
@@ -98,6 +101,7 @@ class KubernetesSource:
         self._clock = clock
         self._part = part or PartHealth()
         self._on_nodes = on_nodes
+        self._heard = heard
         self._follow = dict(follow or {})
         self._told: queue.Queue[tuple[float, Message]] = queue.Queue(_QUEUE)
         self._waiting: list[Message] = []
@@ -208,6 +212,8 @@ class KubernetesSource:
         if fresh_at is not None and self._told.empty():
             self.roster.last_seen_us = round(fresh_at * 1e6)
             self._note.write(self.roster.last_seen_us)
+            if self._heard is not None:
+                self._heard.note("kubernetes_pod", self.settings.cluster, self.roster.last_seen_us)
         self.roster.forget(round(self._clock.wall() * 1e6))
 
     def _take(self, seconds: float, stop: threading.Event | None = None) -> float | None:
@@ -346,6 +352,7 @@ def from_config(
     health: Health,
     clock: Clock,
     on_nodes: Callable[[str, Mapping[str, nodes.Node]], None] | None = None,
+    heard: Heard | None = None,
 ) -> list[KubernetesSource]:
     """A source for each [[allocation.kubernetes]]; none where there is none. Raises ConfigError."""
     clusters = from_part(config.part("allocation"), str(config.path))
@@ -359,6 +366,7 @@ def from_config(
             clock,
             part=health.part(part_name(settings.cluster)),
             on_nodes=on_nodes,
+            heard=heard,
         )
         for settings in clusters
     ]

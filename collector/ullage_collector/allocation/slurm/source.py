@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ullage_collector.allocation.book import AllocationBook, Believed
+from ullage_collector.allocation.heard import Heard
 from ullage_collector.allocation.slurm import cards, data_parser
 from ullage_collector.allocation.slurm.aside import Fence
 from ullage_collector.allocation.slurm.asking import Asking, Pace
@@ -70,14 +71,21 @@ class Clocked:
 
 
 class SlurmSource:
-    """One cluster; ``step`` from one thread alone. asking: its programs."""
+    """One cluster; ``step`` from one thread alone. asking: its programs. heard: noted when its controller answered."""
 
     def __init__(
-        self, asking: Asking, store: Store, book: Book, *, chance: random.Random | None = None
+        self,
+        asking: Asking,
+        store: Store,
+        book: Book,
+        *,
+        heard: Heard | None = None,
+        chance: random.Random | None = None,
     ) -> None:
         settings = self._settings = asking.settings
         self._asking = asking
         self._store = store
+        self._heard = heard
         self._sql = statements("slurm")
         self._clocked = Clocked(store.clock)
         self._known = Known(settings.cluster, names=settings.gres, fence_account=settings.fence_account)
@@ -143,6 +151,8 @@ class SlurmSource:
             return
         self._clocked.put_off("controller", self._pace.after(self._asking.seconds))
         self._belief.believe_live(jobs, now)
+        if self._heard is not None:
+            self._heard.note("slurm_job", self._settings.cluster, round(now * 1e6))
         # Nodes and reservations by turns, so that no minute has more than six RPCs.
         if self._clocked.due("reservations") and not has_asked_nodes:
             found = self._asked("scontrol show reservation", self._asking.reservations)
@@ -302,12 +312,16 @@ def pieces(since: float, until: float) -> deque[tuple[float, float]]:
     return found
 
 
-def source(settings: SlurmSettings, store: Store) -> SlurmSource:
+def source(settings: SlurmSettings, store: Store, heard: Heard | None = None) -> SlurmSource:
     """The real one: Slurm's own programs, the store's book."""
-    return SlurmSource(Asking(settings, settings.programs()), store, AllocationBook(store, "slurm"))
+    return SlurmSource(
+        Asking(settings, settings.programs()), store, AllocationBook(store, "slurm"), heard=heard
+    )
 
 
-def parts(config: Config, store: Callable[[], Store]) -> list[tuple[str, Callable[[threading.Event], None]]]:
+def parts(
+    config: Config, store: Callable[[], Store], heard: Heard | None = None
+) -> list[tuple[str, Callable[[threading.Event], None]]]:
     """A part of ``serve`` for each cluster of [allocation.slurm]; none where it is not set. Each begins on the store
     open then.
 
@@ -316,7 +330,7 @@ def parts(config: Config, store: Callable[[], Store]) -> list[tuple[str, Callabl
     file = str(config.path or "collector.toml")
 
     def part(settings: SlurmSettings) -> Callable[[threading.Event], None]:
-        return lambda stop: source(settings, store()).run(stop)
+        return lambda stop: source(settings, store(), heard).run(stop)
 
     return [
         (f"slurm-{settings.cluster}", part(settings))
