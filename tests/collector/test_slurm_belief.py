@@ -71,6 +71,17 @@ def test_a_requeued_job_has_two_runs(slurm: Belief, store: Store) -> None:
     assert believed(store) == [("1", 0, 50, *g1(0), "work"), ("1", 200, None, *g1(3), "work")]
 
 
+def test_a_requeued_job_that_still_cleans_up_has_no_run_in_the_future(slurm: Belief, store: Store) -> None:
+    """Seen on 22.05: COMPLETING alone, with the start and end it is to have next."""
+    slurm.believe_live([job(detail="gpu:h200:1(IDX:0)")], AT + 10)
+    planned = job(state="COMPLETING", start=AT + 151, end=AT + 31_536_000, restarts=1)
+    slurm.believe_live([planned], AT + 30)
+    assert believed(store) == [("1", 0, None, *g1(0), "work")]
+    assert notes(store, "1")["end_unknown"] is True
+    slurm.believe_past([job(state="REQUEUED", end=AT + 28)], AT + 60)
+    assert believed(store) == [("1", 0, 28, *g1(0), "work")]
+
+
 def test_a_preempted_run_ends_when_it_was_preempted(slurm: Belief, store: Store) -> None:
     slurm.believe_past([job(state="PREEMPTED", end=AT + 7)], AT + 20)
     assert believed(store) == [("1", 0, 7, "g1:1", "work")]

@@ -131,7 +131,8 @@ class Watched:
                     k: v for k, v in said.items() if v and k in ("scheduler", "job_id", "account", "user")
                 }
                 attributes |= {"gpus": ",".join(entries), "cards": ",".join("?" for _ in entries)}
-                attributes["started_at"] = float(said["started_at"])
+                if "started_at" in said:  # the epilog of a job whose prolog never ran does not know
+                    attributes["started_at"] = float(said["started_at"])
                 rows.append((at, path.parent.name, kind, json.dumps(attributes)))
                 self._told.add(mark)
         if not rows:

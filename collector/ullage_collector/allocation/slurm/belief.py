@@ -84,7 +84,7 @@ class Belief:
         cleaning: list[SlurmJob] = []
         for job in jobs:
             self._doubt(job)
-            if not job.began:
+            if not job.began or job.is_forecast(now):
                 continue
             name = name_of(self.known, job)
             if self.known.is_fence(job):

@@ -28,6 +28,10 @@ ENDED: Final = frozenset(
 """States of a run that is over (squeue(1), JOB STATE CODES)."""
 
 
+FUTURE_SECONDS: Final = 60.0
+"""# our choice: because clocks of one cluster agree within seconds, and a requeued job waits two minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class SlurmJob:
     """One run. Times are seconds since the epoch, UTC; None: not so far, or not said.
@@ -94,6 +98,12 @@ class SlurmJob:
     def over(self) -> bool:
         """Its end is the past: of a running job squeue's end is the time limit's."""
         return self.completing or any(state in ENDED for state in self.states)
+
+    def is_forecast(self, now: float) -> bool:
+        """Its times are a plan. A requeued job that still cleans up is written COMPLETING alone by Slurm 22.05, with
+        the start and end it is to have next."""
+        latest = now + FUTURE_SECONDS
+        return (self.start or 0) > latest or (self.over and (self.end is None or self.end > latest))
 
     @property
     def state(self) -> str:
