@@ -259,7 +259,7 @@ def test_a_fatal_error_is_an_event_with_the_drivers_own_name(roster: Roster, tre
     tree.write(f"bus/pci/devices/{I915}", {"drm/card2/gt/gt0/error_counter/fatal_guc": 1, place: 0})
     reading = readings(roster)[MAX]
     assert reading.values["health"] == "critical"
-    assert reading.values["health_detail"] == "1 fatal errors counted by gt0/fatal_guc"
+    assert reading.values["health_detail"] == "1 uncorrectable errors counted by gt0/fatal_guc"
     assert reading.values["sram_ecc_uncorrected"] == 1
     codes = [(event.kind, event.code) for event in told(roster)]
     assert ("ras", "gt0/fatal_guc") in codes

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from ullage_agent import detection
-from ullage_agent.backend import Backend
+from ullage_agent.backend import UTIL_KINDS, Backend
 from ullage_agent.conformance.result import Bench, Entry, Result
 from ullage_contract import catalogue
 from ullage_contract.sample import Family
 
-UTIL_KINDS: Final = ("kernel_resident", "sm", "duty_cycle", "core_mean", "proxy_power")
-"""What a utilisation can mean: sample.FACT_NAMES."""
 _STDLIB: Final = frozenset(sys.stdlib_module_names)
 
 

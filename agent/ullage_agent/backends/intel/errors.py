@@ -44,12 +44,12 @@ class ErrorCounters:
         return dict(sums)
 
     def fatal(self) -> list[tuple[str, str]]:
-        """(code, message) of every fatal counter above 0. Raises NotSupported when there are no counters."""
+        """(code, message) of every counter above 0 whose name says fatal or nonfatal. Raises NotSupported when there are no counters."""
         found = []
         for name, count in self._counts():
             if "fatal" in name and count > 0:
                 *_, part, _, counter = name.split("/")
-                found.append((f"{part}/{counter}", f"{count} fatal errors counted by {part}/{counter}"))
+                found.append((f"{part}/{counter}", f"{count} uncorrectable errors counted by {part}/{counter}"))
         return found
 
     def _counts(self) -> list[tuple[str, int]]:
