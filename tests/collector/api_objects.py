@@ -16,6 +16,7 @@ SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+DEVICE_EFFECTS = ("NoSchedule", "NoExecute", "None")  # the last is of later versions
 AMOUNT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$")
 NATIVE = ("cpu", "memory", "ephemeral-storage", "storage", "pods")
 
@@ -49,6 +50,31 @@ def check(resource: str, item: Mapping[str, Any]) -> None:
         check_taints((item.get("spec") or {}).get("taints") or [])
     if resource == "pods":
         check_pod(item)
+    if resource == "devicetaintrules":
+        check_rule(item)
+    if resource == "events":
+        about = item.get("involvedObject") or {}
+        if (about.get("namespace") or "default") != namespace:
+            raise Invalid(
+                "involvedObject.namespace", about.get("namespace"), "does not match event.namespace"
+            )
+
+
+def check_rule(rule: Mapping[str, Any]) -> None:
+    """A DeviceTaintRule. A selector without anything in it is valid, and selects every device there is."""
+    spec = rule.get("spec") or {}
+    taint, selector = spec.get("taint") or {}, spec.get("deviceSelector") or {}
+    check_key("spec.taint.key", taint.get("key") or "")
+    check_label("spec.taint.value", taint.get("value") or "")
+    if taint.get("effect") not in DEVICE_EFFECTS:
+        raise Invalid("spec.taint.effect", taint.get("effect"), f"supported values: {DEVICE_EFFECTS}")
+    for name, pattern, most in (("driver", SUBDOMAIN, 63), ("device", LABEL, 63)):
+        value = selector.get(name)
+        if value is not None and (len(value) > most or not pattern.match(value)):
+            raise Invalid(f"spec.deviceSelector.{name}", value, "must be a DNS name")
+    pool = selector.get("pool")
+    if pool is not None and (len(pool) > 253 or not all(SUBDOMAIN.match(part) for part in pool.split("/"))):
+        raise Invalid("spec.deviceSelector.pool", pool, "must be DNS subdomains between slashes")
 
 
 def check_key(field: str, key: str) -> None:
@@ -107,6 +133,8 @@ def check_pod(pod: Mapping[str, Any]) -> None:
 
 def defaults(resource: str, item: dict[str, Any]) -> None:
     """What a server fills in that we read."""
+    if resource == "devicetaintrules":
+        item["metadata"]["generation"] = 1
     if resource != "pods":
         return
     spec = item["spec"]

@@ -1,8 +1,9 @@
 """A small, strict Kubernetes API server for tests: real HTTP, optional TLS, and whatever goes wrong with one.
 
 Lists by pages, watches with bookmarks, 410 after compaction, 409 on a stale PUT, three patches, 422, tokens with
-401 and 403, 429 and 5xx on demand; Pod with binding, status and eviction, Node, Event, Lease, ResourceClaim,
-ResourceSlice. ``kill`` and ``start`` again on the same port; ``freeze`` leaves connections half open.
+401 and 403, 429 and 5xx on demand; Pod with binding, status and eviction under disruption budgets, Node, Event,
+Lease, ResourceClaim, ResourceSlice, DeviceTaintRule. ``kill`` and ``start`` again on the same port; ``freeze`` leaves
+connections half open; ``lose`` cuts a write before or after it took effect. Controllers: api_controllers.py.
 What it does is held to a real server by tests/collector/test_kubernetes_contract.py.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+import api_controllers
 import api_objects
 from api_store import Key, ObjectStore, Refused
 
@@ -34,6 +36,8 @@ KINDS: Mapping[str, tuple[str, str, bool]] = {
     "leases": ("coordination.k8s.io/v1", "Lease", True),
     "resourceclaims": ("resource.k8s.io/*", "ResourceClaim", True),
     "resourceslices": ("resource.k8s.io/*", "ResourceSlice", False),
+    "devicetaintrules": ("resource.k8s.io/taints", "DeviceTaintRule", False),
+    "poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget", True),
 }
 PATCHES = {
     "application/json-patch+json": api_objects.json_patch,
@@ -45,8 +49,9 @@ PATCHES = {
 class ApiServer:
     """One server. tokens: token to the (verb, resource) pairs it may, "*" for any; None: everybody may everything.
 
-    dra: served versions of resource.k8s.io. bookmark_seconds: how often watches that asked for it get one.
-    ahead_seconds: by how much its clock is wrong.
+    dra: served versions of resource.k8s.io. taint_rules: those of them with DeviceTaintRule, None: v1 where it is
+    served. selector_fields: what this server knows of a rule's selector; the rest is dropped or, where asked for, refused.
+    bookmark_seconds: how often watches that asked for it get one. ahead_seconds: by how much its clock is wrong.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class ApiServer:
         *,
         tokens: Mapping[str, set[tuple[str, str]]] | None = None,
         dra: tuple[str, ...] = ("v1",),
+        taint_rules: tuple[str, ...] | None = None,
+        selector_fields: tuple[str, ...] = ("driver", "pool", "device"),
         bookmark_seconds: float = 0.2,
         ahead_seconds: float = 0.0,
         tls: tuple[Path, Path] | None = None,
@@ -63,13 +70,18 @@ class ApiServer:
         self.objects = ObjectStore(lambda: time.time() + self.ahead_seconds)
         self.tokens = tokens
         self.dra = dra
+        self.taint_rules = tuple(v for v in dra if v == "v1") if taint_rules is None else taint_rules
+        self.selector_fields = selector_fields
         self.bookmark_seconds = bookmark_seconds
         self.requests: list[str] = []
+        self.writes: list[tuple[str, str, str]] = []
+        """Method, path with query and body of every write that arrived."""
         self.frozen = False
         self.port = 0
         self._tls = tls
         self._client_ca = client_ca
         self._faults: list[tuple[int, int | None]] = []
+        self._losses: list[str] = []
         self._lines: list[tuple[str, bytes]] = []
         self._server: _Server | None = None
 
@@ -110,6 +122,13 @@ class ApiServer:
     def freeze(self, frozen: bool = True) -> None:
         """Say nothing any more on watches, without closing them: a half-open connection."""
         self.frozen = frozen
+
+    def lose(self, *when: str) -> None:
+        """Cut the connection of the next writes, one a word: ``before`` or ``after`` it takes effect, or ``not``."""
+        self._losses += when
+
+    def loss(self) -> str:
+        return self._losses.pop(0) if self._losses else "not"
 
     def say(self, resource: str, event: Mapping[str, Any] | bytes) -> None:
         """One more line on every watch of a resource that is open now."""
@@ -186,6 +205,14 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         self.api.requests.append(f"{method} {self.path}")
+        self._lost = False
+        if method != "GET":
+            self.api.writes.append((method, self.path, body.decode()))
+            loss = self.api.loss()
+            self._lost = loss == "after"
+            if loss == "before":
+                self.close_connection = True
+                return
         try:
             fault = self.api.fault()
             if fault is not None:
@@ -217,8 +244,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _route(self, method: str, path: list[str], query: dict[str, str], body: bytes) -> None:
         if path == ["version"]:
             return self._send(200, {"major": "1", "minor": "34", "gitVersion": "v1.34.0-stand-in"})
-        if path == ["apis", "resource.k8s.io"] and self.api.dra:
-            versions = [{"groupVersion": f"resource.k8s.io/{v}", "version": v} for v in self.api.dra]
+        served = tuple(dict.fromkeys((*self.api.dra, *self.api.taint_rules)))
+        if path == ["api", "v1"] or (
+            path[:2] == ["apis", "resource.k8s.io"] and path[2:] in [[v] for v in served]
+        ):
+            return self._send(200, self._resources(path))
+        if path == ["apis", "resource.k8s.io"] and served:
+            versions = [{"groupVersion": f"resource.k8s.io/{v}", "version": v} for v in served]
             return self._send(200, {"kind": "APIGroup", "apiVersion": "v1", "name": "resource.k8s.io", "versions": versions, "preferredVersion": versions[0]})  # fmt: skip
         group, rest = ("", path[2:]) if path[:2] == ["api", "v1"] else ("/".join(path[1:3]), path[3:])
         namespace = ""
@@ -240,7 +272,21 @@ class _Handler(BaseHTTPRequestHandler):
             return self._list(resource, namespace, query)
         return self._one(method, (resource, namespace, name), part, query, body)
 
+    def _resources(self, path: list[str]) -> dict[str, Any]:
+        """What a version of a group has, as discovery says it."""
+        group = "" if path[0] == "api" else "/".join(path[1:])
+        found: list[dict[str, Any]] = [
+            {"name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get"]}
+            for name, (wanted, kind, namespaced) in KINDS.items()
+            if self._serves(group, wanted)
+        ]
+        if not group:
+            found.append({"name": "pods/eviction", "singularName": "", "namespaced": True, "group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]})  # fmt: skip
+        return {"kind": "APIResourceList", "groupVersion": group or "v1", "resources": found}
+
     def _serves(self, group: str, wanted: str) -> bool:
+        if wanted.endswith("/taints"):
+            return group in {f"resource.k8s.io/{v}" for v in self.api.taint_rules}
         return (
             group in {f"resource.k8s.io/{v}" for v in self.api.dra}
             if wanted.endswith("*")
@@ -253,6 +299,8 @@ class _Handler(BaseHTTPRequestHandler):
         if method == "GET":
             return self._send(200, self._typed(key[0], objects.get(key)))
         document = self._body(body) if body else {}
+        if key[0] == "devicetaintrules" and method in ("POST", "PUT"):
+            self._known_fields(document, query.get("fieldValidation") == "Strict")
         if method == "DELETE":
             grace = document.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
             given = document.get("preconditions") or {}
@@ -315,8 +363,29 @@ class _Handler(BaseHTTPRequestHandler):
     def _evict(self, key: Key, document: Mapping[str, Any]) -> None:
         if (document.get("metadata") or {}).get("name") not in (None, key[2]):
             raise Refused(400, "BadRequest", "name in URL does not match name in Eviction object")
-        self.api.objects.delete(key, None, {})
+        options = document.get("deleteOptions") or {}
+        with self.api.objects.lock:
+            api_controllers.ask_budgets(self.api.objects, key)
+            grace = options.get("gracePeriodSeconds")
+            self.api.objects.delete(
+                key, None if grace is None else int(grace), options.get("preconditions") or {}
+            )
         self._send(201, {"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201})
+
+    def _known_fields(self, rule: Any, strict: bool) -> None:
+        """Fields of a rule's selector this server does not know are refused or dropped, as a server does."""
+        spec = rule.get("spec") if isinstance(rule, dict) else None
+        selector = (spec or {}).get("deviceSelector") or {}
+        for name in set(selector) - set(self.api.selector_fields):
+            if strict:
+                raise Refused(
+                    400, "BadRequest", f'strict decoding error: unknown field "spec.deviceSelector.{name}"'
+                )
+            del selector[name]
+        effects = api_objects.DEVICE_EFFECTS[: 2 if self._version.endswith("v1alpha3") else 3]
+        effect = ((spec or {}).get("taint") or {}).get("effect")
+        if effect not in effects:
+            raise Refused(422, "Invalid", f"spec.taint.effect: Unsupported value: {effect!r}: {effects}")
 
     # ------------------------------------------------------------------------------- lists and watches
     def _list(self, resource: str, namespace: str, query: dict[str, str]) -> None:
@@ -398,6 +467,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(e.code, _status(e), e.retry_after)
 
     def _send(self, code: int, document: Mapping[str, Any], retry_after: int | None = None) -> None:
+        if self._lost:
+            self.close_connection = True
+            return
         body = json.dumps(document).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")

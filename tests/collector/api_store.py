@@ -163,7 +163,11 @@ class ObjectStore:
                 k: v for k, v in have.items() if k != "metadata"
             } and _meta(new) == _meta(have):
                 return copy.deepcopy(have)  # a write that changes nothing makes no revision
-            _managed(new, part, manager, self.stamp())
+            if "generation" in have["metadata"]:
+                new["metadata"]["generation"] = have["metadata"]["generation"] + (
+                    new.get("spec") != have.get("spec")
+                )
+            _managed(new, part, manager, self.stamp(), have)
             return self._put(key, new, "MODIFIED")
 
     def delete(self, key: Key, grace: int | None, expected: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +178,10 @@ class ObjectStore:
                 raise Refused(404, "NotFound", f'{key[0]} "{key[2]}" not found')
             if expected.get("uid") not in (None, have["metadata"]["uid"]):
                 raise Refused(409, "Conflict", "Precondition failed: UID in precondition does not match")
+            if expected.get("resourceVersion") not in (None, have["metadata"]["resourceVersion"]):
+                raise Refused(
+                    409, "Conflict", "Precondition failed: ResourceVersion in precondition does not match"
+                )
             bound = key[0] == "pods" and have.get("spec", {}).get("nodeName")
             if bound and have.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
                 grace = have["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace
@@ -233,10 +241,24 @@ def _meta(item: Mapping[str, Any]) -> Any:
     return {k: v for k, v in item["metadata"].items() if k not in ("resourceVersion", "managedFields")}
 
 
-def _managed(item: dict[str, Any], part: str | None, manager: str, stamp: str) -> None:
-    """The note of who wrote what when."""
+def _managed(
+    item: dict[str, Any], part: str | None, manager: str, stamp: str, have: Mapping[str, Any]
+) -> None:
+    """The note of who wrote what when: of a spec, which of its fields were written last by whom."""
     entries = item["metadata"].setdefault("managedFields", [])
-    fields = {"f:status": {}} if part == "status" else {"f:metadata": {}}
+    fields: dict[str, Any] = {"f:status": {}} if part == "status" else {"f:metadata": {}}
+    old, new = have.get("spec") or {}, item.get("spec") or {}
+    changed = {f"f:{name}" for name in {*old, *new} if old.get(name) != new.get(name)}
+    held: dict[str, Any] = {}
+    for entry in entries:
+        of_spec = entry["fieldsV1"].get("f:spec", {})
+        for name in changed & set(of_spec):
+            del of_spec[name]
+        if entry["manager"] == manager and part is None:
+            held |= of_spec
+    held |= {name: {} for name in changed if name[2:] in new}
+    if held and part is None:
+        fields["f:spec"] = held
     entries[:] = [
         e for e in entries if (e["manager"], "f:status" in e["fieldsV1"]) != (manager, part == "status")
     ]

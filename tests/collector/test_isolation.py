@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ullage_collector.isolate import command, kubernetes_node, slurm_node, webhook
+from ullage_collector.isolate import command, slurm_node, webhook
 from ullage_collector.isolate.isolation import Isolation
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ActuatorError, BadInput, ConfigError
@@ -152,18 +152,6 @@ def test_a_reason_is_one_argument_whatever_it_holds(isolation: Isolation, schedu
     isolation.isolate("GPU-1", reason="x; rm -rf $HOME `id`\nstate=resume", actor="ada", execute_calls=True)
     assert scheduler.reason_file.read_text() == "ullage:GPU-1 x; rm -rf $HOME `id` state=resume"
     assert len(scheduler.calls()) == 1
-
-
-def test_kubernetes_taints_under_our_own_key(store: duckdb.DuckDBPyConnection) -> None:
-    isolation = Isolation(
-        store.cursor,
-        {"kubernetes-node": kubernetes_node.actuator({"context": "prod"})},
-        ManualClock(),
-        default_actuator="kubernetes-node",
-    )
-    outcome = isolation.isolate("GPU-1", reason="lost", actor="ada")
-    assert outcome.calls == ("kubectl --context prod taint nodes g1 ullage.dev/isolated=GPU-1:NoSchedule",)
-    assert outcome.undo == ("kubectl --context prod taint nodes g1 ullage.dev/isolated=GPU-1:NoSchedule-",)
 
 
 def test_a_sites_command_gets_the_target_as_arguments(store: duckdb.DuckDBPyConnection) -> None:

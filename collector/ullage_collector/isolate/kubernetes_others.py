@@ -1,0 +1,105 @@
+"""What others keep a Kubernetes node from new work with: shown, counted, and never touched.
+
+A person's cordon, node health checks, NVSentinel, autoscalers, a cloud's maintenance: each leaves taints, conditions
+or `unschedulable` on the node, and a field's manager says who wrote it last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from ullage_collector.isolate.kubernetes_mark import Mark, marks, same_taint
+
+CONDITION: Final = "UllageIsolated"
+_CORDON_TAINT: Final = "node.kubernetes.io/unschedulable"
+"""What the node lifecycle controller adds to a node that is unschedulable — "Taints and tolerations"."""
+_KEEPS_OFF: Final = ("NoSchedule", "NoExecute")
+_KNOWN: Final = (
+    ("ToBeDeletedByClusterAutoscaler", "Cluster Autoscaler"),
+    ("DeletionCandidateOfClusterAutoscaler", "Cluster Autoscaler"),
+    ("karpenter.sh/*", "Karpenter"),
+    ("aws-node-termination-handler/*", "AWS Node Termination Handler"),
+    ("cloud.google.com/impending-node-termination", "Google Cloud"),
+    ("node.cloudprovider.kubernetes.io/*", "the cloud's controller"),
+    ("*medik8s.io/*", "Medik8s node health check"),
+    ("*nvsentinel*", "NVSentinel"),
+    ("dgxc.nvidia.com/*", "NVSentinel"),
+    ("node.kubernetes.io/out-of-service", "a person, after a shutdown"),
+    ("node.kubernetes.io/*", "Kubernetes itself"),
+)
+"""Who writes which taint — each project's documentation of its taints."""
+_NVSENTINEL: Final = "quarantineHealthEvent"
+"""The annotation NVSentinel's fault quarantine leaves on a node it cordoned — its runbook on cordoned nodes."""
+_USUAL_CONDITIONS: Final = ("Ready", CONDITION)
+
+
+def holders(node: Mapping[str, Any], normal: Sequence[str]) -> list[str]:
+    """What of others keeps new work off the node, in words; empty: nothing.
+
+    normal: globs of taint keys that nodes carry all their life.
+    """
+    ours = marks(annotations_of(node))
+    found = []
+    if (node.get("spec") or {}).get("unschedulable") and not cordoned_by_us(node, ours.values()):
+        sentinel = any(key.startswith(_NVSENTINEL) for key in annotations_of(node))
+        found.append(f"cordoned by {'NVSentinel' if sentinel else _cordoner(node) or 'others'}")
+    for taint in taints_of(node):
+        key = str(taint.get("key") or "")
+        if taint.get("effect") not in _KEEPS_OFF or key == _CORDON_TAINT:
+            continue
+        if any(same_taint(taint, mine) for mark in ours.values() for mine in mark.taints):
+            continue
+        if not any(fnmatchcase(key, glob) for glob in normal):
+            found.append(f"taint {taint_text(taint)} by {_writer(key)}")
+    return found
+
+
+def notes(node: Mapping[str, Any], normal: Sequence[str]) -> list[str]:
+    """What a plan says of others on the node: what keeps work off, and conditions that are True."""
+    said = [f"{what}: left alone" for what in holders(node, normal)]
+    for condition in (node.get("status") or {}).get("conditions") or ():
+        if condition.get("status") == "True" and condition.get("type") not in _USUAL_CONDITIONS:
+            reason = str(condition.get("reason") or condition.get("message") or "no reason")[:80]
+            said.append(f"condition {condition.get('type')} ({reason}): left alone")
+    return said
+
+
+def cordoned_by_us(node: Mapping[str, Any], ours: Iterable[Mark]) -> bool:
+    """The node is unschedulable because we made it so, and nobody wrote that field since.
+
+    A server that does not say who wrote the field is taken at our mark's word.
+    """
+    if not (node.get("spec") or {}).get("unschedulable"):
+        return False
+    writer = _cordoner(node)
+    return any(mark.cordon and writer in (None, mark.by) for mark in ours)
+
+
+def taints_of(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The node's taints as they stand, in their order."""
+    return [t for t in (node.get("spec") or {}).get("taints") or () if isinstance(t, Mapping)]
+
+
+def taint_text(taint: Mapping[str, Any]) -> str:
+    """key=value:effect."""
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint.get('key')}{value}:{taint.get('effect')}"
+
+
+def annotations_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An object's annotations, empty where it has none."""
+    return (item.get("metadata") or {}).get("annotations") or {}
+
+
+def _cordoner(node: Mapping[str, Any]) -> str | None:
+    """The manager that wrote ``spec.unschedulable`` last, None where the server does not say."""
+    for entry in (node.get("metadata") or {}).get("managedFields") or ():
+        if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {}):
+            return str(entry.get("manager") or "") or None
+    return None
+
+
+def _writer(key: str) -> str:
+    return next((who for glob, who in _KNOWN if fnmatchcase(key, glob)), "others")
