@@ -8,12 +8,13 @@ Not here: reading a scheduler (slurm/, kubernetes/) and files (imports/allocatio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from ullage_collector.allocation import workloads
 from ullage_collector.allocation.holding import NANO, Holding, Place, Rank, Workload
 from ullage_collector.sql import statements
 from ullage_collector.store import incoming
@@ -25,18 +26,6 @@ if TYPE_CHECKING:
     from ullage_collector.store.store import Store
 
 _RUN: Final = {"workload_id": pa.string(), "valid_from": incoming.TIMESTAMP}
-_WORKLOAD: Final = {
-    "workload_id": pa.string(),
-    "kind": pa.string(),
-    "cluster_id": pa.string(),
-    "name": pa.string(),
-    "user_name": pa.string(),
-    "namespace": pa.string(),
-    "partition": pa.string(),
-    "labels": pa.string(),
-    "origin": pa.string(),
-    "attributes": pa.string(),
-}
 _ROW: Final = {
     "workload_key": pa.int32(),
     "card_key": pa.int32(),
@@ -129,7 +118,7 @@ class AllocationBook:
             return Believed(0, 0, 0, tuple(refused))
         cursor = self._store.cursor()
         try:
-            quiet = not self._changes(self._plan(cursor, said)) and not self._news(cursor, said)
+            quiet = not self._changes(self._plan(cursor, said)) and not self._is_told_anew(cursor, said)
         finally:
             cursor.close()
         if quiet:
@@ -137,7 +126,8 @@ class AllocationBook:
         now_us = round(self._store.clock.wall() * 1e6)
         with self._store.write() as cursor:
             plan = self._plan(cursor, said)
-            keys = self._workloads(cursor, said, {h.workload.workload_id for h, _ in plan.put})
+            holders = {holding.workload.workload_id for holding, _ in plan.put}
+            keys = workloads.keep(cursor, _workloads(said), holders, self._origin)
             rows = []
             for holding, place in plan.put:
                 try:
@@ -217,7 +207,7 @@ class AllocationBook:
         # A run that lasted no time holds nothing: it is kept as no row.
         gone = holding.places == () or holding.to_us == holding.from_us
         wanted = {} if gone else {_key(p): p for p in _places(holding.places, [row.place for row in rows])}
-        note = _text(holding.attributes)
+        note = workloads.written(holding.attributes)
         for row in rows:
             place = wanted.get(_key(row.place))
             if place == row.place and row.to_us == holding.to_us and row.rank == holding.rank:
@@ -232,55 +222,10 @@ class AllocationBook:
     def _changes(plan: _Plan) -> bool:
         return bool(plan.retire or plan.annotate or plan.put)
 
-    # ------------------------------------------------------------------------------- workloads
-    def _news(self, cursor: duckdb.DuckDBPyConnection, said: Mapping[Run, Holding]) -> bool:
+    def _is_told_anew(self, cursor: duckdb.DuckDBPyConnection, said: Mapping[Run, Holding]) -> bool:
         """Whether a workload that is known is now told otherwise. One nobody knows comes with its first row."""
-        workloads = {h.workload.workload_id: h.workload for h in said.values()}
-        return bool(self._changed(self._known(cursor, workloads), workloads))
-
-    def _known(
-        self, cursor: duckdb.DuckDBPyConnection, workloads: Mapping[str, Workload]
-    ) -> dict[str, tuple[Any, ...]]:
-        ids = incoming.table({"workload_id": pa.string()}, [(text,) for text in workloads])
-        return {row[0]: row[1:] for row in incoming.fetch(cursor, self._sql["workloads"], ids)}
-
-    def _changed(
-        self, known: Mapping[str, tuple[Any, ...]], workloads: Mapping[str, Workload]
-    ) -> list[tuple[Any, ...]]:
-        changed = []
-        for text, before in known.items():
-            now = self._columns(workloads[text])
-            told = (now[3], now[4], now[5], now[6], now[7], now[9])
-            if any(new is not None and new != old for new, old in zip(told, before[1:], strict=True)):
-                changed.append(now)
-        return changed
-
-    def _workloads(
-        self, cursor: duckdb.DuckDBPyConnection, said: Mapping[Run, Holding], holders: Set[str]
-    ) -> dict[str, int]:
-        """Keys of the workloads, made for those holders that are new."""
-        workloads = {h.workload.workload_id: h.workload for h in said.values()}
-        known = self._known(cursor, workloads)
-        incoming.execute(
-            cursor, self._sql["set_workloads"], incoming.table(_WORKLOAD, self._changed(known, workloads))
-        )
-        new = [self._columns(w) for text, w in workloads.items() if text in holders and text not in known]
-        incoming.execute(cursor, self._sql["put_workloads"], incoming.table(_WORKLOAD, new))
-        return {text: row[0] for text, row in self._known(cursor, workloads).items()}
-
-    def _columns(self, workload: Workload) -> tuple[Any, ...]:
-        return (
-            workload.workload_id,
-            workload.kind,
-            workload.cluster,
-            workload.name,
-            workload.user,
-            workload.namespace,
-            workload.partition,
-            _text(workload.labels),
-            self._origin,
-            _text(workload.attributes),
-        )
+        told = _workloads(said)
+        return bool(workloads.differing(workloads.known(cursor, told), told, self._origin))
 
     # ------------------------------------------------------------------------------- rows
     def _row(
@@ -302,9 +247,13 @@ class AllocationBook:
             place.memory_share_nano,
             holding.from_us,
             holding.to_us,
-            _text(holding.attributes),
+            workloads.written(holding.attributes),
             holding.rank.value,
         )
+
+
+def _workloads(said: Mapping[Run, Holding]) -> dict[str, Workload]:
+    return {holding.workload.workload_id: holding.workload for holding in said.values()}
 
 
 def _places(said: Sequence[Place] | None, believed: Sequence[Place]) -> list[Place]:
@@ -347,8 +296,3 @@ def _added(one: Place, other: Place) -> Place:
         else one.memory_share_nano + other.memory_share_nano
     )
     return replace(one, share_nano=one.share_nano + other.share_nano, memory_share_nano=memory)
-
-
-def _text(flat: Mapping[str, Any]) -> str | None:
-    """As JSON with its keys in order; None for nothing."""
-    return json.dumps(dict(flat), ensure_ascii=False, sort_keys=True) if flat else None

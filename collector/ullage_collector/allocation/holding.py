@@ -39,6 +39,7 @@ class Workload:
     kind: slurm_job, kubernetes_pod, notebook, reservation or process.
     namespace: the Kubernetes namespace or the Slurm account.
     labels: what mapping rules see as ``label:key=value``. attributes: qos, reservation, array and the like.
+    scenario: as the source says, used where no rule gives one.
     """
 
     workload_id: str
@@ -50,6 +51,7 @@ class Workload:
     partition: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, Value] = field(default_factory=dict)
+    scenario: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

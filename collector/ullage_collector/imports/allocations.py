@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from ullage_collector.allocation import workloads
+from ullage_collector.allocation.holding import Workload
 from ullage_collector.imports.expression import Template, TimeSpec, ValueSpec
 from ullage_collector.imports.map import AllocationMap, Map
 from ullage_collector.imports.placement import Card, Request, first_fit
@@ -33,18 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_WORKLOAD: Final = {
-    "workload_id": pa.string(),
-    "kind": pa.string(),
-    "cluster_id": pa.string(),
-    "name": pa.string(),
-    "user_name": pa.string(),
-    "namespace": pa.string(),
-    "partition": pa.string(),
-    "labels": pa.string(),
-    "scenario": pa.string(),
-    "origin": pa.string(),
-}
 _ALLOCATION: Final = {
     "workload_key": pa.int32(),
     "card_key": pa.int32(),
@@ -204,7 +194,10 @@ def _keep(
     with store.write() as cursor:
         if spec.place == "first_fit":
             held = _placed(cursor, held, report)
-        keys = _workloads(cursor, held, list(spec.labels), origin)
+        # A file may say a workload in many rows: the first names it.
+        said = {item.workload: item for item in reversed(held)}
+        told = {text: _workload(item, list(spec.labels)) for text, item in said.items()}
+        keys = workloads.keep(cursor, told, told.keys(), origin)
         identities = store.identities
         rows: list[tuple[Any, ...]] = []
         for item in held:
@@ -264,37 +257,21 @@ def _keep(
         report.notes["workloads"] = len(keys)
 
 
-def _workloads(
-    cursor: duckdb.DuckDBPyConnection, held: Sequence[_Held], labels: Sequence[str], origin: str
-) -> dict[str, int]:
-    """Keys of the workloads, made where they are new."""
-    sql = statements("imports")
-    first = {item.workload: item for item in reversed(held)}
-    ids = incoming.table({"workload_id": pa.string()}, [(text,) for text in first])
-    known = dict(incoming.fetch(cursor, sql["workloads"], ids))
-    new = []
-    for text, item in first.items():
-        if text in known:
-            continue
-        row = item.row
-        said = _labels(row.text("labels"))
-        said |= {key: str(row[f"label:{key}"]) for key in labels if row[f"label:{key}"] is not None}
-        new.append(
-            (
-                text,
-                row.text("kind") or "process",
-                item.cluster,
-                row.text("name"),
-                row.text("user"),
-                row.text("namespace"),
-                row.text("partition"),
-                json.dumps(said, ensure_ascii=False) if said else None,
-                row.text("scenario"),
-                origin,
-            )
-        )
-    incoming.execute(cursor, sql["put_workloads"], incoming.table(_WORKLOAD, new))
-    return {**known, **dict(incoming.fetch(cursor, sql["workloads"], ids))}
+def _workload(item: _Held, labels: Sequence[str]) -> Workload:
+    row = item.row
+    said = _labels(row.text("labels"))
+    said |= {key: str(row[f"label:{key}"]) for key in labels if row[f"label:{key}"] is not None}
+    return Workload(
+        item.workload,
+        row.text("kind") or "process",
+        item.cluster,
+        row.text("name"),
+        row.text("user"),
+        row.text("namespace"),
+        row.text("partition"),
+        said,
+        scenario=row.text("scenario"),
+    )
 
 
 def _labels(text: str | None) -> dict[str, str]:

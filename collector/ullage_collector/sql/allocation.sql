@@ -2,7 +2,7 @@
 
 -- name: workloads
 -- Workloads of these ids that are known, with what may change in their life.
-SELECT w.workload_id, w.workload_key, w.name, w.user_name, w.namespace, w.partition, w.labels, w.attributes
+SELECT w.workload_id, w.workload_key, w.name, w.user_name, w.namespace, w.partition, w.labels, w.scenario, w.attributes
 FROM incoming i JOIN workload w USING (workload_id);
 
 -- name: put_workloads
@@ -10,13 +10,13 @@ FROM incoming i JOIN workload w USING (workload_id);
 INSERT INTO workload (workload_key, workload_id, kind, cluster_id, name, user_name, namespace, partition, labels,
                       scenario, origin, attributes)
 SELECT nextval('workload_number'), workload_id, kind, cluster_id, name, user_name, namespace, partition, labels,
-       NULL, origin, attributes FROM incoming;
+       scenario, origin, attributes FROM incoming;
 
 -- name: set_workloads
 -- What a source says anew of a workload; what it does not say stays.
 UPDATE workload AS w SET name = coalesce(i.name, w.name), user_name = coalesce(i.user_name, w.user_name),
        namespace = coalesce(i.namespace, w.namespace), partition = coalesce(i.partition, w.partition),
-       labels = coalesce(i.labels, w.labels), attributes = coalesce(i.attributes, w.attributes)
+       labels = coalesce(i.labels, w.labels), scenario = coalesce(i.scenario, w.scenario), attributes = coalesce(i.attributes, w.attributes)
 FROM incoming i WHERE i.workload_id = w.workload_id;
 
 -- name: believed

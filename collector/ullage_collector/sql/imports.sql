@@ -90,17 +90,6 @@ ON CONFLICT (kind, digest) DO UPDATE SET rows_added = import.rows_added + exclud
 SET TimeZone = {zone};
 
 -- ------------------------------------------------------------------ allocations
--- name: workloads
--- Workloads of these ids that are known.
-SELECT w.workload_id, w.workload_key FROM incoming i JOIN workload w USING (workload_id);
-
--- name: put_workloads
--- Workloads met for the first time.
-INSERT INTO workload (workload_key, workload_id, kind, cluster_id, name, user_name, namespace, partition, labels,
-                      scenario, origin)
-SELECT nextval('workload_number'), workload_id, kind, cluster_id, name, user_name, namespace, partition, labels,
-       scenario, origin FROM incoming;
-
 -- name: stage_allocations
 -- What a file says, for comparing.
 CREATE OR REPLACE TEMP TABLE import_allocation AS SELECT * FROM incoming;
