@@ -44,8 +44,8 @@ def _check(text: str, where: str) -> None:
         line = mark.line + 1 if mark is not None else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise BadInput(f"{where}: line {line}: anchors and aliases are not read; write it out")
-        if getattr(event, "tag", None):
-            raise BadInput(f"{where}: line {line}: tags ({event.tag}) are not read")
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise BadInput(f"{where}: line {line}: tags ({tag}) are not read")
         documents += isinstance(event, yaml.DocumentStartEvent)
         if documents > 1:
             raise BadInput(f"{where}: line {line}: one document only")
