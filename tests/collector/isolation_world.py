@@ -1,201 +1,292 @@
-"""A cluster to isolate in: an API server with nodes, pods, budgets and devices, and our actuators beside it."""
+"""A small fleet in memory, a scheduler that can be told what to do, and verdicts: for the policy's tests."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from api_server import ApiServer
-from kube_world import ApiAnswer, Kube, gpu
+import duckdb
 
-from ullage_collector.isolate.actuator import MARK, Plan, Target, execute
+from ullage_collector.isolate.actuator import Plan, Run, Standing, Target
+from ullage_collector.isolate.book import Book
+from ullage_collector.isolate.choice import Choice
+from ullage_collector.isolate.freeze import Freeze
+from ullage_collector.isolate.intent import Intent, State
+from ullage_collector.isolate.isolation import Isolation
+from ullage_collector.isolate.lifecycle import Lifecycle, Prober
+from ullage_collector.isolate.places import Places
+from ullage_collector.isolate.policy import Policy
+from ullage_collector.isolate.policy_settings import PolicySettings
+from ullage_collector.isolate.surroundings import Surroundings, Windows
+from ullage_collector.isolate.verdict import Action, Follow, Mode, Turn, Verdict
+from ullage_collector.sql import migrations
 from ullage_contract.clock import ManualClock
+from ullage_contract.errors import ActuatorError
+from ullage_contract.event import Severity
 
-CLUSTER = "k8s-test"
-MERGE = "application/merge-patch+json"
-DRIVER = "gpu.nvidia.com"
-
-
-def kubeconfig(folder: Path, url: str, token: str | None = None) -> Path:
-    """A kubeconfig of one server, as JSON."""
-    path = folder / f"kubeconfig-{url.rsplit(':', 1)[-1]}"
-    user = {"token": token} if token else {}
-    document = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": user}],
-    }
-    path.write_text(json.dumps(document))
-    return path
+WHOLE = 1_000_000_000
 
 
-def node_target(node: str, **changes: Any) -> Target:
-    """A whole node."""
-    return _target("node", node, node, changes)
+@dataclass(frozen=True)
+class Step:
+    """A call of a plan: what it does to the scheduler when it runs."""
+
+    scheduler: Scheduler
+    verb: str
+    target: Target
+
+    def to_json(self) -> dict[str, Any]:
+        return {"command": [self.verb, self.target.subject]}
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.target.subject}"
+
+    def run(self, run: Run) -> list[str]:
+        return [self.scheduler.do(self.verb, self.target)]
 
 
-def card_target(node: str, card: str | None = None, **changes: Any) -> Target:
-    """A card of a node, by its UUID."""
-    return _target("card", card or gpu(1), node, changes)
+@dataclass
+class Scheduler:
+    """Who keeps what from work, by subject. Slow to nothing, and as broken as a test wants it.
+
+    standing: subject -> marker. calls: every call in order. refuse: verbs that fail. silent: it does not answer.
+    before, after: called around every call; may raise to be a crash.
+    """
+
+    standing_of: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    refuse: set[str] = field(default_factory=set)
+    no_card: str | None = None
+    silent: bool = False
+    before: Any = None
+    after: Any = None
+
+    def do(self, verb: str, target: Target) -> str:
+        if self.before is not None:
+            self.before(verb, target)
+        if verb in self.refuse:
+            raise ActuatorError(f"{verb} refused")
+        self.calls.append(f"{verb} {target.subject}")
+        if verb == "isolate":
+            held = self.standing_of.get(target.subject)
+            assert held in (None, target.marker), f"two fences for {target.subject}"
+            self.standing_of[target.subject] = target.marker
+        elif verb == "release":
+            assert self.standing_of.get(target.subject) == target.marker, "released what was not ours"
+            del self.standing_of[target.subject]
+        if self.after is not None:
+            self.after(verb, target)
+        return f"{verb} done"
 
 
-def _target(family: str, subject: str, node: str, changes: Mapping[str, Any]) -> Target:
-    values: dict[str, Any] = {
-        "family": family,
-        "subject": subject,
-        "cluster_id": CLUSTER,
-        "node_id": node,
-        "vendor": "nvidia",
-        "minor": None,
-        "pci_address": None,
-        "reason": "fell off the bus",
-        "marker": f"{MARK}{subject}",
-        "incident_id": 17,
-    }
-    return Target(**(values | changes))
+@dataclass
+class FakeActuator:
+    """Cards or nodes of one scheduler."""
+
+    scheduler: Scheduler
+    name: str
+    whole_node: bool
+
+    def plan_isolate(self, target: Target) -> Plan:
+        if not self.whole_node and self.scheduler.no_card:
+            raise ActuatorError(self.scheduler.no_card)
+        verb = "end_work" if target.drain == "end" else "isolate"
+        return self._plan(Step(self.scheduler, verb, target))
+
+    def plan_release(self, target: Target) -> Plan:
+        return self._plan(Step(self.scheduler, "release", target))
+
+    def _plan(self, step: Step) -> Plan:
+        return Plan(self.name, (step,), (), self.whole_node)
+
+    def standing(self, target: Target) -> Standing:
+        if self.scheduler.silent:
+            return Standing.UNKNOWN
+        if target.subject in self.scheduler.others or target.node_id in self.scheduler.others:
+            return Standing.OTHERS
+        held = self.scheduler.standing_of.get(target.subject)
+        if held is None:
+            return Standing.GONE
+        return Standing.OURS if held == target.marker else Standing.OTHERS
+
+    def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
+        return None if self.scheduler.silent else dict(self.scheduler.others)
+
+    def node_labels(self, cluster_id: str) -> Mapping[str, Mapping[str, str]] | None:
+        return None if self.scheduler.silent else self.scheduler.labels
 
 
-def carry_out(plan: Plan) -> list[str]:
-    """Make the plan's calls; no program may be run."""
+class Pages:
+    """A pager that keeps what it was told."""
 
-    def nothing(argv: Any) -> Any:
-        raise AssertionError(f"a program was run: {argv}")
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
 
-    return execute(plan, run=nothing)
-
-
-def writes_of(plan: Plan) -> list[tuple[str, str, str]]:
-    """Method, path with query and body of every write the plan shows."""
-    found = []
-    for call in plan.calls:
-        said = call.to_json()
-        for one in said.get("calls", [said]):
-            path = "/" + one["url"].split("/", 3)[3]
-            found.append((one["method"], path, json.dumps(one["body"], sort_keys=True)))
-    return found
-
-
-def writes_at(server: ApiServer) -> list[tuple[str, str, str]]:
-    """The same of every write that arrived."""
-    return [(m, p, json.dumps(json.loads(b) if b else None, sort_keys=True)) for m, p, b in server.writes]
+    def page(self, subject: str, text: str, incident_id: int | None) -> None:
+        self.told.append((subject, text))
 
 
 class World:
-    """Requests to an API server as people, controllers and schedulers make them."""
+    """nodes of cards_per_node cards in cluster c, named n0..; cards are n0-0.. ``restart`` forgets all but the store."""
 
-    def __init__(self, kube: Kube, server: ApiServer | None = None) -> None:
-        self.kube, self.server = kube, server
-        self.clock = ManualClock()
-
-    def node(self, name: str) -> dict[str, Any]:
-        return self.kube.ask("GET", f"/api/v1/nodes/{name}")
-
-    def taints(self, name: str) -> list[dict[str, Any]]:
-        return list(self.node(name).get("spec", {}).get("taints") or [])
-
-    def condition(self, name: str, type_: str = "UllageIsolated") -> dict[str, Any] | None:
-        conditions = self.node(name)["status"].get("conditions") or []
-        return next((c for c in conditions if c["type"] == type_), None)
-
-    def our_annotations(self, item: Mapping[str, Any]) -> dict[str, str]:
-        annotations = item["metadata"].get("annotations") or {}
-        return {k: v for k, v in annotations.items() if k.startswith("ullage.dev/")}
-
-    def patch(self, name: str, body: Mapping[str, Any]) -> None:
-        self.kube.ask("PATCH", f"/api/v1/nodes/{name}", body, MERGE)
-
-    def taint(self, name: str, *taints: Mapping[str, str]) -> None:
-        """Add taints, as a person does."""
-        self.patch(name, {"spec": {"taints": [*self.taints(name), *taints]}})
-
-    def cordon(self, name: str, on: bool = True) -> None:
-        self.patch(name, {"spec": {"unschedulable": on or None}})
-
-    def running(
-        self, name: str, node: str, *, labels: Mapping[str, str] | None = None, owner: str | None = "ReplicaSet", **more: Any
-    ) -> str:  # fmt: skip
-        """A pod that runs and is ready; its uid."""
-        owner_of = {"apiVersion": "apps/v1", "kind": owner, "name": f"{name}-owner", "uid": f"uid-{name}", "controller": True}  # fmt: skip
-        uid = self.kube.pod(name, node=node, labels=labels, owner=owner_of if owner else None, **more)
-        self.kube.status(
-            name,
-            {
-                "phase": "Running",
-                "conditions": [{"type": "Ready", "status": "True"}],
-            },
+    def __init__(self, nodes: int = 20, cards_per_node: int = 8, **settings: Any) -> None:
+        self.clock = ManualClock(wall=1_795_000_000.0)
+        self.db = duckdb.connect()
+        self.db.execute("SET threads = 1")
+        for _, _, text in migrations():
+            self.db.execute(text)
+        now = self.naive(self.clock.wall())
+        for n in range(nodes):
+            self.db.execute(
+                "INSERT INTO node (node_key, cluster_id, node_id, origin) VALUES (?, 'c', ?, 'real')",
+                [n, f"n{n}"],
+            )
+            for i in range(cards_per_node):
+                self.db.execute(
+                    "INSERT INTO card (card_key, card_id, node_key, vendor, card_index, minor, last_seen, origin) "
+                    "VALUES (?, ?, ?, 'nvidia', ?, ?, ?, 'real')",
+                    [1000 * (n + 1) + i, f"n{n}-{i}", n, i, i, now],
+                )
+        self.settings = replace(
+            PolicySettings(mode=Mode.AUTOMATIC, isolated_ratio=1.0, nodes_per_domain=1000), **settings
         )
-        return uid
-
-    def budget(self, name: str, labels: Mapping[str, str], least: int) -> None:
-        spec = {"minAvailable": least, "selector": {"matchLabels": dict(labels)}}
-        path = f"/apis/policy/v1/namespaces/{self.kube.namespace}/poddisruptionbudgets"
-        body = {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": {"name": name},
-            "spec": spec,
+        self.scheduler = Scheduler()
+        self.pages = Pages()
+        self.prober: Prober | None = None
+        self.windows: Windows | None = None
+        self.actuators: dict[str, Any] = {
+            "fake-card": FakeActuator(self.scheduler, "fake-card", False),
+            "fake-node": FakeActuator(self.scheduler, "fake-node", True),
         }
-        try:
-            self.kube.ask("POST", path, body)
-        except ApiAnswer as e:
-            if e.status != 404:
-                raise
-            body["apiVersion"] = "policy/v1beta1"
-            self.kube.ask("POST", path.replace("/v1/", "/v1beta1/"), body)
+        self.default: tuple[str, ...] = ("fake-card", "fake-node")
+        self.incidents = 0
+        self.restart()
 
-    def ending(self, name: str) -> bool:
-        """Whether a pod is being deleted or is gone."""
-        try:
-            return "deletionTimestamp" in self.kube.ask("GET", self.kube.path("pods", name))["metadata"]
-        except ApiAnswer as e:
-            if e.status != 404:
-                raise
-            return True
+    book_type: type[Book] = Book
 
-    def devices(self, node: str, count: int = 8, version: str = "v1", driver: str = DRIVER) -> None:
-        """The ResourceSlice of a node's cards: gpu-0 ... with UUIDs gpu(0) ..."""
-        devices = [
-            {
-                "name": f"gpu-{n}",
-                "attributes": {
-                    "type": {"string": "gpu"},
-                    "uuid": {"string": gpu(n)},
-                    "resource.kubernetes.io/pciBusID": {"string": f"0000:{n:02x}:00.0"},
-                },
-            }
-            for n in range(count)
-        ]
-        self.slice(node, devices, version=version, driver=driver)
+    def restart(self) -> None:
+        """A new process on the same store."""
+        self.freeze = Freeze(self.db.cursor, self.clock)
+        self.book = self.book_type(self.db.cursor, self.clock)
+        choice = Choice(self.actuators, self.default)
+        self.surroundings = Surroundings(self.db.cursor, self.clock, choice, self.windows)
+        self.policy = Policy(self.book, self.freeze, self.surroundings, choice, self.settings, self.pages)
+        places = Places()
+        self.lifecycle = Lifecycle(self.policy, choice, self.surroundings, places, prober=self.prober)
+        self.isolation = Isolation(
+            self.db.cursor,
+            self.actuators,
+            self.clock,
+            default_actuator=self.default,
+            freeze=self.freeze,
+            places=places,
+            on_change=self.lifecycle.sync,
+        )
 
-    def slice(
-        self, node: str, devices: list[dict[str, Any]], *, version: str = "v1", driver: str = DRIVER, generation: int = 1
-    ) -> None:  # fmt: skip
-        body = {
-            "apiVersion": f"resource.k8s.io/{version}",
-            "kind": "ResourceSlice",
-            "metadata": {"name": f"{node}-{driver}-{generation}"},
-            "spec": {
-                "driver": driver,
-                "nodeName": node,
-                "pool": {"name": node, "generation": generation, "resourceSliceCount": 1},
-                "devices": devices,
-            },
-        }
-        self.kube.ask("POST", f"/apis/resource.k8s.io/{version}/resourceslices", body)
+    @staticmethod
+    def naive(seconds: float) -> datetime:
+        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
-    def claim(self, name: str, node: str, device: str, *pods: tuple[str, str]) -> None:
-        """A claim that was given a device, reserved for pods (name, uid)."""
-        path = f"/apis/resource.k8s.io/v1/namespaces/{self.kube.namespace}/resourceclaims"
-        self.kube.ask("POST", path, {"metadata": {"name": name}, "spec": {}})
-        result = {"request": "r", "driver": DRIVER, "pool": node, "device": device}
-        status = {
-            "allocation": {"devices": {"results": [result]}},
-            "reservedFor": [{"resource": "pods", "name": pod, "uid": uid} for pod, uid in pods],
-        }
-        self.kube.ask("PATCH", f"{path}/{name}/status", {"status": status}, MERGE)
+    def verdict(
+        self,
+        card: str | None = "n0-0",
+        *,
+        node: str = "n0",
+        rule: str = "xid-fatal",
+        action: Action = Action.ISOLATE_CARD,
+        mode: Mode = Mode.AUTOMATIC,
+        fresh: bool = True,
+        incident: int | None = None,
+        follow: Follow = Follow.NONE,
+        turn: Turn = Turn.OPENED,
+        **more: Any,
+    ) -> Verdict:
+        """A verdict of now, of a new incident unless one is given."""
+        if incident is None:
+            self.incidents += 1
+            incident = self.incidents
+        node = card.partition("-")[0] if card else node
+        now_us = round(self.clock.wall() * 1e6)
+        return Verdict(
+            turn=turn,
+            incident_id=incident,
+            rule=rule,
+            family="card" if card else "node",
+            subject=card or node,
+            cluster_id="c",
+            node_id=node,
+            card_id=card,
+            severity=Severity.FATAL,
+            action=action,
+            follow=follow,
+            mode=mode,
+            fresh=fresh,
+            first_evidence_us=now_us,
+            decided_us=now_us,
+            reason=f"{rule} on {card or node}",
+            **more,
+        )
 
-    def rules(self, version: str = "v1") -> list[dict[str, Any]]:
-        return self.kube.ask("GET", f"/apis/resource.k8s.io/{version}/devicetaintrules").get("items") or []
+    def consider(self, *args: Any, **more: Any) -> Verdict:
+        """Make a verdict and have it considered."""
+        made = self.verdict(*args, **more)
+        self.policy.consider(made)
+        return made
+
+    def end(self, verdict: Verdict) -> None:
+        """Its incident ends."""
+        self.policy.consider(replace(verdict, turn=Turn.ENDED, decided_us=round(self.clock.wall() * 1e6)))
+
+    def hold(self, card: str) -> None:
+        """A job holds the card from now on."""
+        (key,) = self.db.execute("SELECT card_key FROM card WHERE card_id = ?", [card]).fetchone() or (0,)
+        self.db.execute(
+            "INSERT INTO allocation (allocation_id, workload_key, card_key, share_nano, valid_from, known_from, source) "
+            "VALUES (nextval('allocation_number'), 1, ?, ?, ?, ?, 'test')",
+            [key, WHOLE, self.naive(self.clock.wall() - 60), self.naive(self.clock.wall() - 60)],
+        )
+
+    def drop(self, card: str) -> None:
+        """Its job ends."""
+        self.db.execute(
+            "UPDATE allocation SET valid_to = ? WHERE valid_to IS NULL "
+            "AND card_key = (SELECT card_key FROM card WHERE card_id = ?)",
+            [self.naive(self.clock.wall()), card],
+        )
+
+    def step(self, seconds: float = 0.0) -> None:
+        """Let time pass and do what is due."""
+        self.clock.advance(seconds)
+        self.lifecycle.step()
+
+    def intent(self, subject: str) -> Intent:
+        """The newest intent about a subject, live or ended."""
+        row = self.db.execute(
+            "SELECT intent_id FROM isolation_intent WHERE subject = ? ORDER BY intent_id DESC LIMIT 1",
+            [subject],
+        ).fetchone()
+        assert row is not None, f"no intent about {subject}"
+        return read_intent(self.db, int(row[0]))
+
+    def state(self, subject: str) -> State:
+        return self.intent(subject).state
+
+    def audit(self, subject: str) -> list[str]:
+        """Actions of the audit about a subject, in order."""
+        rows = self.db.execute(
+            "SELECT action FROM audit WHERE subject = ? ORDER BY audit_id", [subject]
+        ).fetchall()
+        return [str(action) for (action,) in rows]
+
+
+def read_intent(db: duckdb.DuckDBPyConnection, intent_id: int) -> Intent:
+    """One intent as the store has it."""
+    from ullage_collector.isolate import book
+
+    row = db.execute(book._filled("intent"), [intent_id]).fetchone()
+    assert row is not None
+    return book._read(row)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ from ullage_collector.isolate.actuator import (
     load,
     run_program,
 )
+from ullage_collector.isolate.choice import Choice, names
+from ullage_collector.isolate.freeze import Freeze
+from ullage_collector.isolate.places import Places
 from ullage_collector.sql import statements
 from ullage_contract.clock import Clock
 from ullage_contract.errors import ActuatorError, BadInput, ConfigError
@@ -85,8 +88,10 @@ class Outcome:
 class Isolation:
     """Isolates and releases cards and nodes. One instance a store; calls are serialised.
 
-    connect: a cursor of the open store. actuators: by name. by_cluster: cluster_id -> actuator name;
-    default_actuator is used for clusters not named.
+    connect: a cursor of the open store. actuators: by name. by_cluster: cluster_id -> actuator name or names,
+    the first being used; default_actuator is for clusters not named. freeze: while it says so nothing is
+    isolated; None: nobody can freeze. places: a lock a node, shared with whoever else calls actuators.
+    on_change: told after something was placed or released.
     """
 
     def __init__(
@@ -95,16 +100,24 @@ class Isolation:
         actuators: Mapping[str, Actuator],
         clock: Clock,
         *,
-        default_actuator: str = "slurm-node",
-        by_cluster: Mapping[str, str] | None = None,
+        default_actuator: str | Sequence[str] = "slurm-node",
+        by_cluster: Mapping[str, str | Sequence[str]] | None = None,
         run: Run = run_program,
+        freeze: Freeze | None = None,
+        places: Places | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
-        self._actuators = actuators
         self._clock = clock
-        self._default = default_actuator
-        self._by_cluster = dict(by_cluster or {})
+        self.choice = Choice(
+            actuators,
+            _several(default_actuator),
+            {cluster: _several(found) for cluster, found in (by_cluster or {}).items()},
+        )
         self._run = run
+        self._freeze = freeze
+        self._places = places or Places()
+        self.on_change = on_change
         self._lock = threading.Lock()
 
     def isolate(
@@ -124,7 +137,8 @@ class Isolation:
         ActuatorError when the scheduler refuses.
         """
         reason = _checked_reason(reason)
-        with self._lock, self._connect() as connection:
+        place = self._place(subject)
+        with self._places.lock(place), self._lock, self._connect() as connection:
             where = self._find(connection, subject)
             standing = connection.execute(statements("isolation")["standing"], [where.subject]).fetchone()
             if standing is not None:
@@ -142,6 +156,13 @@ class Isolation:
             if not execute_calls:
                 self._audit(connection, outcome, plan, actor, reason, "dry run: nothing was called")
                 return outcome
+            if self._freeze is not None and self._freeze.frozen:
+                word = self._freeze.word
+                self._audit(connection, outcome, plan, actor, reason, "refused: frozen")
+                raise BadInput(
+                    f"everything is frozen by {word.actor if word else 'somebody'} "
+                    f"({word.reason if word else 'no reason'}): unfreeze first; releasing is allowed"
+                )
             connection.execute("BEGIN")
             (isolation_id,) = connection.execute(statements("isolation")["next_isolation"]).fetchone() or (0,)
             connection.execute(
@@ -175,6 +196,7 @@ class Isolation:
                 raise
             self._audit(connection, outcome, plan, actor, reason, "; ".join(results) or "nothing to call")
             log.info("isolated %s by %s: %s", where.subject, actor, reason)
+            self.on_change()
             return _outcome(
                 "isolate",
                 where,
@@ -193,7 +215,8 @@ class Isolation:
         isolated by one. Raises BadInput when the subject is not isolated by us, ActuatorError as ``isolate``.
         """
         reason = _checked_reason(reason)
-        with self._lock, self._connect() as connection:
+        place = self._place(subject)
+        with self._places.lock(place), self._lock, self._connect() as connection:
             where = self._find(connection, subject)
             row = connection.execute(statements("isolation")["standing"], [where.subject]).fetchone()
             if row is None:
@@ -230,6 +253,7 @@ class Isolation:
             self._audit(connection, outcome, plan, actor, reason, "; ".join(results) or "nothing to call")
             connection.execute("COMMIT")
             log.info("released %s by %s: %s", where.subject, actor, reason)
+            self.on_change()
             return _outcome(
                 "release",
                 where,
@@ -260,13 +284,12 @@ class Isolation:
             }
 
     def _actuator(self, name: str | None, cluster_id: str) -> Actuator:
-        wanted = name or self._by_cluster.get(cluster_id) or self._default
-        found = self._actuators.get(wanted)
-        if found is None:
-            raise BadInput(
-                f"actuator {wanted!r} is not installed; there are {', '.join(sorted(self._actuators)) or 'none'}"
-            )
-        return found
+        return self.choice.named(name) if name else self.choice.first(cluster_id)
+
+    def _place(self, subject: str) -> tuple[str, str]:
+        with self._connect() as connection:
+            where = self._find(connection, subject)
+        return (where.cluster_id, where.node_id)
 
     def _find(self, connection: duckdb.DuckDBPyConnection, subject: str) -> _Where:
         rows = connection.execute(statements("isolation")["card"], [subject]).fetchall()
@@ -324,20 +347,43 @@ class Isolation:
         )
 
 
-def from_config(config: Config, connect: Callable[[], duckdb.DuckDBPyConnection], clock: Clock) -> Isolation:
+def from_config(
+    config: Config,
+    connect: Callable[[], duckdb.DuckDBPyConnection],
+    clock: Clock,
+    *,
+    freeze: Freeze | None = None,
+    places: Places | None = None,
+) -> Isolation:
     """From collector.toml: [isolation] actuator, [isolation.clusters] cluster = actuator, [isolation.<actuator>].
 
-    Raises ConfigError for a table of an actuator that is not installed.
+    Raises ConfigError for a table of an actuator that is not installed. [isolation.policy] is policy_settings.py's.
     """
     table = dict(config.part("isolation"))
-    default = str(table.pop("actuator", "slurm-node"))
-    clusters = {str(cluster): str(name) for cluster, name in dict(table.pop("clusters", {})).items()}
+    table.pop("policy", None)
+    default = names(table.pop("actuator", "slurm-node"), "[isolation] actuator")
+    clusters = {
+        str(cluster): names(found, f"[isolation.clusters] {cluster}")
+        for cluster, found in dict(table.pop("clusters", {})).items()
+    }
     for key, value in table.items():
         if not isinstance(value, dict):
             raise ConfigError(
-                f"[isolation] {key}: no such key; known are actuator, clusters and a table an actuator"
+                f"[isolation] {key}: no such key; known are actuator, clusters, policy and a table an actuator"
             )
-    return Isolation(connect, load(table, connect), clock, default_actuator=default, by_cluster=clusters)
+    return Isolation(
+        connect,
+        load(table),
+        clock,
+        default_actuator=default,
+        by_cluster=clusters,
+        freeze=freeze,
+        places=places,
+    )
+
+
+def _several(found: str | Sequence[str]) -> tuple[str, ...]:
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,60 @@
+"""Everything that isolates, put together from collector.toml: one instance a store, in serve and in commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ullage_collector.isolate import policy_settings
+from ullage_collector.isolate.book import Book
+from ullage_collector.isolate.freeze import Freeze
+from ullage_collector.isolate.isolation import Isolation, from_config
+from ullage_collector.isolate.lifecycle import Lifecycle, Prober
+from ullage_collector.isolate.places import Places
+from ullage_collector.isolate.policy import Pager, Policy
+from ullage_collector.isolate.surroundings import Surroundings, Windows
+from ullage_contract.clock import Clock
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from ullage_collector.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """What acts, and what says whether it may."""
+
+    isolation: Isolation
+    policy: Policy
+    lifecycle: Lifecycle
+    freeze: Freeze
+    book: Book
+
+
+def assemble(
+    config: Config,
+    connect: Callable[[], duckdb.DuckDBPyConnection],
+    clock: Clock,
+    *,
+    prober: Prober | None = None,
+    pager: Pager | None = None,
+    windows: Windows | None = None,
+) -> Assembly:
+    """connect: a cursor of the open store. Raises ConfigError for a wrong setting."""
+    table = config.part("isolation")
+    settings = policy_settings.read(dict(table.get("policy", {})), str(config.path or "collector.toml"))
+    freeze, places = Freeze(connect, clock), Places()
+    isolation = from_config(config, connect, clock, freeze=freeze, places=places)
+    book = Book(connect, clock)
+    surroundings = Surroundings(connect, clock, isolation.choice, windows)
+    policy = Policy(book, freeze, surroundings, isolation.choice, settings, pager)
+    lifecycle = Lifecycle(policy, isolation.choice, surroundings, places, prober=prober)
+
+    def changed() -> None:
+        lifecycle.sync()
+        policy.woken.set()
+
+    isolation.on_change = changed
+    return Assembly(isolation, policy, lifecycle, freeze, book)

@@ -1,0 +1,375 @@
+"""Keeps the intents: in the store, and in memory as the store has them.
+
+Every change is one transaction with its audit rows, committed before anything is called; memory follows
+only what was committed. One instance a store; all changes go through ``change``, one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from ullage_collector import audit
+from ullage_collector.audit import AuditRow, naive_utc
+from ullage_collector.isolate.actuator import MARK, Plan
+from ullage_collector.isolate.intent import PERSON, STANDS, Cause, Intent, State
+from ullage_collector.isolate.verdict import Action, Follow
+from ullage_collector.sql import fill, statements
+from ullage_contract.clock import Clock
+
+if TYPE_CHECKING:
+    import duckdb
+
+_TIMES: Final = frozenset({"decided_at", "changed_at", "placed_at", "expires_at", "closed_at"})
+_JSON: Final = frozenset({"calls", "domains", "evidence"})
+_COLUMNS: Final = tuple(field.name for field in fields(Intent) if field.name != "intent_id")
+
+
+class Book:
+    """connect: a cursor of the open store. Raises what DuckDB raises when the store cannot be read."""
+
+    def __init__(self, connect: Callable[[], duckdb.DuckDBPyConnection], clock: Clock) -> None:
+        self._connect = connect
+        self.clock = clock
+        self.lock = threading.RLock()
+        self._live: dict[int, Intent] = {}
+        self._causes: dict[int, dict[int, Cause]] = {}
+        with connect() as cursor:
+            for row in cursor.execute(_filled("live_intents")).fetchall():
+                intent = _read(row)
+                self._live[intent.intent_id] = intent
+            for intent_id, incident, rule, node_side, ended in cursor.execute(
+                statements("policy")["causes"]
+            ).fetchall():
+                self._causes.setdefault(int(intent_id), {})[int(incident)] = Cause(
+                    int(incident), str(rule), bool(node_side), bool(ended)
+                )
+
+    # ---- reading
+
+    def live(self) -> list[Intent]:
+        """Every intent that has not ended, by number."""
+        with self.lock:
+            return sorted(self._live.values(), key=lambda intent: intent.intent_id)
+
+    def get(self, intent_id: int) -> Intent | None:
+        """A live intent as it is now; None: it has ended."""
+        return self._live.get(intent_id)
+
+    def about(self, cluster_id: str, family: str, subject: str) -> Intent | None:
+        """The live intent about a target; of a node that is kept off whole, the one that does."""
+        with self.lock:
+            key = (cluster_id, family, subject)
+            return next((intent for intent in self._live.values() if intent.key == key), None)
+
+    def on_node(self, cluster_id: str, node_id: str) -> list[Intent]:
+        """Live intents on one node."""
+        with self.lock:
+            return [intent for intent in self.live() if intent.place == (cluster_id, node_id)]
+
+    def causes(self, intent_id: int) -> list[Cause]:
+        """The incidents a live intent stands for."""
+        with self.lock:
+            return list(self._causes.get(intent_id, {}).values())
+
+    def over(self, intent_id: int) -> bool:
+        """It has causes, and all of them have ended."""
+        causes = self.causes(intent_id)
+        return bool(causes) and all(cause.ended for cause in causes)
+
+    def caused_by(self, incident_id: int) -> list[Intent]:
+        """Live intents that stand for an incident."""
+        with self.lock:
+            return [i for i in self.live() if incident_id in self._causes.get(i.intent_id, {})]
+
+    def read(self, name: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """The rows of a statement of policy.sql."""
+        with self._connect() as cursor:
+            return cursor.execute(statements("policy")[name], parameters).fetchall()
+
+    # ---- changing
+
+    @contextmanager
+    def change(self) -> Iterator[Change]:
+        """One transaction, alone. Rolled back, and memory left as it was, when the body raises."""
+        with self.lock:
+            cursor = self._connect()
+            try:
+                cursor.execute("BEGIN")
+                change = Change(self, cursor, self.clock.wall())
+                try:
+                    yield change
+                    self._commit(cursor)
+                except BaseException:
+                    with suppress(Exception):
+                        cursor.execute("ROLLBACK")
+                    raise
+                for intent in change.intents.values():
+                    if intent.live:
+                        self._live[intent.intent_id] = intent
+                    else:
+                        self._live.pop(intent.intent_id, None)
+                        self._causes.pop(intent.intent_id, None)
+                for intent_id, cause in change.new_causes:
+                    if intent_id in self._live:
+                        self._causes.setdefault(intent_id, {})[cause.incident_id] = cause
+            finally:
+                cursor.close()
+
+    def _commit(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        cursor.execute("COMMIT")
+
+    def sync(self) -> list[Intent]:
+        """See what changed beside us: incidents that closed, isolations a person placed or released.
+
+        Those that a person released, which have ended now.
+        """
+        gone: list[Intent] = []
+        with self.lock:
+            closed = self.read("closed_incidents")
+            ended = self.read("ended_isolations")
+            strays = self.read("stray_isolations")
+            if not (closed or ended or strays):
+                return gone
+            with self.change() as change:
+                for (incident_id,) in closed:
+                    change.end_cause(int(incident_id))
+                for intent_id, by in ended:
+                    intent = self.get(int(intent_id))
+                    if intent is not None and intent.state in STANDS:
+                        gone.append(intent)
+                        change.end(intent, State.GIVEN_BACK, f"released by {by}", actor=str(by))
+                for row in strays:
+                    change.adopt(row)
+        return gone
+
+
+class Change:
+    """An open transaction of a Book. intents: as they will be; nothing is so before it is committed."""
+
+    def __init__(self, book: Book, cursor: duckdb.DuckDBPyConnection, now: float) -> None:
+        self._book = book
+        self.cursor = cursor
+        self.now = now
+        self.intents: dict[int, Intent] = {}
+        self.new_causes: list[tuple[int, Cause]] = []
+
+    def add(self, intent: Intent, *, actor: str, result: str) -> Intent:
+        """A new intent (its number is given here), with its audit row."""
+        (number,) = self.cursor.execute(statements("policy")["next_intent"]).fetchone() or (0,)
+        intent = replace(intent, intent_id=int(number))
+        self.cursor.execute(
+            _filled("insert_intent", marks=", ".join("?" * len(_COLUMNS))),
+            [intent.intent_id, *_values(intent)],
+        )
+        self.intents[intent.intent_id] = intent
+        self.audit(intent, "decide", result, actor=actor)
+        return intent
+
+    def save(
+        self, intent: Intent, *, action: str | None = None, result: str = "", actor: str = "policy"
+    ) -> Intent:
+        """The intent as it is now; with ``action`` an audit row of that step."""
+        assignments = ", ".join(f"{name} = ?" for name in _COLUMNS)
+        self.cursor.execute(
+            fill(statements("policy")["update_intent"], columns=assignments),
+            [*_values(intent), intent.intent_id],
+        )
+        self.intents[intent.intent_id] = intent
+        if action is not None:
+            self.audit(intent, action, result, actor=actor)
+        return intent
+
+    def move(
+        self,
+        intent: Intent,
+        state: State,
+        why: str,
+        *,
+        action: str = "lifecycle",
+        actor: str = "policy",
+        **more: Any,
+    ) -> Intent:
+        """Into another state, with an audit row."""
+        moved = replace(intent, state=state, changed_at=self.now, **more)
+        return self.save(
+            moved, action=action, result=f"{intent.state.value} -> {state.value}: {why}", actor=actor
+        )
+
+    def end(self, intent: Intent, state: State, why: str, *, actor: str = "policy") -> Intent:
+        """To its end."""
+        return self.move(intent, state, why, actor=actor, closed_at=self.now, held_back=why)
+
+    def weight(self, incident_id: int) -> int:
+        """How far the verdicts of an incident were considered; -1: not at all."""
+        row = self.cursor.execute(statements("policy")["weight"], [incident_id]).fetchone()
+        return int(row[0]) if row else -1
+
+    def put_weight(self, incident_id: int, weight: int) -> None:
+        """Considered so far."""
+        self.cursor.execute(statements("policy")["put_weight"], [incident_id, weight, naive_utc(self.now)])
+
+    def add_cause(self, intent: Intent, incident_id: int, rule: str, node_side: bool) -> None:
+        """Another incident the intent stands for; known ones are left as they are."""
+        known = {cause.incident_id for cause in self._book.causes(intent.intent_id)}
+        if incident_id in known:
+            return
+        self.cursor.execute(
+            statements("policy")["add_cause"],
+            [intent.intent_id, incident_id, rule, node_side, naive_utc(self.now)],
+        )
+        self.new_causes.append((intent.intent_id, Cause(incident_id, rule, node_side)))
+
+    def end_cause(self, incident_id: int) -> None:
+        """That incident has ended, for every intent that stands for it."""
+        self.cursor.execute(statements("policy")["end_cause"], [naive_utc(self.now), incident_id])
+        for intent in self._book.caused_by(incident_id):
+            for cause in self._book.causes(intent.intent_id):
+                if cause.incident_id == incident_id and not cause.ended:
+                    self.new_causes.append((intent.intent_id, replace(cause, ended=True)))
+
+    def open_isolation(self, intent: Intent, plan: Plan) -> int:
+        """The row of what is about to be placed; its number."""
+        sql = statements("isolation")
+        (number,) = self.cursor.execute(sql["next_isolation"]).fetchone() or (0,)
+        self.cursor.execute(
+            sql["insert_isolation"],
+            [
+                number,
+                intent.family,
+                intent.subject,
+                intent.incident_id,
+                intent.reason,
+                plan.actuator,
+                intent.approved_by or intent.requested_by,
+                naive_utc(self.now),
+                None,
+                json.dumps({"marker": marker_of(intent), "calls": [call.to_json() for call in plan.calls]}),
+                json.dumps([call.to_json() for call in plan.undo]),
+            ],
+        )
+        return int(number)
+
+    def close_isolation(self, intent: Intent, by: str) -> None:
+        """What was placed stands no more, or is no longer ours."""
+        if intent.isolation_id is not None:
+            self.cursor.execute(
+                statements("isolation")["end_isolation"], [naive_utc(self.now), by, intent.isolation_id]
+            )
+
+    def adopt(self, row: tuple[Any, ...]) -> Intent:
+        """An isolation in force that no intent knows becomes one: looked at before anything is believed of it."""
+        number, family, subject, incident, reason, actuator, by, at, until, cluster, node = row
+        return self.add(
+            Intent(
+                intent_id=0,
+                state=State.ISOLATING,
+                mode=PERSON,
+                family=str(family),
+                subject=str(subject),
+                cluster_id=str(cluster or ""),
+                node_id=str(node),
+                rule=PERSON,
+                action=Action.ISOLATE_NODE if family == "node" else Action.ISOLATE_CARD,
+                follow=Follow.NONE,
+                drain="finish",
+                incident_id=incident,
+                reason=str(reason),
+                requested_by=str(by),
+                approved_by=str(by),
+                actuator=str(actuator),
+                whole_node=family == "node",
+                isolation_id=int(number),
+                decided_at=_seconds(at) or self.now,
+                changed_at=self.now,
+                placed_at=_seconds(at),
+                expires_at=_seconds(until),
+            ),
+            actor=str(by),
+            result="placed by a person; watched from now on",
+        )
+
+    def audit(
+        self,
+        intent: Intent,
+        action: str,
+        result: str,
+        *,
+        actor: str = "policy",
+        plan: Plan | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> None:
+        """An audit row about an intent."""
+        audit.write(
+            self.cursor,
+            AuditRow(
+                at=self.now,
+                actor=actor,
+                action=action,
+                subject=intent.subject,
+                reason=intent.reason,
+                result=result[:2000],
+                evidence={
+                    "intent": intent.intent_id,
+                    "incident": intent.incident_id,
+                    "rule": intent.rule,
+                    "mode": intent.mode,
+                    **(intent.evidence if action == "decide" else {}),
+                    **(evidence or {}),
+                },
+                command=[call.to_json() for call in plan.calls] if plan else None,
+                undo=[call.to_json() for call in plan.undo] if plan else None,
+            ),
+        )
+
+
+def marker_of(intent: Intent) -> str:
+    """What makes what the intent placed ours."""
+    return f"{MARK}{intent.subject}"
+
+
+def _filled(name: str, **more: str) -> str:
+    return fill(statements("policy")[name], columns=", ".join(_COLUMNS), **more)
+
+
+def _values(intent: Intent) -> list[Any]:
+    return [_plain(name, getattr(intent, name)) for name in _COLUMNS]
+
+
+def _plain(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _TIMES:
+        return naive_utc(value)
+    if name in _JSON:
+        return json.dumps(
+            dict(value) if isinstance(value, Mapping) else list(value), ensure_ascii=False, default=str
+        )
+    return value.value if isinstance(value, State | Action | Follow) else value
+
+
+def _read(row: tuple[Any, ...]) -> Intent:
+    found = dict(zip(("intent_id", *_COLUMNS), row, strict=True))
+    for name in _TIMES:
+        found[name] = _seconds(found[name])
+    for name in _JSON:
+        found[name] = None if found[name] is None else json.loads(found[name])
+    if found["calls"] is not None:
+        found["calls"] = tuple(found["calls"])
+    return Intent(
+        **{
+            **found,
+            "state": State(found["state"]),
+            "action": Action(found["action"]),
+            "follow": Follow(found["follow"]),
+        }
+    )
+
+
+def _seconds(naive: datetime | None) -> float | None:
+    return None if naive is None else naive.replace(tzinfo=UTC).timestamp()
