@@ -218,3 +218,28 @@ def test_a_trace_of_a_gpu_cluster_gives_its_cards_and_places_its_pods(
         "SELECT max(held) FROM (SELECT sum(s) OVER (PARTITION BY card_key ORDER BY instant, s) AS held FROM edge)",
     )
     assert overfull[0][0] <= 10**9
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (["topology", "x", "--format", "kueue"], "of another kind; write one of csv, slurm-conf"),
+        (["quotas", "x", "--format", "lldp-json"], "of another kind; write one of kueue, volcano"),
+        (["prices", "x", "--format", "csv"], "prices takes no --format; it is for topology, quotas"),
+        (["prices", "x", "--cluster", "c"], "prices takes no --cluster; it is for slurm, topology, quotas"),
+    ],
+)
+def test_an_option_of_another_kind_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], why: str
+) -> None:
+    assert main(["--data", str(tmp_path), "import", *argv]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_form_nobody_has_is_refused_before_anything_is_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--data", str(tmp_path), "import", "topology", "x", "--format", "png"])
+    assert "lldp-json" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -10,16 +10,17 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
 from ullage_collector.imports import departments_cli as departments
 from ullage_collector.quota import cli as quota
+from ullage_collector.quota.readers import FORMATS as QUOTA_FORMATS
 from ullage_collector.topology import cli as topology
 from ullage_contract.errors import ConfigError
 
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from ullage_collector.imports.map import Map
 
 KINDS = ("telemetry", "allocations", "inventory", "prices", "mapping", "incidents")
+FORMATS: Final[Mapping[str, Sequence[str]]] = {
+    "topology": tuple(topology.FORMATS),
+    "quotas": tuple(QUOTA_FORMATS),
+}
+"""The kinds that --format is for, with their forms; one form may be of several."""
+CLUSTERED: Final = ("slurm", "topology", *quota.IMPORTS)
+"""The kinds that --cluster is for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="of a Prometheus, or of departments as JSON")
     parser.add_argument("--from", dest="from_", type=_instant, metavar="T", help="e.g. 2026-11-01T00:00:00Z")
     parser.add_argument("--to", type=_instant, metavar="T", help="e.g. 2026-11-15T00:00:00Z")
+    parser.add_argument(
+        "--format",
+        choices=tuple(dict.fromkeys(form for forms in FORMATS.values() for form in forms)),
+        metavar="F",
+        help="what FILE is; of "
+        + "; of ".join(f"{kind}: {', '.join(forms)}" for kind, forms in FORMATS.items())
+        + " (default: told by the content)",
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="NAME",
+        help=f"whose nodes, runs or objects they are, of {', '.join(CLUSTERED)} (default: the only one there is)",
+    )
     departments.add_arguments(parser)
     topology.add_arguments(parser)
     quota.add_import_arguments(parser)
@@ -54,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """0 all imported, 3 some rows were refused. Raises UllageError when nothing could be."""
+    _check_options(args)
     if args.kind == "departments":
         return departments.run(args, config)
     if args.kind == "topology":
@@ -74,6 +96,18 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
             reports = import_(args.kind, args.file.absolute(), maps.load(args.map), args.again)
     return _told(reports)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raises ConfigError for an option that says nothing about this kind, or a form that is another kind's."""
+    if args.format is not None and args.kind not in FORMATS:
+        raise ConfigError(f"import {args.kind} takes no --format; it is for {', '.join(FORMATS)}")
+    if args.format is not None and args.format not in FORMATS[args.kind]:
+        raise ConfigError(
+            f"import {args.kind}: --format {args.format!r} is of another kind; write one of {', '.join(FORMATS[args.kind])}"
+        )
+    if args.cluster is not None and args.kind not in CLUSTERED:
+        raise ConfigError(f"import {args.kind} takes no --cluster; it is for {', '.join(CLUSTERED)}")
 
 
 def _told(reports: list[dict[str, Any]]) -> int:

@@ -47,21 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``import quotas|pools`` takes beside FILE."""
-    from ullage_collector.quota.readers import FORMATS
-
     group = parser.add_argument_group("quotas and pools")
-    known = {option: action for action in parser._actions for option in action.option_strings}
-    form = known.get("--format")  # other kinds have forms and clusters, too
-    if form is None:
-        group.add_argument(
-            "--format", choices=tuple(FORMATS), help="of quotas (default: told by the content)"
-        )
-    elif form.choices is not None:
-        form.choices = (*form.choices, *FORMATS)
-    if "--cluster" not in known:
-        group.add_argument(
-            "--cluster", metavar="NAME", help="whose objects they are, where FILE does not say"
-        )
     group.add_argument(
         "--pool", metavar="NAME", help="the pool they are about (default: cards of every pool)"
     )

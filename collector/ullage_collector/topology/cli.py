@@ -19,8 +19,6 @@ ROUTE = "/api/v1/topology/import"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of topology alone."""
     group = parser.add_argument_group("topology", "whose --from says from when it holds (default: now)")
-    group.add_argument("--format", choices=tuple(FORMATS), help="what FILE is")
-    group.add_argument("--cluster", help="whose node names FILE speaks of (default: the only one there is)")
     group.add_argument("--node", help="of lldpctl: the node it ran on")
     group.add_argument("--source", help="the source's name (default: the file's): its last statement counts")
 
