@@ -16,7 +16,7 @@ from typing import Any
 import api_controllers
 import pytest
 from api_server import ApiServer
-from isolation_world import (
+from kube_isolation_world import (
     CLUSTER,
     World,
     card_target,
