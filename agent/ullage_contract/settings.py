@@ -59,6 +59,13 @@ class Table:
             raise self.wrong(key, content, f"write a table: [{key}]")
         return Table(content, self.file, key)
 
+    def tables(self, key: str) -> tuple[Mapping[str, Any], ...]:
+        """The tables of an array, ``[[key]]``, as they stand: whoever takes them checks them; () where there is none."""
+        content = self._get(key, [])
+        if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+            raise self.wrong(key, content, f"write tables: [[{key}]]")
+        return tuple(content)
+
     def text(self, key: str, default: str | None = None) -> str | None:
         value = self._get(key, default)
         if value is not None and not isinstance(value, str):
@@ -70,6 +77,15 @@ class Table:
         value = self._get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
             raise self.wrong(key, value, f"write a list of texts, e.g. {key} = {example}")
+        return tuple(value)
+
+    def wholes(self, key: str, default: Sequence[int], least: int, most: int) -> tuple[int, ...]:
+        """A list of whole numbers from ``least`` to ``most``, both included."""
+        value = self._get(key, list(default))
+        if not isinstance(value, list) or not all(type(one) is int and least <= one <= most for one in value):
+            raise self.wrong(
+                key, value, f"write a list of whole numbers from {least} to {most}, e.g. [{least}]"
+            )
         return tuple(value)
 
     def word(self, key: str, default: str, words: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ _DOORS: Final = {
     "inventory": ("ullage_collector.estate.cli", "owned cards against seen ones; an asset's history"),
     "topology": ("ullage_collector.estate.cli", "where things stand; what contradicts, what is unknown"),
     "versions": ("ullage_collector.estate.cli", "who runs what; what drifts, what is too old"),
+    "notify": ("ullage_collector.notify.cli", "who is told what; a test message; messages given up"),
     "backup": ("ullage_collector.store.backup", "a consistent copy while serving"),
 }
 """Commands of other parts: each module has ``add_arguments(parser)`` and ``run(args, config) -> int``;

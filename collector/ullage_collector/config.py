@@ -162,7 +162,9 @@ def _parse(document: Mapping[str, Any], path: Path, data: Path | None) -> Config
         listen=_listen(top.table("listen")),
         receive=_receive(top.table("receive")),
         store=_store(top.table("store")),
-        parts=MappingProxyType({name: top.table(name).content for name in PARTS}),
+        parts=MappingProxyType(
+            {name: top.table(name).content for name in PARTS} | {"notify": {"targets": top.tables("notify")}}
+        ),
         path=path,
     )
     top.finish()

@@ -369,6 +369,13 @@ class Collector:
             for name, run in slurm.parts(self.config, lambda: door.store, heard)
         ]
 
+        from ullage_collector.notify import service as notices
+
+        self._notifier = notices.from_config(self.config, lambda: door.store)
+        on_store += [
+            Part(name, run, health=self.health, clock=self.clock) for name, run in self._notifier.parts()
+        ]
+
         def keep(stop: threading.Event) -> None:
             rounds = 0
             while not stop.wait(KEEPER_SECONDS):
@@ -402,6 +409,8 @@ class Collector:
         from ullage_collector.console import app as console
         from ullage_collector.estate import answers as estate
         from ullage_collector.fleet_now import FleetNow
+        from ullage_collector.notify import api as notify_api
+        from ullage_collector.notify import service as notices
         from ullage_collector.ownership import api as ownership
         from ullage_collector.quota import api as quota
         from ullage_collector.quota.exposition import Exposition
@@ -433,14 +442,15 @@ class Collector:
                 streams=len(self.streams),
                 quarantined=writer.counts.quarantined if writer is not None else 0,
             )
-            return page + quotas.text()
+            return page + quotas.text() + notices.exposition(door.store, self._notifier)
 
         quotas = Exposition(lambda: door.store)
         promised = quota.routes(lambda: door.store)
         asked = operations.routes(lambda: door.store, self.config)
         placed = estate.routes(views, self.config, lambda: door.store)
+        told = notify_api.routes(lambda: door.store, self._notifier)
         return (
-            [*api.routes(views), *ownership.routes(views), *placed, *promised, *asked],
+            [*api.routes(views), *ownership.routes(views), *placed, *promised, *told, *asked],
             console.routes(views),
             exposition,
         )
