@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from ullage_agent.probes import settings as probes_settings
+from ullage_agent.probes.settings import Probes
 from ullage_contract import settings
 from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.identity import check_id, node_id
@@ -108,6 +110,17 @@ class Otlp:
 
 
 @dataclass(frozen=True, slots=True)
+class Inject:
+    """[inject]: whether ``ullage-agent inject`` may make faults here, and where. Off by default.
+
+    kmsg: it may also write kernel-log lines to the device, which every reader of the log then sees.
+    """
+
+    allow: bool = False
+    kmsg: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file.
 
@@ -128,6 +141,8 @@ class Config:
     push: Push = field(default_factory=Push)
     spool: Spool = field(default_factory=Spool)
     otlp: Otlp = field(default_factory=Otlp)
+    probes: Probes = field(default_factory=Probes)
+    inject: Inject = field(default_factory=Inject)
     backends: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _EMPTY)
     enabled: Mapping[str, bool] = field(default_factory=lambda: _EMPTY)
     path: Path | None = None
@@ -193,6 +208,8 @@ def _parse(
         push=_push(top.table("push")),
         spool=_spool(top.table("spool")),
         otlp=_otlp(top.table("otlp")),
+        probes=probes_settings.read(top.table("probes")),
+        inject=_inject(top.table("inject")),
         backends=backends,
         enabled=enabled,
         path=path,
@@ -312,6 +329,12 @@ def _otlp(table: Table) -> Otlp:
         interval_seconds=table.number("interval_seconds", plain.interval_seconds, 1, 3600),
         timeout_seconds=table.number("timeout_seconds", plain.timeout_seconds, 1, 300),
     )
+    table.finish()
+    return result
+
+
+def _inject(table: Table) -> Inject:
+    result = Inject(allow=table.flag("allow", False), kmsg=table.flag("kmsg", False))
     table.finish()
     return result
 

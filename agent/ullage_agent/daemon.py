@@ -23,6 +23,7 @@ from ullage_agent.assembly import Agent
 from ullage_agent.config import Config
 from ullage_agent.notify import ServiceNotifier
 from ullage_agent.outputs.wiring import Outputs, outputs
+from ullage_agent.probes.desk import Desk
 from ullage_agent.sampler import Tick
 from ullage_agent.schedule import Schedule
 from ullage_agent.state import FILE_NAME, StateFile
@@ -120,6 +121,7 @@ class Daemon:
                     agent, out = self._reloaded(agent, out)
         finally:
             self._notifier.stopping()
+            self._desk.close()
             agent.close()
             out.close()
 
@@ -157,12 +159,14 @@ class Daemon:
 
     def _assemble(self, config: Config) -> tuple[Agent, Outputs]:
         boot = boot_id(self._root)
+        desk = _desk(config, self._clock)
         out = outputs(
             config,
             clock=self._clock,
             machine_id=machine_id(self._root),
             boot_id=boot,
             health=self.health,
+            on_asked=desk.asked,
         )
         try:
             state = StateFile(
@@ -177,12 +181,15 @@ class Daemon:
                 config,
                 self._clock,
                 root=self._root,
-                sinks=[*out.sinks, state],
+                sinks=[*out.sinks, state, *([desk.watch] if desk.watch is not None else [])],
                 outputs=out,
                 kernel_log_state=config.agent_dir / "kernel_log.json",
             )
+            desk.start(agent.sampler.emit, agent.sampler.ask_facts)
+            self._desk = desk
             out.start()
         except BaseException:
+            desk.close()
             out.close()
             raise
         return agent, out
@@ -205,6 +212,7 @@ class Daemon:
             log.error("--data cannot be changed by a reload; restart the agent")
             self._notifier.ready()
             return agent, out
+        self._desk.close()
         agent.close()
         out.close()
         try:
@@ -267,6 +275,22 @@ def lock(directory: Path) -> Iterator[IO[str]]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield file
+
+
+def _desk(config: Config, clock: Clock) -> Desk:
+    """It answers what is asked, also where no probe is enabled: then with a refusal."""
+    sampling = config.sampling
+    return Desk(
+        config.probes,
+        cluster=config.cluster,
+        node=config.node,
+        folder=config.agent_dir,
+        # two slow ticks, as the first may have begun before the ask, and what a maker's child needs to start
+        fresh_seconds=2 * sampling.slow_seconds
+        + sampling.tick_budget_seconds
+        + sampling.start_deadline_seconds,
+        clock=clock,
+    )
 
 
 def _status(tick: Tick) -> str:

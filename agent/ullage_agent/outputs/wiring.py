@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ullage_agent.config import Config
 from ullage_agent.outputs.batches import Sender
@@ -21,6 +21,9 @@ from ullage_agent.sink import Sink
 from ullage_contract.clock import Clock
 from ullage_contract.errors import ConfigError
 from ullage_contract.wire import PUSH_PATH
+
+if TYPE_CHECKING:  # the sender is imported only where something is pushed
+    from ullage_agent.outputs.push import OnAsked
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +87,10 @@ def outputs(
     machine_id: str | None = None,
     boot_id: str | None = None,
     health: Callable[[], tuple[bool, str]] | None = None,
+    on_asked: OnAsked | None = None,
 ) -> Outputs:
     """What ``config`` switches on. health: for /healthz: whether all is well, and one line about it.
+    on_asked: told what the answers to our pushes ask, by the senders' threads.
 
     Raises ConfigError for a URL, file or address that cannot be used.
     """
@@ -95,7 +100,7 @@ def outputs(
     lanes: Callable[[], tuple[LaneStatus, ...]] | None = None
     port = None
     if config.push.url is not None:
-        push = _push(config, clock, Sender(config.cluster, config.node, machine_id, boot_id))
+        push = _push(config, clock, Sender(config.cluster, config.node, machine_id, boot_id), on_asked)
         sinks.append(push)
         lanes = push.status
     if config.metrics.listen is not None or config.otlp.endpoint is not None:
@@ -114,7 +119,7 @@ def outputs(
     return Outputs(tuple(sinks), tuple(doors), push, port)
 
 
-def _push(config: Config, clock: Clock, sender: Sender) -> PushSink:
+def _push(config: Config, clock: Clock, sender: Sender, on_asked: OnAsked | None) -> PushSink:
     from ullage_agent.outputs.push import MAX_EVENTS_PAUSE_SECONDS, Pusher
     from ullage_agent.outputs.quarantine import Quarantine
     from ullage_agent.outputs.spool import Spool
@@ -156,6 +161,7 @@ def _push(config: Config, clock: Clock, sender: Sender) -> PushSink:
         newest_first=True,
         max_pause_seconds=min(settings.retry_max_seconds, MAX_EVENTS_PAUSE_SECONDS),
         on_conflict=lambda *what: parts[0].conflict(*what),
+        on_asked=on_asked,
         chance=random.Random(),
     )
     samples_pusher = Pusher(
@@ -165,6 +171,7 @@ def _push(config: Config, clock: Clock, sender: Sender) -> PushSink:
         max_pause_seconds=settings.retry_max_seconds,
         yield_to=events_pusher,
         on_conflict=lambda *what: parts[0].conflict(*what),
+        on_asked=on_asked,
     )
     push = PushSink(
         sender=sender,
