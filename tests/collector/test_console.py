@@ -36,7 +36,9 @@ class World:
         self.store = Store.open(path / "store.duckdb", clock=self.clock)
         self.now = datetime.fromtimestamp(NOW, UTC).replace(tzinfo=None)
         self.isolation = Isolation(
-            self.store.cursor, {"slurm-node": slurm_node.actuator({"scontrol": "true"})}, self.clock
+            self.store.cursor,
+            {"slurm-node": slurm_node.actuator({"scontrol": "true", "sinfo": "true"})},
+            self.clock,
         )
         self.fleet = FleetNow(self.store.cursor, self.clock, keep_seconds=0)
         self.released = 0

@@ -193,7 +193,7 @@ def test_releasing_a_card_lets_the_next_fault_open_a_new_incident(world: World) 
     world.isolation.isolate("GPU-1", reason="lost", actor="ada", execute_calls=True)
     with world.store.write() as db:
         db.execute("UPDATE isolation SET actuator = 'slurm-node'")
-    sinfo = slurm_node.SlurmNode(scontrol="true", sinfo="true")
+    sinfo = slurm_node.actuator({"scontrol": "true", "sinfo": "true"})
     Isolation(world.store.cursor, {"slurm-node": sinfo}, world.clock).release(
         "GPU-1", reason="replaced", actor="ada", execute_calls=True
     )

@@ -27,7 +27,10 @@ from ullage_collector.isolate.slurm_fencing import (
     Place,
     Unfencing,
     fences,
+    in_vain,
     look,
+    patient,
+    used_indices,
     waits_on,
 )
 from ullage_collector.sql import statements
@@ -116,15 +119,13 @@ class SlurmCard:
         if any(fence.index == index for fence in others):
             raise ActuatorError(f"{target.subject} is kept by another fence already; release that one first")
         if seen.holder is not None:
+            after = {
+                "requeue": "it is requeued",
+                "cancel": "it is cancelled",
+            }.get(cluster.fence.end_with if target.drain == "end" else "", "it is let finish")
+            told = "" if target.drain == "finish" else "its owner is told, "
             notes.append(
-                f"job {seen.holder.label} holds the card and is let finish; the fence takes it before any other job"
-                if target.drain == "finish"
-                else f"job {seen.holder.label} holds the card: its owner is told"
-                + (
-                    f", and after {cluster.fence.end_after_seconds / 60:.0f} min: {cluster.fence.end_with}"
-                    if target.drain == "end"
-                    else ""
-                )
+                f"job {seen.holder.label} holds the card: {told}{after}; the fence takes the card before waiting jobs"
             )
         elif not seen.node.available:
             notes.append(
@@ -162,8 +163,7 @@ class SlurmCard:
     def standing(self, target: Target) -> Standing:
         """OURS: our fence runs on the card's index, or waits in front of everybody for the job that holds it.
 
-        GONE as well where the fence ends soon, waits for the wrong job, or with drain "end" the time of the job
-        that holds the card is over: isolating again puts each of these right.
+        GONE as well where the fence ends soon or waits for the wrong job: isolating again puts both right.
         """
         try:
             return self._stands(target)
@@ -196,20 +196,20 @@ class SlurmCard:
     def _waits_well(
         self, cluster: ClusterFences, target: Target, looked: _Looked, waiting: list[Fence], index: int
     ) -> bool:
+        """Whether the fences will get the card before anybody else as they wait now."""
+        if not all(patient(fence.job.reason) for fence in waiting):
+            return False
         name = self._slurm_name(cluster, target)
         if name not in looked.nodes:
             looked.nodes[name] = (cluster.calls.node(name), tuple(cluster.calls.jobs(f"--nodelist={name}")))
         node, jobs = looked.nodes[name]
-        wanted = {fence.job.waits_for for fence in waiting} - {None}
+        if index not in used_indices(node, cluster.gres):
+            awaited = {fence.job.waits_for for fence in waiting} - {None}
+            return not any(in_vain(cluster.calls, label) for label in awaited if label)
         for job in jobs:
-            if waits_on(job) not in wanted:
-                continue
-            if index not in (cluster.calls.indices(job.label, name, cluster.gres) or ()):
-                return False
-            since = min((f.job.submit for f in waiting if f.job.submit is not None), default=None)
-            over = since is not None and self._clock.wall() - since >= cluster.fence.end_after_seconds
-            return not (target.drain == "end" and over)
-        return not node.available and not wanted
+            if waits_on(job) in {fence.job.waits_for for fence in waiting}:
+                return job.leaving or index in (cluster.calls.indices(job.label, name, cluster.gres) or ())
+        return False
 
     def _look(self, cluster: ClusterFences, cluster_id: str) -> _Looked:
         """The cluster's fences with their indices; kept for a second. A running job's index never changes."""
@@ -379,8 +379,7 @@ def actuator(settings: Mapping[str, Any]) -> SlurmCard:
     """From [isolation.slurm-card]; its table ``clusters`` has one of the same keys a cluster that differs.
 
     conf, path, scontrol, squeue, sbatch, scancel: where Slurm is. gres_conf, gres: as in [allocation.slurm].
-    account, qos, partition, user, priority, memory, minutes, hold_seconds, settle_seconds, end_after_seconds,
-    end_with: FenceSettings. Raises ConfigError.
+    account, qos, partition, user, priority, memory, minutes, hold_seconds, settle_seconds, end_with: FenceSettings. Raises ConfigError.
     """
     table = dict(settings)
     several = table.pop("clusters", {})
@@ -410,8 +409,7 @@ def _cluster(content: Mapping[str, Any], name: str) -> ClusterFences:
         minutes=table.whole("minutes", plain.minutes, 2, 1440),
         hold_seconds=table.whole("hold_seconds", plain.hold_seconds, 2, 60),
         settle_seconds=table.number("settle_seconds", plain.settle_seconds, 2, 300),
-        end_after_seconds=table.number("end_after_seconds", plain.end_after_seconds, 0, 30 * 86_400),
-        end_with=table.word("end_with", plain.end_with, ("requeue", "cancel")),
+        end_with=table.word("end_with", plain.end_with, ("", "requeue", "cancel")),
     )
     found = ClusterFences(
         calls=SlurmCalls(str(conf) if conf else None, path, programs),

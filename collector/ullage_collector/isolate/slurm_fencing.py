@@ -48,7 +48,8 @@ class FenceSettings:
     """How fences are submitted. Empty texts: not given to sbatch. partition: empty for the best one of the node.
 
     user: whom the job runs as (--uid; only root may). minutes: of the first time limit, lifted once the fence is
-    seen on its card. end_with: what drain "end" does to the job that holds the card, after end_after_seconds.
+    seen on its card. end_with: what drain "end" does to the job that holds the card: requeue or cancel; empty:
+    nothing, it is let finish (who asks for "end" decides when; here is only whether it may be done).
     """
 
     account: str = "ullage-fence"
@@ -62,8 +63,7 @@ class FenceSettings:
     minutes: int = 60  # our choice: because a fence that starts while the collector is away must outlast that
     hold_seconds: int = 4  # our choice: because a card may be held 5 s, and the job's end takes a part of it
     settle_seconds: float = 20.0  # our choice: because sched_interval and batch_sched_delay are seconds
-    end_after_seconds: float = 3600.0
-    end_with: str = "requeue"
+    end_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Fencing:
         found = [self._submit(seen)]
         if seen.holder is not None and self._target.drain != "finish":
             found.append(self._notify(seen.holder))
-        if seen.holder is not None and self._target.drain == "end":
+        if seen.holder is not None and self._ends:
             found.append(self._end(seen.holder))
         if seen.holder is None and self._count(seen) > 1:
             found.append(self._cancel(["OTHERS"]))
@@ -202,6 +202,7 @@ class Fencing:
     def _settle(self, run: Run) -> list[str]:
         did: list[str] = []
         rounds = 0
+        ended: str | None = None
         until = self._clock.monotonic() + self._settings.settle_seconds
         while True:
             seen = self.look()
@@ -210,14 +211,19 @@ class Fencing:
                 return did + self._keep(run, seen, keeper)
             waiting = [fence for fence in seen.mine if fence.job.waiting]
             strays = [fence for fence in seen.mine if fence.stray]
-            self._refuse(seen, waiting)
-            late = self._clock.monotonic() >= until
-            if seen.holder is not None and not strays:
-                return did + self._wait_for(run, seen, waiting)
-            if not waiting and strays and not late:
+            self._refuse(waiting)
+            if seen.holder is not None and not strays and seen.holder.label != ended:
+                did += self._wait_for(run, seen, waiting)
+                if not self._ends:
+                    return [*did, f"waits for the end of job {seen.holder.label}, which holds the card"]
+                did += self._end_work(run, seen.holder)
+                ended = seen.holder.label
+            elif self._clock.monotonic() >= until:
+                return did + self._give_up(seen, waiting)
+            elif not waiting and strays:
                 # All of them got other cards: somebody took or gave back one in the same second.
-                self._take_back(run, [f for f in strays if not f.job.leaving])
-            elif not waiting and not strays and not seen.passing:
+                self._take_back(run, [fence for fence in strays if not fence.job.leaving])
+            elif not waiting and not seen.passing and seen.holder is None:
                 rounds += 1
                 if rounds > MOST_ROUNDS:
                     raise ActuatorError(
@@ -228,20 +234,34 @@ class Fencing:
                 did.append(
                     f"submitted {self._count(seen, everything=rounds > 1)} fences to {self._place.node}"
                 )
-            elif late:
-                if not seen.node.available and waiting:
-                    return [*did, f"waits until {self._place.node} takes work again"]
-                why = waiting[0].job.reason if waiting else "they got other cards"
-                raise ActuatorError(
-                    f"no fence started on index {self._place.index} of {self._place.node} within "
-                    f"{self._settings.settle_seconds:g} s ({why}); isolate the node {self._place.node} instead"
-                )
             elif not seen.node.available and waiting and not strays:
                 if sum(fence.job.tasks for fence in waiting) < self._count(seen):
                     call(run, self._submit(seen))
                     self._take_back(run, waiting)
                 return [*did, f"waits until {self._place.node} takes work again"]
+            elif seen.holder is None and (stale := self._in_vain(waiting)):
+                # The job they wait for was requeued: the card is free and they would not start.
+                call(run, self._submit(seen))
+                self._take_back(run, stale)
             self._clock.sleep(LOOK_SECONDS)
+
+    def _give_up(self, seen: Seen, waiting: Sequence[Fence]) -> list[str]:
+        if not seen.node.available and waiting:
+            return [f"waits until {self._place.node} takes work again"]
+        why = waiting[0].job.reason if waiting else "they got other cards"
+        if seen.holder is not None:
+            why = f"job {seen.holder.label} does not end"
+        raise ActuatorError(
+            f"no fence started on index {self._place.index} of {self._place.node} within "
+            f"{self._settings.settle_seconds:g} s ({why}); isolate the node {self._place.node} instead"
+        )
+
+    def _in_vain(self, waiting: Sequence[Fence]) -> list[Fence]:
+        return [f for f in waiting if f.job.waits_for and in_vain(self._calls, f.job.waits_for)]
+
+    @property
+    def _ends(self) -> bool:
+        return self._target.drain == "end" and self._settings.end_with != ""
 
     def _keep(self, run: Run, seen: Seen, keeper: Fence) -> list[str]:
         did = []
@@ -271,34 +291,38 @@ class Fencing:
             call(run, self._submit(seen))
             did.append(f"submitted {self._count(seen)} fences for the end of job {holder.label}")
             if self._target.drain != "finish":
-                call(run, self._notify(holder))
-                did.append(f"told the owner of job {holder.label}")
+                did.append(tell(run, self._notify(holder), holder))
         stale = [fence for fence in waiting if fence not in good]
         if stale:
             self._take_back(run, stale)
             did.append("cancelled fences that waited for something else")
-        since = min((f.job.submit for f in waiting if f.job.submit is not None), default=None)
-        over = since is not None and self._clock.wall() - since >= self._settings.end_after_seconds
-        if self._target.drain == "end" and over:
-            call(run, self._end(holder))
-            did.append(f"job {holder.label}: {self._settings.end_with}")
-        return [*did, f"waits for the end of job {holder.label}, which holds the card"]
+        return did
+
+    def _end_work(self, run: Run, holder: JobView) -> list[str]:
+        """End the job that holds the card, the fences being in line already."""
+        call(run, self._end(holder))
+        did = [f"job {holder.label}: {self._settings.end_with}"]
+        if self._settings.end_with == "requeue":
+            # A requeued job is not over for afterany: whoever waits for it now waits for nothing.
+            for fence in self.look().mine:
+                if fence.job.waiting:
+                    number = fence.job.label.partition("_")[0]
+                    call(run, self._calls.change("scontrol", "update", f"jobid={number}", "dependency="))
+        return did
 
     def _suffices(self, tasks: int, seen: Seen) -> bool:
         needed = self._count(seen)
         # Fences too many would push out somebody where partitions preempt; elsewhere they end by themselves.
         return tasks == needed if self._place.preempts else tasks >= needed
 
-    def _refuse(self, seen: Seen, waiting: Sequence[Fence]) -> None:
+    def _refuse(self, waiting: Sequence[Fence]) -> None:
         for fence in waiting:
-            word = fence.job.reason.partition(",")[0].strip()
-            if word in _PATIENT or (word in _AWAY and "eserved" not in fence.job.reason):
-                continue
-            raise ActuatorError(
-                f"Slurm does not start the fence on {self._place.node}: {fence.job.reason} "
-                f"(account {self._settings.account}, QOS {self._settings.qos or 'default'}, partition "
-                f"{self._place.partition}); lift that limit, or isolate the node {self._place.node} instead"
-            )
+            if not patient(fence.job.reason):
+                raise ActuatorError(
+                    f"Slurm does not start the fence on {self._place.node}: {fence.job.reason} "
+                    f"(account {self._settings.account}, QOS {self._settings.qos or 'default'}, partition "
+                    f"{self._place.partition}); lift that limit, or isolate the node {self._place.node} instead"
+                )
 
     def _sweep(self, run: Run) -> None:
         """Nothing of the target's is left but a fence on its card."""
@@ -373,18 +397,10 @@ class Fencing:
         return self._calls.change("scancel", "--quiet", *labels)
 
     def _notify(self, holder: JobView) -> CommandCall:
-        until = (
-            f"; it is ended in {self._settings.end_after_seconds / 60:.0f} min"
-            if self._target.drain == "end"
-            else ""
-        )
-        text = f"A card of this job on {self._place.node} is faulty ({self._target.reason}): save your work{until}"
-        return self._calls.change("scontrol", "notify", holder.label, text)
+        return notice(self._calls, holder, self._place.node, self._target)
 
     def _end(self, holder: JobView) -> CommandCall:
-        if self._settings.end_with == "requeue":
-            return self._calls.change("scontrol", "requeue", holder.label)
-        return self._calls.change("scancel", holder.label)
+        return ending(self._calls, holder, self._settings.end_with)
 
 
 class Unfencing:
@@ -493,3 +509,40 @@ def used_indices(node: NodeView, names: Sequence[str]) -> set[int]:
 def waits_on(job: JobView) -> str:
     """The job as a dependency names it; a het job by its own number."""
     return job.label if re.fullmatch(r"\d+(_\d+)?", job.label) else str(job.job_id)
+
+
+def patient(reason: str) -> bool:
+    """Whether a waiting job of this reason starts by itself; False: a limit, a licence or a reservation keeps it."""
+    word = reason.partition(",")[0].strip()
+    return word in _PATIENT or (word in _AWAY and "eserved" not in reason)
+
+
+def in_vain(calls: SlurmCalls, label: str) -> bool:
+    """Whether the job of a dependency waits itself, as a requeued one does: afterany holds on then."""
+    try:
+        return any(job.waiting for job in calls.jobs(f"--jobs={label}", "--states=all"))
+    except ActuatorError:
+        return False  # squeue does not know it any more: it is over
+
+
+def notice(calls: SlurmCalls, job: JobView, node: str, target: Target) -> CommandCall:
+    """The call that tells a job's owner, in the job's own output, that something it uses is faulty."""
+    what = "A card" if target.family == "card" else "The node"
+    text = f"{what} of this job on {node} is faulty ({target.reason}): save your work"
+    return calls.change("scontrol", "notify", waits_on(job), text)
+
+
+def ending(calls: SlurmCalls, job: JobView, end_with: str) -> CommandCall:
+    """The call that ends a job: requeue or cancel."""
+    if end_with == "requeue":
+        return calls.change("scontrol", "requeue", waits_on(job))
+    return calls.change("scancel", waits_on(job))
+
+
+def tell(run: Run, what: CommandCall, job: JobView) -> str:
+    """Send a notice; a job that cannot be told is no reason to stop."""
+    try:
+        call(run, what)
+    except ActuatorError as e:
+        return f"the owner of job {job.label} could not be told: {e}"
+    return f"told the owner of job {job.label}"
