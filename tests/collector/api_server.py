@@ -177,6 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
     api: ClassVar[ApiServer]
     server: _Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""

@@ -31,6 +31,7 @@ from ullage_collector.isolate.kubernetes_others import (
     notes,
     taint_text,
     taints_of,
+    taken,
 )
 from ullage_collector.isolate.kubernetes_settings import (
     Servers,
@@ -164,13 +165,8 @@ class KubernetesNode:
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
         """Nodes that others keep from new work, with what; None: no answer."""
         try:
-            api = self._servers.api(cluster_id)
-            return {
-                str(node["metadata"]["name"]): "; ".join(found)
-                for node in api.items("/api/v1/nodes")
-                if (found := holders(node, self._normal))
-            }
-        except (ActuatorError, ApiError, KeyError) as e:
+            return taken(self._servers.api(cluster_id), self._normal)
+        except (ActuatorError, ApiError) as e:
             log.debug("nodes of %s: %s", cluster_id, e)
             return None
 

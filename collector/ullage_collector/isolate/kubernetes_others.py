@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from ullage_collector.isolate.kubernetes_api import Api
 from ullage_collector.isolate.kubernetes_mark import Mark, marks, same_taint
 
 CONDITION: Final = "UllageIsolated"
@@ -53,6 +54,16 @@ def holders(node: Mapping[str, Any], normal: Sequence[str]) -> list[str]:
             continue
         if not any(fnmatchcase(key, glob) for glob in normal):
             found.append(f"taint {taint_text(taint)} by {_writer(key)}")
+    return found
+
+
+def taken(api: Api, normal: Sequence[str]) -> dict[str, str]:
+    """Nodes of a cluster that others keep from new work, with what. Raises ApiError."""
+    found = {}
+    for node in api.items("/api/v1/nodes"):
+        name, what = (node.get("metadata") or {}).get("name"), holders(node, normal)
+        if name and what:
+            found[str(name)] = "; ".join(what)
     return found
 
 
