@@ -1,6 +1,6 @@
 # Two commands: `make demo` sets up and runs the main job, `make test` sets up and passes the tests.
 # Needs Debian or Ubuntu with Python 3.11+, venv, git and make; a C compiler, prometheus, chromium,
-# poppler-utils and node_exporter are used where present.
+# poppler-utils, node_exporter, Slurm (slurm-wlm slurmdbd mariadb-server munge) and slapd are used where present.
 
 PYTHON ?= python3
 VENV   := .venv

@@ -11,7 +11,7 @@ from tests.agent.maker_bench import link
 
 from ullage_agent.factbook import FactBook
 from ullage_agent.holders.cards import Card, Cards, Part, render_nodes
-from ullage_agent.holders.devices import CONVENTIONS, PLACEHOLDERS, Placed, place, place_scheduled
+from ullage_agent.holders.devices import CONVENTIONS, PLACEHOLDERS, Placed, place
 from ullage_contract.sample import Facts, Family
 
 GPU = "GPU-8f2c6a1e-3b1d-4c55-9a8e-0123456789ab"
@@ -114,26 +114,6 @@ def test_every_row_says_where_it_is_from() -> None:
     assert all(glob and source for glob, source in PLACEHOLDERS)
 
 
-def test_slurms_numbers_are_the_numbers_of_device_files() -> None:
-    whole = Cards.made(
-        [Card("a", "nvidia", minor=5, node_number=5, index=0), Card("b", "nvidia", minor=0, index=5)],
-        render={129: "0000:c1:00.0"},
-    )
-    assert [place_scheduled(entry, whole) for entry in ("5", "0", "1", "a", "", "x5", "٣")] == [
-        "a", "b", None, "a", None, None, None,
-    ]  # fmt: skip
-    assert place_scheduled("129", CARDS) == "amd-1"  # a render node
-    assert place_scheduled("130", CARDS) is None
-
-
-def test_a_number_of_two_makers_is_nobodys() -> None:
-    mixed = Cards.made(
-        [Card("a", "nvidia", minor=0), Card("b", "intel", node_number=0), Card("c", "amd", minor=1)]
-    )
-    assert place_scheduled("0", mixed) is None
-    assert place_scheduled("1", mixed) == "c"
-
-
 def test_cards_are_what_the_makers_stated() -> None:
     book = FactBook()
     attributes = {
@@ -169,4 +149,3 @@ def test_render_nodes_lead_to_their_cards(tmp_path: Path) -> None:
 def test_no_id_breaks_it(resource: str, device: str) -> None:
     placed = place(resource, device, CARDS).subject
     assert placed is None or placed in {c.card_id for c in CARDS.cards} | {p.slice_id for p in CARDS.parts}
-    place_scheduled(device, CARDS)

@@ -157,16 +157,3 @@ def place(resource: str, device: str, cards: Cards) -> Placed:
             if match is not None and (found := row.find(cards, match)) is not None:
                 return Placed(found)
     return Placed(None)
-
-
-def place_scheduled(number: str, cards: Cards) -> str | None:
-    """The card of one entry of SLURM_JOB_GPUS or of a list of visible devices.
-
-    A UUID names itself. A number is the one at the end of the card's device file (gres.conf, File=), unless the
-    card it leads to is cut into slices: Slurm then counts the slices.
-    """
-    found = cards.named(number) or cards.at(number)
-    if found is not None or not number.isascii() or not number.isdigit() or len(number) > 6:
-        return found
-    card = cards.numbered(int(number))
-    return None if card is None or cards.is_cut(card) else card

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from ullage_agent.holders.cards import Cards
-from ullage_agent.holders.devices import place_scheduled
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Value
 
@@ -69,17 +68,22 @@ class JobFile:
     def devices(self, cards: Cards) -> list[tuple[str, str | None]]:
         """(entry as given, card_id or slice_id or None) of every device the job was given.
 
-        A list of UUIDs (MIG, or a site that uses them) says most. Numbers are read from SLURM_JOB_GPUS alone, which
-        counts device files; CUDA_VISIBLE_DEVICES and ROCR_VISIBLE_DEVICES count by order, and from 0 again inside
-        a cgroup, so their numbers are never used. ASCEND_VISIBLE_DEVICES counts /dev/davinciN.
+        A list of UUIDs (MIG, or a site that uses them) says most. A number in SLURM_JOB_GPUS is an index into the
+        records of the node's gres.conf (seen on 22.05: with File=card[0-2,4-7] number 4 is card5), which the node
+        does not know: it is told as it stands and placed by the collector. CUDA_VISIBLE_DEVICES and
+        ROCR_VISIBLE_DEVICES count from 0 again inside a cgroup, so their numbers are never used.
+        ASCEND_VISIBLE_DEVICES counts /dev/davinciN.
         """
         for key in ("cuda", "rocr"):
             listed = self.lists[key]
             if listed and not any(_is_number(entry) for entry in listed):
-                return [(entry, cards.named(entry) or place_scheduled(entry, cards)) for entry in listed]
+                return [(entry, cards.named(entry) or cards.at(entry)) for entry in listed]
         listed = self.lists["gpus"]
         if listed:
-            return [(entry, place_scheduled(entry, cards)) for entry in listed]
+            return [
+                (entry, None if _is_number(entry) else cards.named(entry) or cards.at(entry))
+                for entry in listed
+            ]
         return [
             (entry, cards.by_node(int(entry), "ascend") if _is_number(entry) else cards.named(entry))
             for entry in self.lists["ascend"]

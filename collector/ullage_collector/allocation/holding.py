@@ -35,7 +35,7 @@ class Workload:
 
     workload_id: ``slurm/<cluster>/<job id>`` (of an array task ``<array job>_<task>``, of a part of a
         heterogeneous job ``<job>+<offset>``), ``k8s/<cluster>/<namespace>/<pod>/<uid>``,
-        ``slurm/<cluster>/reservation/<name>``; at most 200 characters.
+        ``reservation/<cluster>/<name>``; at most 200 characters.
     kind: slurm_job, kubernetes_pod, notebook, reservation or process.
     namespace: the Kubernetes namespace or the Slurm account.
     labels: what mapping rules see as ``label:key=value``. attributes: qos, reservation, array and the like.
