@@ -34,6 +34,8 @@ from ullage_contract.sample import Family
 if TYPE_CHECKING:
     import duckdb
 
+    from ullage_collector.isolate.assembly import Assembly
+
 SCHEMA_VERSION: Final = 1
 MAX_ROWS: Final = (
     10_000  # our choice: because a page or script that wants more should read the published days
@@ -48,13 +50,17 @@ _HEADER: Final = struct.Struct("<4sBBHIIQ")
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """What the API and the pages read and act on. on_release: told after a release (the fault engine looks anew)."""
+    """What the API and the pages read and act on. on_release: told after a release (the fault engine looks anew).
+
+    acting: what isolates by itself and the emergency stop; None: a person's isolate and release alone.
+    """
 
     connect: Callable[[], duckdb.DuckDBPyConnection]
     fleet: FleetNow
     isolation: Isolation
     clock: Clock
     on_release: Callable[[], None]
+    acting: Assembly | None = None
 
 
 class Refused(UllageError):
@@ -504,10 +510,9 @@ def _audit(views: Views, request: Request) -> Any:
 
 
 def _isolations(views: Views, request: Request) -> Any:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "isolations": select(views, "isolation", "list_isolations", []),
-    }
+    from ullage_collector.isolate.answers import listing
+
+    return listing(views, ended=request.query_params.get("ended") == "1")
 
 
 def _isolate(views: Views, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,11 @@ _DOORS: Final = {
     "quota": ("ullage_collector.quota.cli", "who is promised, uses, borrows and waits for cards; sprints"),
     "isolate": ("ullage_collector.isolate.cli", "keep new work off a card; a dry run unless --execute"),
     "release": ("ullage_collector.isolate.cli", "give a card back; a dry run unless --execute"),
+    "freeze": ("ullage_collector.isolate.cli", "emergency stop: nothing is isolated until unfreeze"),
+    "unfreeze": ("ullage_collector.isolate.cli", "isolating is allowed again"),
+    "approve": ("ullage_collector.isolate.cli", "confirm the isolation an incident proposes"),
+    "deny": ("ullage_collector.isolate.cli", "say no to the isolation an incident proposes"),
+    "isolations": ("ullage_collector.isolate.cli", "what is isolated: since when, for whom, until what"),
     "inventory": ("ullage_collector.estate.cli", "owned cards against seen ones; an asset's history"),
     "topology": ("ullage_collector.estate.cli", "where things stand; what contradicts, what is unknown"),
     "versions": ("ullage_collector.estate.cli", "who runs what; what drifts, what is too old"),
@@ -37,7 +42,9 @@ _DOORS: Final = {
 ``args.command`` says which command it is."""
 
 
-_EXTRA: Final = frozenset({"duckdb", "httptools", "jinja2", "msgspec", "pyarrow", "starlette", "uvloop", "yaml"})
+_EXTRA: Final = frozenset(
+    {"duckdb", "httptools", "jinja2", "msgspec", "pyarrow", "starlette", "uvloop", "yaml"}
+)
 """What the extra brings that the agent alone has not."""
 
 

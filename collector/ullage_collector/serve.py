@@ -287,16 +287,17 @@ class Collector:
         self, door: StoreDoor, journals: dict[str, Journal], readers: dict[str, JournalReader]
     ) -> Iterator[Part]:
         from ullage_collector.allocation.heard import Heard
-        from ullage_collector.isolate.isolation import from_config
+        from ullage_collector.isolate.assembly import assemble
         from ullage_collector.topology.kubernetes import LabelTopology
 
         heard = Heard()
         places = LabelTopology(lambda: door.store, self.config.part("topology"))
-        isolation = self._isolation = from_config(self.config, door.cursor, self.clock)
 
         from ullage_collector.isolate.probes import Probes
 
         self._probes = Probes(door.cursor, self.clock)
+        self._acting = assemble(self.config, door.cursor, self.clock, probes=self._probes)
+        isolation = self._isolation = self._acting.isolation
 
         def write(stop: threading.Event) -> None:
             from ullage_collector.store.quarantine import Quarantine
@@ -350,6 +351,7 @@ class Collector:
                 ("estate-rounds", compare),
                 ("unallocated-use", watch_use),
                 ("probes", self._probes.run),
+                ("isolation", self._acting.lifecycle.run),
             )
         ]
 
@@ -409,6 +411,7 @@ class Collector:
         from ullage_collector.console import app as console
         from ullage_collector.estate import answers as estate
         from ullage_collector.fleet_now import FleetNow
+        from ullage_collector.isolate import answers as acting
         from ullage_collector.notify import api as notify_api
         from ullage_collector.notify import service as notices
         from ullage_collector.ownership import api as ownership
@@ -421,7 +424,7 @@ class Collector:
             if self._engine is not None:
                 self._engine.forget_closed()
 
-        views = api.Views(door.cursor, fleet, self._isolation, self.clock, look_anew)
+        views = api.Views(door.cursor, fleet, self._isolation, self.clock, look_anew, self._acting)
 
         def exposition() -> str:
             snapshot = None
@@ -442,7 +445,12 @@ class Collector:
                 streams=len(self.streams),
                 quarantined=writer.counts.quarantined if writer is not None else 0,
             )
-            return page + quotas.text() + notices.exposition(door.store, self._notifier)
+            return (
+                page
+                + quotas.text()
+                + acting.exposition(self._acting)
+                + notices.exposition(door.store, self._notifier)
+            )
 
         quotas = Exposition(lambda: door.store)
         promised = quota.routes(lambda: door.store)
@@ -450,7 +458,15 @@ class Collector:
         placed = estate.routes(views, self.config, lambda: door.store)
         told = notify_api.routes(lambda: door.store, self._notifier)
         return (
-            [*api.routes(views), *ownership.routes(views), *placed, *promised, *told, *asked],
+            [
+                *api.routes(views),
+                *acting.routes(self._acting),
+                *ownership.routes(views),
+                *placed,
+                *promised,
+                *told,
+                *asked,
+            ],
             console.routes(views),
             exposition,
         )

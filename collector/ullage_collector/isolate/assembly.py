@@ -13,7 +13,10 @@ from ullage_collector.isolate.isolation import Isolation, from_config
 from ullage_collector.isolate.lifecycle import Lifecycle, Prober
 from ullage_collector.isolate.places import Places
 from ullage_collector.isolate.policy import Pager, Policy
+from ullage_collector.isolate.probes import Probes
+from ullage_collector.isolate.probing import Asking, NamedProbes
 from ullage_collector.isolate.surroundings import Surroundings, Windows
+from ullage_collector.isolate.windows import StoredWindows
 from ullage_contract.clock import Clock
 
 if TYPE_CHECKING:
@@ -38,18 +41,24 @@ def assemble(
     connect: Callable[[], duckdb.DuckDBPyConnection],
     clock: Clock,
     *,
+    probes: Asking | None = None,
     prober: Prober | None = None,
     pager: Pager | None = None,
     windows: Windows | None = None,
 ) -> Assembly:
-    """connect: a cursor of the open store. Raises ConfigError for a wrong setting."""
+    """connect: a cursor of the open store. probes: whom the named probes are asked of; prober: in their place.
+
+    Raises ConfigError for a wrong setting.
+    """
     table = config.part("isolation")
     settings = policy_settings.read(dict(table.get("policy", {})), str(config.path or "collector.toml"))
     freeze, places = Freeze(connect, clock), Places()
     isolation = from_config(config, connect, clock, freeze=freeze, places=places)
     book = Book(connect, clock)
-    surroundings = Surroundings(connect, clock, isolation.choice, windows)
+    surroundings = Surroundings(connect, clock, isolation.choice, windows or StoredWindows(connect))
     policy = Policy(book, freeze, surroundings, isolation.choice, settings, pager)
+    if prober is None and settings.probes:
+        prober = NamedProbes(probes or Probes(connect, clock), settings.probes)
     lifecycle = Lifecycle(policy, isolation.choice, surroundings, places, prober=prober)
 
     def changed() -> None:

@@ -1,6 +1,7 @@
-"""``ullage-collector isolate|release CARD --reason TEXT``: a dry run unless --execute.
+"""The commands of isolation: ``isolate|release CARD``, ``freeze|unfreeze``, ``approve|deny INCIDENT``, ``isolations``.
 
-While a collector serves, the command goes through its socket; else it opens the store itself.
+isolate and release are dry runs unless --execute. While a collector serves, a command goes through its socket; else
+it opens the store itself, and an approved isolation is carried out at once.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ from typing import Any
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
+from ullage_contract.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of both commands; ``--until`` and ``--actuator`` are isolate's."""
-    isolating = parser.prog.endswith("isolate")
+    """The arguments of one of the commands; which, the parser's own name says."""
+    command = parser.prog.rpartition(" ")[2]
+    if command not in ("isolate", "release"):
+        _add_deciding(parser, command)
+        return
+    isolating = command == "isolate"
     parser.add_argument(
         "subject", metavar="CARD", help="card_id, UUID, serial, NODE/INDEX, NODE/PCI-address or a node"
     )
@@ -34,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """0 done or shown; UllageError when it is refused or fails."""
+    if args.command not in ("isolate", "release"):
+        return _decide(args, config)
     document = {
         "subject": args.subject,
         "reason": args.reason,
@@ -54,14 +62,14 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def _alone(command: str, document: dict[str, Any], config: Config) -> dict[str, Any]:
-    from ullage_collector.isolate.isolation import from_config
+    from ullage_collector.isolate.assembly import assemble
     from ullage_collector.store.store import Store
     from ullage_contract.clock import SystemClock
 
     clock = SystemClock()
     store = Store.open(config.store_path, config.store, clock)
     try:
-        isolation = from_config(config, store.cursor, clock)
+        isolation = assemble(config, store.cursor, clock).isolation
         if command == "release":
             outcome = isolation.release(
                 document["subject"],
@@ -99,6 +107,95 @@ def _show(outcome: dict[str, Any]) -> None:
         print(f"Undo: ullage-collector release {outcome['subject']} --reason ... --execute")
     if not done:
         print("Nothing was changed. Add --execute to do it.", file=sys.stderr)
+
+
+def _add_deciding(parser: argparse.ArgumentParser, command: str) -> None:
+    if command in ("approve", "deny"):
+        parser.add_argument("incident", type=int, metavar="INCIDENT", help="the incident's number")
+    if command == "approve":
+        parser.add_argument("--digest", metavar="HEX", help="of the calls you saw; others by now are refused")
+    if command in ("freeze", "unfreeze", "deny"):
+        parser.add_argument("--reason", required=True, metavar="TEXT", help="why; it goes into the audit")
+    if command == "isolations":
+        parser.add_argument("--ended", action="store_true", help="also those that have ended")
+    parser.add_argument("--json", action="store_true", help="the answer as JSON on stdout")
+
+
+def _decide(args: argparse.Namespace, config: Config) -> int:
+    document = {
+        name: getattr(args, name)
+        for name in ("reason", "incident", "digest")
+        if getattr(args, name, None) is not None
+    }
+    document["actor"] = getpass.getuser()
+    if operator_door.is_served(config.socket_path):
+        if args.command == "isolations":
+            route = "/api/v1/isolations" + ("?ended=1" if args.ended else "")
+            answer = operator_door.call(config.socket_path, "GET", route)
+        else:
+            answer = operator_door.call(config.socket_path, "POST", f"/api/v1/{args.command}", document)
+    else:
+        answer = _decided_alone(args.command, document, config)
+    if args.json:
+        print(json.dumps(answer, ensure_ascii=False, default=str))
+    else:
+        _show_decided(args.command, answer)
+    return 0
+
+
+def _decided_alone(command: str, document: dict[str, Any], config: Config) -> dict[str, Any]:
+    from ullage_collector.isolate import answers
+    from ullage_collector.isolate.assembly import assemble
+    from ullage_collector.store.store import Store
+    from ullage_contract.clock import SystemClock
+
+    clock = SystemClock()
+    store = Store.open(config.store_path, config.store, clock)
+    try:
+        assembly = assemble(config, store.cursor, clock)
+        actor = str(document["actor"])
+        if command == "freeze":
+            return answers.freeze(assembly, actor, document)
+        if command == "unfreeze":
+            return answers.unfreeze(assembly, actor, document)
+        if command == "deny":
+            return answers.deny(assembly, actor, document)
+        if command == "approve":
+            decided = answers.approve(assembly, actor, document)
+            assembly.lifecycle.carry_out(int(decided["intent"]))
+            intent = assembly.book.get(int(decided["intent"]))
+            return {**decided, "state": intent.state.value if intent else "ended"}
+        raise BadInput("nobody serves here: the console and isolations need a running collector")
+    finally:
+        store.close()
+
+
+def _show_decided(command: str, answer: dict[str, Any]) -> None:
+    if command == "freeze":
+        print("Frozen: nothing is isolated until it is unfrozen; releasing is allowed.")
+        if answer["stopped"]:
+            print(f"{answer['stopped']} planned isolations are only advice now.")
+    elif command == "unfreeze":
+        print("Unfrozen. What was planned before stays advice.")
+    elif command == "isolations":
+        _table(answer)
+    else:
+        print(f"{answer['subject']} on {answer['node']}: {answer['state']}")
+        for call in answer["calls"] if command == "approve" else ():
+            print(f"  {call}")
+
+
+def _table(answer: dict[str, Any]) -> None:
+    word = answer["freeze"]
+    if word and word["frozen"]:
+        print(f"FROZEN by {word['actor']}: {word['reason']}")
+    for row in answer["intents"]:
+        hours = float(row["age_seconds"]) / 3600
+        why = f" ({row['held_back']})" if row["held_back"] else ""
+        print(
+            f"{row['state']:<10} {row['mode']:<9} {row['subject']} on {row['node_id']}, {hours:.1f} h, {row['owner']}: "
+            f"{row['reason']}{why}; exit: {row['exit']}"
+        )
 
 
 def _instant(text: str) -> float:

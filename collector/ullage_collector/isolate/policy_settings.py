@@ -85,6 +85,7 @@ class PolicySettings:
     )
     attempts: int = 2
     places_an_hour: int = 3  # our choice: who cancels a fence a third time means it
+    probes: tuple[str, ...] = ()
     probe_seconds: float = 1500.0  # NVSentinel's janitor gives a repair 25 min
     review_seconds: float = (
         7 * DAY
@@ -169,6 +170,7 @@ def read(content: Mapping[str, Any], file: str) -> PolicySettings:
         reconcile_seconds=table.number("reconcile_seconds", plain.reconcile_seconds, 1, HOUR),
         attempts=table.whole("attempts", plain.attempts, 1, 100),
         places_an_hour=table.whole("places_an_hour", plain.places_an_hour, 0, 1000),
+        probes=table.texts("probes"),
         probe_seconds=table.number("probe_seconds", plain.probe_seconds, 10, DAY),
         review_seconds=table.number("review_seconds", plain.review_seconds, HOUR, 365 * DAY),
         parallel_calls=table.whole("parallel_calls", plain.parallel_calls, 1, 256),

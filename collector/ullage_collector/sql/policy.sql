@@ -108,9 +108,12 @@ SELECT DISTINCT cluster_id, subject, relation, target FROM topology
 WHERE family = 'node' AND relation IN ('rack', 'leaf_switch', 'switch') AND known_to IS NULL
   AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now);
 
--- name: windows
--- Whether the table of maintenance windows is there yet.
-SELECT count(*) FROM duckdb_tables() WHERE table_name = 'maintenance_window';
+-- name: window
+-- A maintenance window that is on at a node: begun and not ended, or planned for now.
+SELECT reason FROM maintenance_window
+WHERE cluster_id = $cluster AND node_id = $node AND card_id IS NULL AND known_to IS NULL
+  AND (state = 'started' OR (state = 'planned' AND valid_from <= $now AND valid_to > $now))
+ORDER BY window_id LIMIT 1;
 
 -- name: frozen
 -- The last word about freezing.
@@ -145,3 +148,7 @@ LIMIT ?2;
 SELECT DISTINCT i.intent_id FROM isolation_intent i
 WHERE i.incident_id = ?1 OR EXISTS (SELECT 1 FROM intent_cause c WHERE c.intent_id = i.intent_id AND c.incident_id = ?1)
 ORDER BY i.intent_id DESC;
+
+-- name: counts
+-- Live intents by mode and state, for /metrics.
+SELECT mode, state, count(*) FROM isolation_intent WHERE closed_at IS NULL GROUP BY mode, state ORDER BY mode, state;

@@ -1,0 +1,191 @@
+"""What the API, the pages and /metrics say of isolations and the emergency stop, and the acts of operators.
+
+Not here: pages (console/), deciding (policy.py), stopping (freeze.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ullage_collector.api import SCHEMA_VERSION, Refused, as_json, need, refusal
+from ullage_collector.audit import naive_utc
+from ullage_collector.isolate.intent import PERSON, STANDS, Intent, State
+from ullage_collector.receive.identity import Identity, Role
+from ullage_contract.errors import ActuatorError, BadInput
+
+if TYPE_CHECKING:
+    from ullage_collector.api import Views
+    from ullage_collector.isolate.assembly import Assembly
+
+MAX_INTENTS: Final = 5_000  # our choice: because nobody reads more; the audit has all
+Act = Callable[["Assembly", str, dict[str, Any]], dict[str, Any]]
+
+
+def listing(views: Views, *, ended: bool = False) -> dict[str, Any]:
+    """Every isolation in force, every live intent with its age, owner and exit, and whether all is frozen.
+
+    ended: also the newest intents that have ended. Ages in seconds; None: not so.
+    """
+    from ullage_collector import api
+
+    acting = views.acting
+    rows = api.select(views, "policy", "intents", [ended, MAX_INTENTS])
+    now = naive_utc(views.clock.wall())
+    for row in rows:
+        row["calls"] = json.loads(row["calls"]) if row["calls"] else None
+        row["age_seconds"] = (now - row["decided_at"]).total_seconds()
+        row["owner"] = row["approved_by"] or row["requested_by"]
+        row["exit"] = exit_of(row)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "isolations": api.select(views, "isolation", "list_isolations", []),
+        "intents": rows,
+        "freeze": acting.freeze.word.to_json() if acting and acting.freeze.word else None,
+        "breaker": dict(acting.policy.breaker.open()) if acting else {},
+    }
+
+
+def exit_of(row: dict[str, Any]) -> str:
+    """How this one ends, in words: every isolation has a way out."""
+    state, until = State(row["state"]), row["expires_at"]
+    incidents = ", ".join(str(number) for number in row["open_incidents"] or ())
+    if row["closed_at"] is not None:
+        return row["held_back"] or state.value
+    if state is State.ASKED:
+        return f"approve or deny until {until:%Y-%m-%d %H:%M} UTC"
+    if state is State.PROBATION:
+        return f"probation ends {until:%Y-%m-%d %H:%M} UTC"
+    if state in STANDS and until is not None:
+        return f"released at {until:%Y-%m-%d %H:%M} UTC"
+    if state in STANDS and (row["mode"] == PERSON or row["follow"] == "replace"):
+        return "a person releases it"
+    if state in STANDS and (row["held_back"] or "").startswith("probe"):
+        return f"a person releases it: {row['held_back']}"
+    if state is State.OTHERS:
+        return "whoever took it over gives it back"
+    if incidents:
+        back = f" and {row['follow']} is done" if row["follow"] != "none" else ""
+        return f"incident {incidents} ends{back}"
+    return "its incidents have ended: it is on its way back" if state in STANDS else "it is withdrawn next"
+
+
+def of_incident(views: Views, incident_id: int) -> list[dict[str, Any]]:
+    """The intents of one incident as ``listing`` shows them."""
+    from ullage_collector import api
+
+    numbers = {row["intent_id"] for row in api.select(views, "policy", "intents_of", [incident_id])}
+    return [row for row in listing(views, ended=True)["intents"] if row["intent_id"] in numbers]
+
+
+def routes(assembly: Assembly) -> list[Route]:
+    """POST freeze, unfreeze, approve, deny below /api/v1, for operators."""
+    acts: dict[str, Act] = {"freeze": freeze, "unfreeze": unfreeze, "approve": approve, "deny": deny}
+    return [Route(f"/api/v1/{name}", _acting(assembly, act), methods=["POST"]) for name, act in acts.items()]
+
+
+def _acting(assembly: Assembly, act: Act) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            identity = need(request, Role.OPERATOR)
+            body = json.loads(await request.body() or b"{}")
+            if not isinstance(body, dict):
+                raise BadInput("the body is not a JSON object")
+            return as_json(await asyncio.to_thread(act, assembly, _actor(identity, body), body))
+        except Refused as e:
+            return refusal(e.status, e.error, str(e))
+        except (BadInput, ValueError) as e:
+            return refusal(400, "bad_input", str(e))
+        except ActuatorError as e:
+            return refusal(502, "actuator", str(e))
+
+    return answer
+
+
+def _actor(identity: Identity, body: dict[str, Any]) -> str:
+    return str(body.get("actor") or identity.name) if identity.how == "socket" else identity.name
+
+
+def freeze(assembly: Assembly, actor: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Stop every action; what was planned is advice from now on. Raises BadInput without a reason."""
+    word = assembly.freeze.freeze(reason=str(body.get("reason", "")), actor=actor)
+    stopped = assembly.policy.stop_planned()
+    return {"schema_version": SCHEMA_VERSION, **word.to_json(), "stopped": stopped}
+
+
+def unfreeze(assembly: Assembly, actor: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Allow actions again. Raises BadInput when nothing is frozen, or without a reason."""
+    word = assembly.freeze.unfreeze(reason=str(body.get("reason", "")), actor=actor)
+    assembly.policy.woken.set()
+    return {"schema_version": SCHEMA_VERSION, **word.to_json(), "stopped": 0}
+
+
+def approve(assembly: Assembly, actor: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Confirm what is proposed for an incident. Raises BadInput when it cannot be."""
+    digest = body.get("digest")
+    intent = assembly.policy.approve(
+        _incident(body), actor=actor, digest=str(digest) if digest is not None else None
+    )
+    return _decided(intent)
+
+
+def deny(assembly: Assembly, actor: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Say no to what is proposed for an incident. Raises BadInput when there is nothing, or without a reason."""
+    return _decided(assembly.policy.deny(_incident(body), actor=actor, reason=str(body.get("reason", ""))))
+
+
+def _incident(body: dict[str, Any]) -> int:
+    number = body.get("incident")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise BadInput(f"incident: {number!r} is no incident's number; GET /api/v1/incidents lists them")
+    return number
+
+
+def _decided(intent: Intent) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "intent": intent.intent_id,
+        "incident": intent.incident_id,
+        "subject": intent.subject,
+        "node": intent.node_id,
+        "state": intent.state.value,
+        "actuator": intent.actuator,
+        "calls": list(intent.calls or ()),
+        "held_back": intent.held_back,
+    }
+
+
+def exposition(assembly: Assembly) -> str:
+    """Lines for /metrics: isolations by mode and state, frozen, stopped rules. Raises nothing: absent, not wrong."""
+    try:
+        counts = assembly.book.read("counts")
+    except Exception:
+        return ""
+    lines = [
+        "# HELP ullage_isolations isolations by mode and state, also those only shown",
+        "# TYPE ullage_isolations gauge",
+    ]
+    lines += [f'ullage_isolations{{mode="{mode}",state="{state}"}} {count}' for mode, state, count in counts]
+    lines += [
+        "# HELP ullage_isolation_frozen 1 while the emergency stop is on",
+        "# TYPE ullage_isolation_frozen gauge",
+        f"ullage_isolation_frozen {int(assembly.freeze.frozen)}",
+        "# HELP ullage_isolation_breaker_seconds how long a rule is still stopped, as many nodes showed it at once",
+        "# TYPE ullage_isolation_breaker_seconds gauge",
+    ]
+    for rule, left in sorted(assembly.policy.breaker.open().items()):
+        escaped = rule.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        lines.append(f'ullage_isolation_breaker_seconds{{rule="{escaped}"}} {left:.0f}')
+    lines += [
+        "# HELP ullage_isolation_verdicts_total verdicts considered, and those that were the same or late",
+        "# TYPE ullage_isolation_verdicts_total counter",
+        f'ullage_isolation_verdicts_total{{outcome="considered"}} {assembly.policy.considered}',
+        f'ullage_isolation_verdicts_total{{outcome="ignored"}} {assembly.policy.ignored}',
+    ]
+    return "\n".join(lines) + "\n"
