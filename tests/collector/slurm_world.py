@@ -148,6 +148,8 @@ class Programs:
     def __call__(self, argv: Sequence[str], *, seconds: float) -> bytes:
         self.asked.append(tuple(argv))
         what = f"{argv[0]} {argv[-1]}" if argv[0] == "scontrol" else argv[0]
+        if "--states=PENDING" in argv and "squeue PENDING" in self.answers:
+            what = "squeue PENDING"  # else all jobs, as Slurm 22.05 answers
         answer = self.answers.get(what, Broken(f"{what} is away"))
         if isinstance(answer, Exception):
             raise answer
@@ -177,6 +179,23 @@ def live(
         "account": "nlp",
         "user_name": "daemon",
         "restart_cnt": 0,
+        **more,
+    }
+
+
+def waits(number: int, tres: str = "cpu=1,gres/gpu=2,gres/gpu:h200=2", **more: Any) -> dict[str, Any]:
+    """A pending job of squeue --json, submitted a minute before AT."""
+    return {
+        "job_id": number,
+        "job_state": ["PENDING"],
+        "state_reason": "Resources",
+        "submit_time": {"set": True, "infinite": False, "number": AT - 60},
+        "eligible_time": {"set": True, "infinite": False, "number": AT - 60},
+        "tres_req_str": tres,
+        "account": "nlp",
+        "user_name": "daemon",
+        "partition": "batch",
+        "qos": "normal",
         **more,
     }
 

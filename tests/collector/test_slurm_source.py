@@ -87,12 +87,15 @@ def test_no_minute_has_more_than_six_rpcs(world: World) -> None:
         rpcs = sum(cost[what] for what in asked)
         assert rpcs <= 6, asked
         assert asked.count("squeue") >= 2
+    pending = sum("--states=PENDING" in argv for argv in world.programs.asked)
+    assert 5 <= pending <= 7  # every two minutes, a node's turn notwithstanding
 
 
 def test_no_job_and_no_node_is_asked_for_alone(world: World) -> None:
     world.programs.answers["squeue"] = squeue(*(live(n, AT, f"gpu:h200:1(IDX:{n})") for n in range(8)))
     world.go_on(300)
-    assert world.programs.count("squeue") <= 16
+    assert world.programs.count("squeue") <= 16 + 3
+    assert sum("--states=PENDING" in argv for argv in world.programs.asked) <= 3
     assert not any(arg.startswith("--jobs") for argv in world.programs.asked for arg in argv)
 
 
@@ -274,7 +277,7 @@ def test_programs_run_without_our_environment_in_utc(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     run = command.Programs(conf="/etc/x.conf", path="/usr/bin:/bin")
     said = run(("env",), seconds=10).decode().splitlines()
-    assert {"TZ=UTC", "SLURM_TIME_FORMAT=%s", "SLURM_CONF=/etc/x.conf"} <= set(said)
+    assert {"TZ=UTC", "SLURM_BITSTR_LEN=0", "SLURM_TIME_FORMAT=%s", "SLURM_CONF=/etc/x.conf"} <= set(said)
     assert not any(line.startswith("SECRET") for line in said)
     assert b"SLURM_TIME_FORMAT" not in run(("env", "-u", "x", "sh", "-c", "env", "--json"), seconds=10)
 

@@ -22,6 +22,7 @@ from ullage_collector.imports import departments_cli as departments
 from ullage_collector.quota import cli as quota
 from ullage_collector.quota.readers import FORMATS as QUOTA_FORMATS
 from ullage_collector.topology import cli as topology
+from ullage_collector.topology.door import FORMATS as TOPOLOGY_FORMATS
 from ullage_contract.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 KINDS = ("telemetry", "allocations", "inventory", "prices", "mapping", "incidents")
 FORMATS: Final[Mapping[str, Sequence[str]]] = {
-    "topology": tuple(topology.FORMATS),
+    "topology": tuple(TOPOLOGY_FORMATS),
     "quotas": tuple(QUOTA_FORMATS),
 }
 """The kinds that --format is for, with their forms; one form may be of several."""

@@ -45,6 +45,7 @@ class Programs:
             "PATH": self.path,
             "TZ": "UTC",
             "LC_ALL": "C.UTF-8",
+            "SLURM_BITSTR_LEN": "0",  # else squeue cuts the list of an array's tasks after 64 characters
             **({} if "--json" in argv else {"SLURM_TIME_FORMAT": "%s"}),
             **({"SLURM_CONF": self.conf} if self.conf else {}),
             **self.more,

@@ -143,7 +143,7 @@ class _Head(msgspec.Struct):
     meta: Any = None
 
 
-class _Error(msgspec.Struct):
+class Error(msgspec.Struct):
     description: str | None = None
     error: str | None = None
     error_number: Number = None
@@ -151,12 +151,12 @@ class _Error(msgspec.Struct):
 
 class _Queue(msgspec.Struct):
     jobs: list[_Live] | None = None
-    errors: list[_Error] | None = None
+    errors: list[Error] | None = None
 
 
 class _Accounting(msgspec.Struct):
     jobs: list[_Past] | None = None
-    errors: list[_Error] | None = None
+    errors: list[Error] | None = None
 
 
 _HEAD: Final = msgspec.json.Decoder(_Head)
@@ -206,7 +206,7 @@ def read_squeue(said: bytes, names: Sequence[str] = gres.CARDS) -> list[SlurmJob
     version(said)
     try:
         answer = _QUEUE.decode(said)
-        _refuse(answer.errors, "squeue")
+        refuse(answer.errors, "squeue")
         return [_live(job, names) for job in answer.jobs or ()]
     except msgspec.MsgspecError as e:
         raise BadInput(f"squeue's JSON: {str(e)[:200]}") from e
@@ -217,7 +217,7 @@ def read_sacct(said: bytes) -> list[SlurmJob]:
     version(said)
     try:
         answer = _ACCOUNTING.decode(said)
-        _refuse(answer.errors, "sacct")
+        refuse(answer.errors, "sacct")
         return [_past(job) for job in answer.jobs or ()]
     except msgspec.MsgspecError as e:
         raise BadInput(f"sacct's JSON: {str(e)[:200]}") from e
@@ -227,10 +227,10 @@ _NOTHING_FOUND: Final = 9003
 """ESLURM_REST_EMPTY_RESULT (slurm_errno.h): sacct --json of 22.05 answers so when nobody ran."""
 
 
-def _refuse(errors: Sequence[_Error] | None, tool: str) -> None:
+def refuse(errors: Sequence[Error] | None, tool: str) -> None:
     """An answer with an error in it is no answer: an empty list of jobs would mean that nobody runs."""
     for error in errors or ():
-        if _whole(error.error_number) != _NOTHING_FOUND:
+        if whole(error.error_number) != _NOTHING_FOUND:
             raise BadInput(f"{tool}: {error.error or ''}: {error.description or ''}"[:300])
 
 
@@ -243,11 +243,11 @@ def _live(job: _Live, names: Sequence[str]) -> SlurmJob:
         doubt = str(e)
     return SlurmJob(
         job_id=job.job_id,
-        states=_states(job.job_state),
-        array_job_id=_whole(job.array_job_id) or None,
-        array_task_id=_whole(job.array_task_id),
-        het_job_id=_whole(job.het_job_id) or None,
-        het_offset=_whole(job.het_job_offset),
+        states=states(job.job_state),
+        array_job_id=whole(job.array_job_id) or None,
+        array_task_id=whole(job.array_task_id),
+        het_job_id=whole(job.het_job_id) or None,
+        het_offset=whole(job.het_job_offset),
         name=job.name or None,
         user=job.user_name or None,
         account=words.text(job.account),
@@ -256,14 +256,14 @@ def _live(job: _Live, names: Sequence[str]) -> SlurmJob:
         reservation=words.text(job.resv_name),
         comment=job.comment or None,
         cluster=words.text(job.cluster),
-        restarts=_whole(job.restart_cnt),
-        submit=_instant(job.submit_time),
-        eligible=_instant(job.eligible_time),
+        restarts=whole(job.restart_cnt),
+        submit=instant(job.submit_time),
+        eligible=instant(job.eligible_time),
         # A resized job has two runs in accounting, cut where it was resized.
-        start=_later(_instant(job.start_time), _instant(job.resize_time)),
-        end=_instant(job.end_time),
-        suspend=_instant(job.suspend_time),
-        preempt=_instant(job.preempt_time),
+        start=_later(instant(job.start_time), instant(job.resize_time)),
+        end=instant(job.end_time),
+        suspend=instant(job.suspend_time),
+        preempt=instant(job.preempt_time),
         nodes=tuple(listed),
         tres=words.tres(job.tres_alloc_str),
         gres=details,
@@ -277,16 +277,16 @@ def _past(job: _Past) -> SlurmJob:
     listed, doubt = _hosts(job.nodes)
     counts = {}
     for entry in (job.tres.allocated if job.tres else None) or ():
-        count = _whole(entry.count)
+        count = whole(entry.count)
         if count is not None:
             counts[f"{entry.type}/{entry.name}" if entry.name else entry.type] = count
     return SlurmJob(
         job_id=job.job_id,
-        states=_states((job.state.current if job.state else None) or ""),
-        array_job_id=_whole(array.job_id) or None,
-        array_task_id=_whole(array.task_id),
-        het_job_id=_whole(het.job_id) or None,
-        het_offset=_whole(het.job_offset),
+        states=states((job.state.current if job.state else None) or ""),
+        array_job_id=whole(array.job_id) or None,
+        array_task_id=whole(array.task_id),
+        het_job_id=whole(het.job_id) or None,
+        het_offset=whole(het.job_offset),
         name=job.name or None,
         user=job.user or None,
         account=words.text(job.account),
@@ -295,11 +295,11 @@ def _past(job: _Past) -> SlurmJob:
         reservation=words.text(reserved) if isinstance(reserved, str) else None,
         comment=(job.comment.job if isinstance(job.comment, _Comment) else job.comment) or None,
         cluster=words.text(job.cluster),
-        restarts=_whole(job.restart_cnt),
-        submit=_instant(time.submission),
-        eligible=_instant(time.eligible),
-        start=_instant(time.start),
-        end=_instant(time.end),
+        restarts=whole(job.restart_cnt),
+        submit=instant(time.submission),
+        eligible=instant(time.eligible),
+        start=instant(time.start),
+        end=instant(time.end),
         nodes=tuple(listed),
         tres=counts,
         doubt=doubt,
@@ -314,13 +314,13 @@ def _hosts(written: str | None) -> tuple[list[str], str | None]:
         return [], str(e)
 
 
-def _states(said: str | list[str]) -> tuple[str, ...]:
+def states(said: str | list[str]) -> tuple[str, ...]:
     """``CANCELLED by 0`` and lists alike. A requeued run's words: the base state first."""
     listed = [said] if isinstance(said, str) else said
     return tuple(word.split()[0].upper() for word in listed if word.split())
 
 
-def _whole(number: Number) -> int | None:
+def whole(number: Number) -> int | None:
     """None: not set, infinite, or a text that is no number."""
     if isinstance(number, _Number):
         return int(number.number) if number.set and not number.infinite else None
@@ -329,9 +329,9 @@ def _whole(number: Number) -> int | None:
     return None if number is None else int(number)
 
 
-def _instant(number: Number) -> int | None:
+def instant(number: Number) -> int | None:
     """0 is Slurm's word for never."""
-    seconds = _whole(number)
+    seconds = whole(number)
     return seconds if seconds is not None and 0 < seconds < 2**36 else None
 
 

@@ -15,9 +15,9 @@ from typing import Final, TypeVar
 
 from ullage_collector.allocation.book import AllocationBook, Believed
 from ullage_collector.allocation.heard import Heard
-from ullage_collector.allocation.slurm import cards, data_parser
+from ullage_collector.allocation.slurm import cards, data_parser, waiting
 from ullage_collector.allocation.slurm.aside import Fence
-from ullage_collector.allocation.slurm.asking import Asking, Pace
+from ullage_collector.allocation.slurm.asking import WAITING_SHARE_OF_TIME, Asking, Clocked, Pace, Turns
 from ullage_collector.allocation.slurm.belief import Belief, Book
 from ullage_collector.allocation.slurm.cards import Card, Listed
 from ullage_collector.allocation.slurm.hooks import Told
@@ -25,21 +25,26 @@ from ullage_collector.allocation.slurm.job import SlurmJob
 from ullage_collector.allocation.slurm.runs import Known, Slice, name_of
 from ullage_collector.allocation.slurm.settings import SlurmSettings, slurm_settings
 from ullage_collector.config import Config
+from ullage_collector.quota.waiting import keep_waiting
 from ullage_collector.sql import statements
 from ullage_collector.store import incoming
 from ullage_collector.store.store import Store
-from ullage_contract.clock import Clock
 from ullage_contract.errors import BadInput, ReadingError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SOURCE: Final = "slurm"
+
 HOOKS_SECONDS: Final = 2.0
 """# our choice: because agents push events within a second and looking takes a millisecond."""
 RESERVATIONS_SECONDS: Final = 60.0
 NODES_SECONDS: Final = 600.0
 """# our choice: because what nodes are configured with changes some times a year."""
+NODES_AGAIN_SECONDS: Final = 120.0  # our choice: because two RPCs each minute would leave others no turn
+WAITING_SECONDS: Final = 120.0  # our choice: because who waits does so for hours; a card is given in seconds
+WAITING_SLOWEST_SECONDS: Final = 3600.0
 CATCHING_UP_SECONDS: Final = 10.0
 OVERLAP_SECONDS: Final = 900.0
 """# our choice: because slurmctld tells accounting within seconds, its backlog after an outage within minutes."""
@@ -48,26 +53,6 @@ LATE_SECONDS: Final = 3600.0
 BY_NAME_SECONDS: Final = 300.0
 MOST_BY_NAME: Final = 500
 MOST_HOOKS: Final = 50_000
-
-
-class Clocked:
-    """What is due when, by the monotonic clock; everything is due at first."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._at: dict[str, float] = {}
-
-    def due(self, what: str) -> bool:
-        """Whether its time has come."""
-        return self._clock.monotonic() >= self._at.get(what, 0.0)
-
-    def put_off(self, what: str, seconds: float) -> None:
-        """Due again after so long."""
-        self._at[what] = self._clock.monotonic() + seconds
-
-    def wait(self, *what: str) -> float:
-        """Seconds until the first of these is due."""
-        return max(0.0, min(self._at.get(name, 0.0) for name in what) - self._clock.monotonic())
 
 
 class SlurmSource:
@@ -90,7 +75,12 @@ class SlurmSource:
         self._clocked = Clocked(store.clock)
         self._known = Known(settings.cluster, names=settings.gres, fence_account=settings.fence_account)
         self._belief = Belief(self._known, store, book, accounting=settings.accounting)
-        self._pace = Pace(settings.poll_seconds, settings.slowest_seconds, chance or random.Random())
+        chance = chance or random.Random()
+        self._pace = Pace(settings.poll_seconds, settings.slowest_seconds, chance)
+        self._waiting_pace = Pace(
+            WAITING_SECONDS, WAITING_SLOWEST_SECONDS, chance, share=WAITING_SHARE_OF_TIME
+        )
+        self._turns = Turns(store.clock, settings.poll_seconds)
         self._listed: dict[str, Listed] | None = None
         self._listed_at: float | None = None
         self._event = -1
@@ -144,7 +134,7 @@ class SlurmSource:
 
     # ------------------------------------------------------------------------------- the controller
     def _ask_controller(self, now: float) -> None:
-        has_asked_nodes = self._look_around()
+        self._look_around()
         jobs = self._asked("squeue", self._asking.queue)
         if jobs is None:
             self._clocked.put_off("controller", self._pace.after_failure())
@@ -153,23 +143,33 @@ class SlurmSource:
         self._belief.believe_live(jobs, now)
         if self._heard is not None:
             self._heard.note("slurm_job", self._settings.cluster, round(now * 1e6))
-        # Nodes and reservations by turns, so that no minute has more than six RPCs.
-        if self._clocked.due("reservations") and not has_asked_nodes:
+        if self._clocked.due("reservations") and self._turns.take(1):
             found = self._asked("scontrol show reservation", self._asking.reservations)
             self._clocked.put_off("reservations", RESERVATIONS_SECONDS)
             if found is not None:
                 self._belief.believe_reservations(found, now)
+        if self._clocked.due("waiting") and self._turns.take(1):
+            self._ask_waiting(now)
 
-    def _look_around(self) -> bool:
-        """The configuration, the account tree, the agents' cards; where nobody answers the last is kept.
+    def _ask_waiting(self, now: float) -> None:
+        """Who waits for cards, told in full; without an answer nobody has begun or ended to wait."""
+        pending = self._asked("squeue --states=PENDING", self._asking.pending)
+        if pending is None:
+            self._clocked.put_off("waiting", self._waiting_pace.after_failure())
+            return
+        self._clocked.put_off("waiting", self._waiting_pace.after(self._asking.pending_seconds))
+        found = waiting.waiting(self._known, pending, now)
+        for job, why in found.doubts[:1]:
+            self._tell("who waits", f"job {job} and the like are left out: {why}")
+        with self._store.write() as cursor:
+            keep_waiting(cursor, SOURCE, self._settings.cluster, found.requests, round(now * 1e6))
 
-        Whether the controller was asked for its nodes.
-        """
-        known, asked = self._known, False
-        if self._clocked.due("nodes"):
-            asked = True
+    def _look_around(self) -> None:
+        """The configuration, the account tree, the agents' cards; where nobody answers the last is kept."""
+        known = self._known
+        if self._clocked.due("nodes") and self._turns.take(2):
             nodes = self._asked("scontrol show node", self._asking.nodes)
-            self._clocked.put_off("nodes", NODES_SECONDS if nodes is not None else RESERVATIONS_SECONDS)
+            self._clocked.put_off("nodes", NODES_SECONDS if nodes is not None else NODES_AGAIN_SECONDS)
             known.configured = nodes if nodes is not None else known.configured
         if self._settings.accounting and self._clocked.due("accounts"):
             paths = self._asked("sacctmgr", self._asking.accounts)
@@ -188,7 +188,6 @@ class SlurmSource:
         for node in known.index.nodes.values():
             if node.why_not and node.cards and known.configured:
                 self._tell(f"node {node.node}", f"Slurm's index does not say which card: {node.why_not}")
-        return asked
 
     def _read_gres_conf(self) -> None:
         path = self._settings.gres_conf
@@ -315,7 +314,7 @@ def pieces(since: float, until: float) -> deque[tuple[float, float]]:
 def source(settings: SlurmSettings, store: Store, heard: Heard | None = None) -> SlurmSource:
     """The real one: Slurm's own programs, the store's book."""
     return SlurmSource(
-        Asking(settings, settings.programs()), store, AllocationBook(store, "slurm"), heard=heard
+        Asking(settings, settings.programs()), store, AllocationBook(store, SOURCE), heard=heard
     )
 
 
