@@ -80,6 +80,8 @@ class ApiServer:
         self.port = 0
         self._tls = tls
         self._client_ca = client_ca
+        self.asked: set[tuple[str, str]] = set()
+        """Verb and resource of every request that was let through to be authorized."""
         self._faults: list[tuple[int, int | None]] = []
         self._losses: list[str] = []
         self._lines: list[tuple[str, bytes]] = []
@@ -237,6 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._may = self.api.tokens[token]
 
     def _authorize(self, verb: str, resource: str) -> None:
+        self.api.asked.add((verb, resource))
         if not self._may & {(verb, resource), (verb, "*"), ("*", resource), ("*", "*")}:
             raise Refused(
                 403, "Forbidden", f'{resource} is forbidden: User "test" cannot {verb} resource "{resource}"'

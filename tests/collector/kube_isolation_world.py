@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from api_server import ApiServer
-from kube_world import ApiAnswer, Kube, gpu
+from kube_world import ApiAnswer, Kube, access_to, gpu
 
+from ullage_collector.allocation.kubernetes.kubeconfig import from_file
+from ullage_collector.isolate import kubernetes_node
 from ullage_collector.isolate.actuator import MARK, Plan, Target, execute
-from ullage_contract.clock import ManualClock
+from ullage_collector.isolate.kubernetes_node import KubernetesNode
+from ullage_contract.clock import ManualClock, SystemClock
+
+KUBECONFIG = os.environ.get("ULLAGE_TEST_KUBECONFIG")
 
 CLUSTER = "k8s-test"
 MERGE = "application/merge-patch+json"
@@ -199,3 +208,50 @@ class World:
 
     def rules(self, version: str = "v1") -> list[dict[str, Any]]:
         return self.kube.ask("GET", f"/apis/resource.k8s.io/{version}/devicetaintrules").get("items") or []
+
+
+class NodeBench(World):
+    """A server, a node and the path of a kubeconfig."""
+
+    def __init__(self, kube: Kube, path: Path, server: ApiServer | None) -> None:
+        super().__init__(kube, server)
+        self.path = path
+        self.name = f"{kube.namespace}-n1"
+
+    def actuator(self, **settings: Any) -> KubernetesNode:
+        clock = ManualClock() if self.server is not None else SystemClock()
+        return kubernetes_node.actuator({"kubeconfig": str(self.path), **settings}, clock)
+
+
+def node_bench(kind: str, folder: Path) -> Iterator[NodeBench]:
+    """A bench on the stand-in or (real) on the server that ULLAGE_TEST_KUBECONFIG names; what is made is removed."""
+    server = None
+    if kind == "real":
+        if not KUBECONFIG:
+            pytest.skip("ULLAGE_TEST_KUBECONFIG names no kubeconfig of a real cluster")
+        path = Path(KUBECONFIG)
+        access = from_file(path, None, SystemClock())
+    else:
+        server = ApiServer().start()
+        path, access = kubeconfig(folder, server.url), access_to(server.url)
+    kube = Kube(access, f"ullage-{uuid.uuid4().hex[:8]}")
+    kube.make_namespace()
+    bench = NodeBench(kube, path, server)
+    kube.node(bench.name, {"ullage-test": kube.namespace}, {"nvidia.com/gpu": "8"})
+    if server is not None:
+        server.writes.clear()
+    yield bench
+    if server is not None:
+        server.kill()
+        return
+    for pod in kube.ask("GET", kube.path("pods")).get("items") or []:
+        with suppress(ApiAnswer):
+            kube.delete(pod["metadata"]["name"])
+    kube.ask("DELETE", f"/api/v1/nodes/{bench.name}")
+    kube.ask("DELETE", f"/api/v1/namespaces/{kube.namespace}")
+
+
+def server_of(bench: World) -> ApiServer:
+    if bench.server is None:
+        pytest.skip("only the stand-in can be made to do this")
+    return bench.server

@@ -6,10 +6,10 @@ Held to the stand-in and, where ULLAGE_TEST_KUBECONFIG names one, to a real clus
 from __future__ import annotations
 
 import json
-import os
-import uuid
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,23 @@ import pytest
 from api_server import ApiServer
 from kube_isolation_world import (
     CLUSTER,
-    World,
+    NodeBench,
     card_target,
     carry_out,
     kubeconfig,
+    node_bench,
     node_target,
+    server_of,
     writes_at,
     writes_of,
 )
-from kube_world import ApiAnswer, Kube, access_to, gpu
+from kube_world import Kube, access_to, gpu
 
-from ullage_collector.allocation.kubernetes.kubeconfig import from_file
 from ullage_collector.isolate import kubernetes_node
-from ullage_collector.isolate.actuator import Actuator, Standing, Surveyor
-from ullage_collector.isolate.kubernetes_node import KubernetesNode
-from ullage_contract.clock import ManualClock, SystemClock
+from ullage_collector.isolate.actuator import Actuator, Standing, Surveyor, load
+from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ActuatorError, ConfigError
 
-KUBECONFIG = os.environ.get("ULLAGE_TEST_KUBECONFIG")
 KEY = "ullage.dev/isolated"
 OURS = {"key": KEY, "value": "incident-17", "effect": "NoSchedule"}
 PERSONS = {"key": "maintenance", "value": "rack-7", "effect": "NoSchedule"}
@@ -43,57 +42,15 @@ CLOUDS = {"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSched
 DEDICATED = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
 
-class Bench(World):
-    """A server, a node and the path of a kubeconfig."""
-
-    def __init__(self, kube: Kube, path: Path, server: ApiServer | None) -> None:
-        super().__init__(kube, server)
-        self.path = path
-        self.name = f"{kube.namespace}-n1"
-
-    def actuator(self, **settings: Any) -> KubernetesNode:
-        clock = ManualClock() if self.server is not None else SystemClock()
-        return kubernetes_node.actuator({"kubeconfig": str(self.path), **settings}, clock)
-
-
 @pytest.fixture(params=["stand-in", "real"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    server = None
-    if request.param == "real":
-        if not KUBECONFIG:
-            pytest.skip("ULLAGE_TEST_KUBECONFIG names no kubeconfig of a real cluster")
-        path = Path(KUBECONFIG)
-        access = from_file(path, None, SystemClock())
-    else:
-        server = ApiServer().start()
-        path, access = kubeconfig(tmp_path, server.url), access_to(server.url)
-    kube = Kube(access, f"ullage-{uuid.uuid4().hex[:8]}")
-    kube.make_namespace()
-    bench = Bench(kube, path, server)
-    kube.node(bench.name, {"ullage-test": kube.namespace}, {"nvidia.com/gpu": "8"})
-    if server is not None:
-        server.writes.clear()
-    yield bench
-    if server is not None:
-        server.kill()
-        return
-    for pod in kube.ask("GET", kube.path("pods")).get("items") or []:
-        with suppress(ApiAnswer):
-            kube.delete(pod["metadata"]["name"])
-    kube.ask("DELETE", f"/api/v1/nodes/{bench.name}")
-    kube.ask("DELETE", f"/api/v1/namespaces/{kube.namespace}")
-
-
-def server_of(bench: Bench) -> ApiServer:
-    if bench.server is None:
-        pytest.skip("only the stand-in can be made to do this")
-    return bench.server
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NodeBench]:
+    yield from node_bench(request.param, tmp_path)
 
 
 # ------------------------------------------------------------------------------------ isolate and release
 
 
-def test_a_node_is_tainted_with_its_incident_and_given_back_as_it_was(bench: Bench) -> None:
+def test_a_node_is_tainted_with_its_incident_and_given_back_as_it_was(bench: NodeBench) -> None:
     before, actuator, target = bench.node(bench.name), bench.actuator(), node_target(bench.name)
     assert actuator.standing(target) is Standing.GONE
     lines = carry_out(actuator.plan_isolate(target))
@@ -122,7 +79,7 @@ def test_a_node_is_tainted_with_its_incident_and_given_back_as_it_was(bench: Ben
     assert actuator.standing(target) is Standing.GONE
 
 
-def test_a_dry_run_prints_exactly_what_is_sent_and_sends_nothing(bench: Bench) -> None:
+def test_a_dry_run_prints_exactly_what_is_sent_and_sends_nothing(bench: NodeBench) -> None:
     server = server_of(bench)
     actuator, target = bench.actuator(), node_target(bench.name)
     plan = actuator.plan_isolate(target)
@@ -139,7 +96,7 @@ def test_a_dry_run_prints_exactly_what_is_sent_and_sends_nothing(bench: Bench) -
     assert writes_at(server) == writes_of(release)
 
 
-def test_the_undo_of_a_plan_gives_back(bench: Bench) -> None:
+def test_the_undo_of_a_plan_gives_back(bench: NodeBench) -> None:
     actuator, target = bench.actuator(), node_target(bench.name)
     plan = actuator.plan_isolate(target)
     carry_out(plan)
@@ -148,7 +105,7 @@ def test_the_undo_of_a_plan_gives_back(bench: Bench) -> None:
     assert bench.taints(bench.name) == []
 
 
-def test_isolating_twice_sends_nothing_the_second_time(bench: Bench) -> None:
+def test_isolating_twice_sends_nothing_the_second_time(bench: NodeBench) -> None:
     actuator, target = bench.actuator(), node_target(bench.name)
     carry_out(actuator.plan_isolate(target))
     again = bench.actuator().plan_isolate(target)
@@ -160,7 +117,7 @@ def test_isolating_twice_sends_nothing_the_second_time(bench: Bench) -> None:
 # ------------------------------------------------------------------------------------ others
 
 
-def test_others_taints_are_kept_byte_for_byte(bench: Bench) -> None:
+def test_others_taints_are_kept_byte_for_byte(bench: NodeBench) -> None:
     odd = {"key": "example.com/odd", "value": "", "effect": "PreferNoSchedule"}
     timed = {"key": "t", "value": "1", "effect": "NoExecute", "timeAdded": "2026-11-21T14:00:00Z"}
     bench.taint(bench.name, DEDICATED, PERSONS, timed, odd, CLOUDS)
@@ -173,7 +130,7 @@ def test_others_taints_are_kept_byte_for_byte(bench: Bench) -> None:
     assert json.dumps(left) == before
 
 
-def test_what_people_and_tools_placed_is_shown_counted_and_left(bench: Bench) -> None:
+def test_what_people_and_tools_placed_is_shown_counted_and_left(bench: NodeBench) -> None:
     actuator, target = bench.actuator(), node_target(bench.name)
     assert isinstance(actuator, Surveyor)
     actuator_: Actuator = actuator
@@ -205,7 +162,7 @@ def test_what_people_and_tools_placed_is_shown_counted_and_left(bench: Bench) ->
     assert bench.condition(bench.name, "GpuXid") is not None
 
 
-def test_a_taint_with_our_key_that_we_did_not_place_is_nobodys_to_touch(bench: Bench) -> None:
+def test_a_taint_with_our_key_that_we_did_not_place_is_nobodys_to_touch(bench: NodeBench) -> None:
     bench.taint(bench.name, {"key": KEY, "value": "by-hand", "effect": "NoSchedule"})
     actuator, target = bench.actuator(), node_target(bench.name)
     assert actuator.standing(target) is Standing.OTHERS
@@ -216,7 +173,7 @@ def test_a_taint_with_our_key_that_we_did_not_place_is_nobodys_to_touch(bench: B
 
 
 @pytest.mark.parametrize("effect", ["NoSchedule", "NoExecute"])
-def test_our_taint_changed_by_somebody_is_theirs_from_then_on(bench: Bench, effect: str) -> None:
+def test_our_taint_changed_by_somebody_is_theirs_from_then_on(bench: NodeBench, effect: str) -> None:
     actuator, target = bench.actuator(), node_target(bench.name)
     carry_out(actuator.plan_isolate(target))
     changed = {"key": KEY, "value": "keep-until-monday", "effect": effect}
@@ -229,7 +186,7 @@ def test_our_taint_changed_by_somebody_is_theirs_from_then_on(bench: Bench, effe
     assert bench.our_annotations(bench.node(bench.name)) == {}  # our mark is still ours to take away
 
 
-def test_a_taint_taken_away_by_hand_is_gone_and_placed_again_when_asked(bench: Bench) -> None:
+def test_a_taint_taken_away_by_hand_is_gone_and_placed_again_when_asked(bench: NodeBench) -> None:
     actuator, target = bench.actuator(), node_target(bench.name)
     carry_out(actuator.plan_isolate(target))
     bench.patch(bench.name, {"spec": {"taints": None}})
@@ -238,7 +195,7 @@ def test_a_taint_taken_away_by_hand_is_gone_and_placed_again_when_asked(bench: B
     assert actuator.standing(target) is Standing.OURS
 
 
-def test_a_mark_that_is_not_as_we_write_them_is_not_ours(bench: Bench) -> None:
+def test_a_mark_that_is_not_as_we_write_them_is_not_ours(bench: NodeBench) -> None:
     actuator, target = bench.actuator(), node_target(bench.name)
     carry_out(actuator.plan_isolate(target))
     ((key, text),) = bench.our_annotations(bench.node(bench.name)).items()
@@ -247,7 +204,7 @@ def test_a_mark_that_is_not_as_we_write_them_is_not_ours(bench: Bench) -> None:
         assert actuator.standing(target) is Standing.OTHERS  # the taint is there, and nothing says it is ours
 
 
-def test_two_cards_of_a_node_share_the_taint_and_the_last_takes_it_away(bench: Bench) -> None:
+def test_two_cards_of_a_node_share_the_taint_and_the_last_takes_it_away(bench: NodeBench) -> None:
     actuator = bench.actuator(cordon=True)
     one, two = (card_target(bench.name, gpu(n), incident_id=n) for n in (1, 2))
     carry_out(actuator.plan_isolate(one))
@@ -271,7 +228,7 @@ def test_two_cards_of_a_node_share_the_taint_and_the_last_takes_it_away(bench: B
 # ------------------------------------------------------------------------------------ cordon
 
 
-def test_a_cordon_of_ours_is_lifted_and_one_of_others_is_not(bench: Bench) -> None:
+def test_a_cordon_of_ours_is_lifted_and_one_of_others_is_not(bench: NodeBench) -> None:
     actuator, target = bench.actuator(cordon=True), node_target(bench.name)
     carry_out(actuator.plan_isolate(target))
     assert bench.node(bench.name)["spec"]["unschedulable"] is True
@@ -286,7 +243,7 @@ def test_a_cordon_of_ours_is_lifted_and_one_of_others_is_not(bench: Bench) -> No
     assert actuator.standing(target) is Standing.GONE
 
 
-def test_a_person_who_lifts_our_cordon_and_sets_their_own_keeps_it(bench: Bench) -> None:
+def test_a_person_who_lifts_our_cordon_and_sets_their_own_keeps_it(bench: NodeBench) -> None:
     actuator, target = bench.actuator(cordon=True), node_target(bench.name)
     carry_out(actuator.plan_isolate(target))
     bench.cordon(bench.name, False)
@@ -301,7 +258,7 @@ def test_a_person_who_lifts_our_cordon_and_sets_their_own_keeps_it(bench: Bench)
 # ------------------------------------------------------------------------------------ what goes wrong
 
 
-def test_a_stale_write_is_read_again_and_overwrites_nobody(bench: Bench) -> None:
+def test_a_stale_write_is_read_again_and_overwrites_nobody(bench: NodeBench) -> None:
     actuator, target = bench.actuator(), node_target(bench.name)
     plan = actuator.plan_isolate(target)
     bench.taint(bench.name, PERSONS)  # between the plan and its call
@@ -315,7 +272,7 @@ def test_a_stale_write_is_read_again_and_overwrites_nobody(bench: Bench) -> None
     assert [t["key"] for t in bench.taints(bench.name)] == ["maintenance", CLOUDS["key"]]
 
 
-def test_a_key_taken_between_plan_and_call_is_left_to_who_took_it(bench: Bench) -> None:
+def test_a_key_taken_between_plan_and_call_is_left_to_who_took_it(bench: NodeBench) -> None:
     plan = bench.actuator().plan_isolate(node_target(bench.name))
     bench.taint(bench.name, {"key": KEY, "value": "mine", "effect": "NoSchedule"})
     with pytest.raises(ActuatorError, match="did not place"):
@@ -326,7 +283,7 @@ def test_a_key_taken_between_plan_and_call_is_left_to_who_took_it(bench: Bench) 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(3))
 def test_a_connection_lost_in_any_call_is_looked_after_and_not_repeated(
-    bench: Bench, number: int, when: str
+    bench: NodeBench, number: int, when: str
 ) -> None:
     server = server_of(bench)
     actuator, target = bench.actuator(cordon=True), node_target(bench.name)
@@ -346,7 +303,7 @@ def test_a_connection_lost_in_any_call_is_looked_after_and_not_repeated(
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(3))
 def test_a_collector_that_dies_in_any_call_ends_in_the_right_state_when_run_again(
-    bench: Bench, number: int, when: str
+    bench: NodeBench, number: int, when: str
 ) -> None:
     server = server_of(bench)
     target = node_target(bench.name)
@@ -366,7 +323,7 @@ def test_a_collector_that_dies_in_any_call_ends_in_the_right_state_when_run_agai
         assert bench.actuator().standing(target) is (Standing.OURS if isolated else Standing.GONE)
 
 
-def test_a_server_that_is_away_is_unknown_and_says_so(bench: Bench) -> None:
+def test_a_server_that_is_away_is_unknown_and_says_so(bench: NodeBench) -> None:
     server = server_of(bench)
     actuator, target = bench.actuator(), node_target(bench.name)
     plan = actuator.plan_isolate(target)
@@ -382,7 +339,7 @@ def test_a_server_that_is_away_is_unknown_and_says_so(bench: Bench) -> None:
     assert actuator.standing(target) is Standing.OURS
 
 
-def test_a_busy_server_is_tried_again_and_then_reported(bench: Bench) -> None:
+def test_a_busy_server_is_tried_again_and_then_reported(bench: NodeBench) -> None:
     server = server_of(bench)
     actuator, target = bench.actuator(), node_target(bench.name)
     plan = actuator.plan_isolate(target)
@@ -395,7 +352,7 @@ def test_a_busy_server_is_tried_again_and_then_reported(bench: Bench) -> None:
         carry_out(plan)
 
 
-def test_a_node_nobody_knows_is_said_with_where_to_look(bench: Bench) -> None:
+def test_a_node_nobody_knows_is_said_with_where_to_look(bench: NodeBench) -> None:
     actuator, target = bench.actuator(), node_target("other")
     with pytest.raises(ActuatorError, match=r"has no node other: .*\[isolation.kubernetes-node\]"):
         actuator.plan_isolate(target)
@@ -471,3 +428,51 @@ def test_outside_a_pod_without_a_kubeconfig_only_who_uses_it_is_told() -> None:
 def test_a_wrong_setting_says_what_to_write(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         kubernetes_node.actuator(settings)
+
+
+# ------------------------------------------------------------------------------------ what a person approved
+
+
+def test_a_plan_reads_the_same_while_nothing_of_it_changes(bench: NodeBench) -> None:
+    """Who approved the calls approved them a heartbeat later, too; another taint on the node is another plan."""
+    actuator, target = bench.actuator(), node_target(bench.name)
+    bench.taint(bench.name, {"key": "t", "effect": "NoExecute", "timeAdded": "2026-11-21T14:00:00Z"})
+    first = [str(call) for call in actuator.plan_isolate(target).calls]
+    bench.kube.beat(bench.name)
+    bench.patch(bench.name, {"metadata": {"labels": {"beat": "1"}}})
+    clock = actuator._clock
+    if isinstance(clock, ManualClock):
+        clock.advance(3600)
+    assert [str(call) for call in actuator.plan_isolate(target).calls] == first
+    assert '"resourceVersion":"<as read>"' in first[0] and "2026-11-21T14:00:00Z" in first[0]
+    bench.taint(bench.name, PERSONS)
+    assert [str(call) for call in actuator.plan_isolate(target).calls] != first
+
+
+def test_a_pools_own_taints_are_nobodys_decision_about_a_node(bench: NodeBench) -> None:
+    pool = {"key": "example.com/team", "value": "nlp", "effect": "NoSchedule"}
+    unwell = {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}
+    bench.taint(bench.name, pool, unwell)
+    actuator, target = bench.actuator(), node_target(bench.name)
+    assert actuator.standing(target) is Standing.GONE
+    assert any(
+        "example.com/team=nlp:NoSchedule: left alone" in note for note in actuator.plan_isolate(target).notes
+    )
+    told = bench.actuator(maintenance_taints=["example.com/*"])
+    assert told.standing(target) is Standing.OTHERS
+    assert (told.taken_by_others(CLUSTER) or {})[bench.name].startswith("taint example.com/team")
+
+
+@pytest.mark.parametrize("name", ["kubernetes-node", "kubernetes-card"])
+def test_every_key_of_the_example_is_known_and_every_known_key_is_in_it(name: str) -> None:
+    example = Path(__file__).parents[2] / "collector" / "collector.example.toml"
+    lines = example.read_text().splitlines()
+    below = lines[lines.index(f"#[isolation.{name}]") :]
+    block = [line[1:] for line in takewhile(lambda line: line.startswith("#"), below)]
+    table = tomllib.loads("\n".join(block))["isolation"][name]
+    made = load({name: table})[name]
+    assert made.name == name
+    with pytest.raises(ConfigError) as caught:
+        load({name: {"zzz": 1}})
+    known = set(str(caught.value).rpartition("known: ")[2].split(", "))
+    assert known - {"clusters", "grace_seconds"} == set(table) - {"grace_seconds"}

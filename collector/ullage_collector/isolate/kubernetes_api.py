@@ -7,6 +7,7 @@ of its own. Whether a write whose connection was lost took effect is for who sen
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,7 @@ _ANSWER_SECONDS: Final = 10.0  # our choice: because an API server answers a sin
 _ANSWER_BYTES: Final = 16 * 1024 * 1024  # our choice: ten times what etcd lets one object be
 _POOL: Final = 4  # our choice: as many readers as act at once; more make connections of their own
 _LATEST_RETRY_SECONDS: Final = 30.0  # our choice: who acts on a fault does not wait longer for one request
+_VERSION: Final = re.compile(r'"resourceVersion":"[^"]*"')
 RBAC: Final = "deploy/kubernetes/isolation-rbac.yaml"
 
 
@@ -52,18 +54,26 @@ class Refused(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One write as it is sent. url: whole, with its query. body: the document, None: no body. No secret in it."""
+    """One write as it is sent. url: whole, with its query. body: the document, None: no body. No secret in it.
+
+    varying: texts in the body that are made when it is planned (its time, names made of it). Read as text the call
+    has words in their place and for the version it was planned at, so that who approved it approved the next plan too.
+    """
 
     method: str
     url: str
     content: str
     body: Document | None
+    varying: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {"method": self.method, "url": self.url, "content_type": self.content, "body": self.body}
 
     def __str__(self) -> str:
-        return f"{self.method} {self.url} {self.text()}".rstrip()
+        text = _VERSION.sub('"resourceVersion":"<as read>"', self.text())
+        for part in self.varying:
+            text = text.replace(part, "<time>")
+        return f"{self.method} {self.url} {text}".rstrip()
 
     def text(self) -> str:
         """The body as it is sent."""
@@ -111,14 +121,21 @@ class Api:
 
     # ------------------------------------------------------------------------------------- writing
     def call(
-        self, method: str, path: str, body: Document | None, *, content: str = JSON, strict: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Document | None,
+        *,
+        content: str = JSON,
+        strict: bool = False,
+        varying: tuple[str, ...] = (),
     ) -> ApiCall:
         """The write as it will be sent. strict: a field the server does not know is refused, never dropped."""
         query = {} if method == "DELETE" else {"fieldManager": self.manager}
         if strict:
             query["fieldValidation"] = "Strict"
         url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
-        return ApiCall(method, url, content, body)
+        return ApiCall(method, url, content, body, varying)
 
     def send(self, call: ApiCall) -> Document:
         """Send a write once; the answer's document.

@@ -35,7 +35,7 @@ from ullage_collector.isolate.kubernetes_others import taint_text, taken
 from ullage_collector.isolate.kubernetes_settings import (
     Servers,
     Work,
-    normal_taints,
+    maintenance_taints,
     own_table,
     servers,
     work,
@@ -81,10 +81,10 @@ class KubernetesCard:
         work: Work,
         effect: str = "NoSchedule",
         tell: bool = True,
-        normal: tuple[str, ...] = (),
+        maintenance: tuple[str, ...] = (),
     ) -> None:
         self._servers, self._clock, self._work = servers, clock, work
-        self._effect, self._tell, self._normal = effect, tell, normal
+        self._effect, self._tell, self._maintenance = effect, tell, maintenance
         self._versions: dict[str, tuple[float, Served]] = {}
         self.holding: Holding | None = None
 
@@ -128,7 +128,7 @@ class KubernetesCard:
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
         """Nodes that others keep from new work, with what; None: no answer."""
         try:
-            return taken(self._servers.api(cluster_id), self._normal)
+            return taken(self._servers.api(cluster_id), self._maintenance)
         except (ActuatorError, ApiError) as e:
             log.debug("nodes of %s: %s", cluster_id, e)
             return None
@@ -256,7 +256,7 @@ class KubernetesCard:
     # ------------------------------------------------------------------------------------- single writes
     def _create(self, api: Api, versions: Served, place: Place, taint: Taint, mark: Mark) -> Write:
         body = rule(versions, place, taint, mark)
-        call = api.call("POST", versions.rules_path, body, strict=True)
+        call = api.call("POST", versions.rules_path, body, strict=True, varying=(mark.at,))
         name = body["metadata"]["name"]
 
         def again() -> ApiCall | None:
@@ -328,7 +328,7 @@ def actuator(settings: Mapping[str, Any], clock: Clock | None = None) -> Kuberne
         work=work(table),
         effect=table.word("effect", "NoSchedule", EFFECTS),
         tell=table.flag("tell", True),
-        normal=normal_taints(table),
+        maintenance=maintenance_taints(table),
     )
     table.finish()
     return made

@@ -36,7 +36,7 @@ from ullage_collector.isolate.kubernetes_others import (
 from ullage_collector.isolate.kubernetes_settings import (
     Servers,
     Work,
-    normal_taints,
+    maintenance_taints,
     own_table,
     servers,
     work,
@@ -66,10 +66,10 @@ class KubernetesNode:
         work: Work,
         cordon: bool = False,
         tell: bool = True,
-        normal: tuple[str, ...] = (),
+        maintenance: tuple[str, ...] = (),
     ) -> None:
         self._servers, self._clock, self._work = servers, clock, work
-        self._cordon, self._tell, self._normal = cordon, tell, normal
+        self._cordon, self._tell, self._maintenance = cordon, tell, maintenance
         self.holding: Holding | None = None
 
     # ------------------------------------------------------------------------------------- planning
@@ -91,7 +91,7 @@ class KubernetesNode:
 
     def _plan_isolate(self, api: Api, target: Target) -> Plan:
         node = self._node(api, target)
-        said = notes(node, self._normal)
+        said = notes(node, self._maintenance)
         calls: list[Call] = []
         first = self._isolating(api, target, node)
         after = node
@@ -130,7 +130,7 @@ class KubernetesNode:
         if node is None:
             gone = f"{api.server} has no node {target.node_id} any more: nothing to undo there"
             return Plan(actuator=self.name, calls=(), undo=(), whole_node=True, notes=(gone,))
-        said = notes(node, self._normal)
+        said = notes(node, self._maintenance)
         calls: list[Call] = []
         first = self._releasing(api, target, node)
         after = node
@@ -160,12 +160,12 @@ class KubernetesNode:
             if all(there):
                 return Standing.OURS
         foreign = _foreign(node)
-        return Standing.OTHERS if foreign or holders(node, self._normal) else Standing.GONE
+        return Standing.OTHERS if foreign or holders(node, self._maintenance) else Standing.GONE
 
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
         """Nodes that others keep from new work, with what; None: no answer."""
         try:
-            return taken(self._servers.api(cluster_id), self._normal)
+            return taken(self._servers.api(cluster_id), self._maintenance)
         except (ActuatorError, ApiError) as e:
             log.debug("nodes of %s: %s", cluster_id, e)
             return None
@@ -215,7 +215,7 @@ class KubernetesNode:
             spec["taints"] = [*standing, *missing]
         if cordon and not cordoned:
             spec["unschedulable"] = True
-        return _patch(api, target, node, {mark.key: mark.text()}, spec)
+        return _patch(api, target, node, {mark.key: mark.text()}, spec, (mark.at,))
 
     def _effects(self, target: Target) -> list[str]:
         ends = target.drain == "end" and not self._work.evict
@@ -297,7 +297,12 @@ def _foreign(node: Document) -> list[Mapping[str, Any]]:
 
 
 def _patch(
-    api: Api, target: Target, node: Document, annotations: Mapping[str, str | None], spec: Mapping[str, Any]
+    api: Api,
+    target: Target,
+    node: Document,
+    annotations: Mapping[str, str | None],
+    spec: Mapping[str, Any],
+    varying: tuple[str, ...] = (),
 ) -> ApiCall:
     """Annotations and whole spec fields at the version that was read: a later change makes it a conflict."""
     body: dict[str, Any] = {
@@ -308,7 +313,7 @@ def _patch(
     }
     if spec:
         body["spec"] = dict(spec)
-    return api.call("PATCH", _path(target), body, content=MERGE, strict=True)
+    return api.call("PATCH", _path(target), body, content=MERGE, strict=True, varying=varying)
 
 
 def _patched(node: Document, call: ApiCall) -> Document:
@@ -334,7 +339,7 @@ def actuator(settings: Mapping[str, Any], clock: Clock | None = None) -> Kuberne
         work=work(table),
         cordon=table.flag("cordon", False),
         tell=table.flag("tell", True),
-        normal=normal_taints(table),
+        maintenance=maintenance_taints(table),
     )
     table.finish()
     return made

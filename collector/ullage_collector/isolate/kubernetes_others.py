@@ -28,48 +28,46 @@ _KNOWN: Final = (
     ("*nvsentinel*", "NVSentinel"),
     ("dgxc.nvidia.com/*", "NVSentinel"),
     ("node.kubernetes.io/out-of-service", "a person, after a shutdown"),
-    ("node.kubernetes.io/*", "Kubernetes itself"),
 )
-"""Who writes which taint — each project's documentation of its taints."""
+"""Who takes nodes with which taint — each project's documentation of its taints. Kubernetes' own (not-ready and the
+like) come and go with the node's health: they are nobody's decision."""
 _NVSENTINEL: Final = "quarantineHealthEvent"
 """The annotation NVSentinel's fault quarantine leaves on a node it cordoned — its runbook on cordoned nodes."""
 _USUAL_CONDITIONS: Final = ("Ready", CONDITION)
 
 
-def holders(node: Mapping[str, Any], normal: Sequence[str]) -> list[str]:
-    """What of others keeps new work off the node, in words; empty: nothing.
+def holders(node: Mapping[str, Any], maintenance: Sequence[str]) -> list[str]:
+    """By what others took the node from new work, in words; empty: they did not.
 
-    normal: globs of taint keys that nodes carry all their life.
+    maintenance: globs of taint keys that say so, besides those of known tools.
     """
     ours = marks(annotations_of(node))
     found = []
     if (node.get("spec") or {}).get("unschedulable") and not cordoned_by_us(node, ours.values()):
         sentinel = any(key.startswith(_NVSENTINEL) for key in annotations_of(node))
         found.append(f"cordoned by {'NVSentinel' if sentinel else _cordoner(node) or 'others'}")
-    for taint in taints_of(node):
-        key = str(taint.get("key") or "")
-        if taint.get("effect") not in _KEEPS_OFF or key == _CORDON_TAINT:
-            continue
-        if any(same_taint(taint, mine) for mark in ours.values() for mine in mark.taints):
-            continue
-        if not any(fnmatchcase(key, glob) for glob in normal):
-            found.append(f"taint {taint_text(taint)} by {_writer(key)}")
+    for taint in _foreign(node, ours):
+        if (who := _taker(str(taint.get("key") or ""), maintenance)) is not None:
+            found.append(f"taint {taint_text(taint)} by {who}")
     return found
 
 
-def taken(api: Api, normal: Sequence[str]) -> dict[str, str]:
+def taken(api: Api, maintenance: Sequence[str]) -> dict[str, str]:
     """Nodes of a cluster that others keep from new work, with what. Raises ApiError."""
     found = {}
     for node in api.items("/api/v1/nodes"):
-        name, what = (node.get("metadata") or {}).get("name"), holders(node, normal)
+        name, what = (node.get("metadata") or {}).get("name"), holders(node, maintenance)
         if name and what:
             found[str(name)] = "; ".join(what)
     return found
 
 
-def notes(node: Mapping[str, Any], normal: Sequence[str]) -> list[str]:
-    """What a plan says of others on the node: what keeps work off, and conditions that are True."""
-    said = [f"{what}: left alone" for what in holders(node, normal)]
+def notes(node: Mapping[str, Any], maintenance: Sequence[str]) -> list[str]:
+    """What a plan says of others on the node: what keeps work off, other taints, and conditions that are True."""
+    said = [f"{what}: left alone" for what in holders(node, maintenance)]
+    for taint in _foreign(node, marks(annotations_of(node))):
+        if _taker(str(taint.get("key") or ""), maintenance) is None:
+            said.append(f"taint {taint_text(taint)}: left alone")
     for condition in (node.get("status") or {}).get("conditions") or ():
         if condition.get("status") == "True" and condition.get("type") not in _USUAL_CONDITIONS:
             reason = str(condition.get("reason") or condition.get("message") or "no reason")[:80]
@@ -112,5 +110,19 @@ def _cordoner(node: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _writer(key: str) -> str:
-    return next((who for glob, who in _KNOWN if fnmatchcase(key, glob)), "others")
+def _foreign(node: Mapping[str, Any], ours: Mapping[str, Mark]) -> list[Mapping[str, Any]]:
+    """Taints of others that keep work off, but for the one that a cordon brings."""
+    placed = [mine for mark in ours.values() for mine in mark.taints]
+    return [
+        taint
+        for taint in taints_of(node)
+        if taint.get("effect") in _KEEPS_OFF
+        and taint.get("key") != _CORDON_TAINT
+        and not any(same_taint(taint, mine) for mine in placed)
+    ]
+
+
+def _taker(key: str, maintenance: Sequence[str]) -> str | None:
+    """Who takes nodes with this key; None: a taint that says nothing of the kind."""
+    known = next((who for glob, who in _KNOWN if fnmatchcase(key, glob)), None)
+    return known or ("others" if any(fnmatchcase(key.lower(), glob) for glob in maintenance) else None)

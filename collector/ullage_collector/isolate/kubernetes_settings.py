@@ -19,23 +19,16 @@ from ullage_contract.errors import ActuatorError, ConfigError
 from ullage_contract.settings import Table
 
 FILE: Final = "collector.toml"
-NORMAL_TAINTS: Final = (
-    "nvidia.com/gpu",
-    "amd.com/gpu",
-    "google.com/tpu",
-    "habana.ai/*",
-    "huawei.com/*",
-    "aws.amazon.com/neuron*",
-    "*/gpu",
-    "*/npu",
-    "gpu",
-    "dedicated",
-    "node-role.kubernetes.io/*",
-    "kubernetes.azure.com/scalesetpriority",
-    "cloud.google.com/gke-*",
+MAINTENANCE_TAINTS: Final = (
+    "*maintenance*",
+    "*quarantine*",
+    "*repair*",
+    "*unhealthy*",
+    "*drain*",
+    "*broken*",
 )
-"""Taints nodes of cards carry all their life, so that only work for cards comes: their makers' and the clouds' pages on
-GPU node pools. Any other taint that keeps work off is somebody's decision about that node."""
+"""Our choice: keys by which people and their tools say that they took a node; other taints are told apart from those
+that nodes carry all their life (a pool, a team, cards) by nothing at all, so they are shown and count for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +135,9 @@ def _reach(table: Table) -> Reach:
     return reach
 
 
-def normal_taints(table: Table) -> tuple[str, ...]:
-    """The shipped globs and ``normal_taints``."""
-    return (*NORMAL_TAINTS, *table.texts("normal_taints", '["team"]'))
+def maintenance_taints(table: Table) -> tuple[str, ...]:
+    """The shipped globs of taint keys and ``maintenance_taints``."""
+    return (*MAINTENANCE_TAINTS, *table.texts("maintenance_taints", '["example.com/held-*"]'))
 
 
 def own_table(content: Mapping[str, Any], name: str) -> Table:

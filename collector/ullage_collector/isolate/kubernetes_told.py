@@ -75,7 +75,7 @@ def event_about(
         "lastTimestamp": at,
         "count": 1,
     }
-    call = api.call("POST", path, body)
+    call = api.call("POST", path, body, varying=(at, name.rpartition(".")[2]))
 
     def again() -> ApiCall | None:
         return None if api.found(f"{path}/{name}") is not None else call
@@ -115,5 +115,9 @@ def _condition_call(api: Api, node_id: str, node: Document) -> ApiCall | None:
         if have is not None and all(have.get(k) == wanted[k] for k in ("status", "reason", "message")):
             return None
     return api.call(
-        "PATCH", f"/api/v1/nodes/{node_id}/status", {"status": {"conditions": [wanted]}}, content=STRATEGIC
+        "PATCH",
+        f"/api/v1/nodes/{node_id}/status",
+        {"status": {"conditions": [wanted]}},
+        content=STRATEGIC,
+        varying=(ours[0].at,) if ours else (),
     )

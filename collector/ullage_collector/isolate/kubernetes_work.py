@@ -120,7 +120,7 @@ def telling(api: Api, target: Target, mark: Mark, holding: Holding | None, said:
     owners: dict[str, tuple[Mapping[str, Any], str]] = {}
     for pod in pods:
         metadata = pod["metadata"]
-        calls += _annotation(api, pod, told.key, told.text())
+        calls += _annotation(api, pod, told.key, told.text(), (told.at,))
         about = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -200,13 +200,15 @@ def _controller(pod: Document) -> Mapping[str, Any] | None:
     return next((owner for owner in owners if owner.get("controller")), None)
 
 
-def _annotation(api: Api, pod: Document, key: str, text: str | None) -> list[Call]:
+def _annotation(
+    api: Api, pod: Document, key: str, text: str | None, varying: tuple[str, ...] = ()
+) -> list[Call]:
     """Set or (None) take off one annotation of this very pod; nothing where it is so."""
     if annotations_of(pod).get(key) == text:
         return []
     uid = pod["metadata"]["uid"]
     body = {"metadata": {"uid": uid, "annotations": {key: text}}}
-    call = api.call("PATCH", _path(pod), body, content=MERGE)
+    call = api.call("PATCH", _path(pod), body, content=MERGE, varying=varying)
 
     def again() -> ApiCall | None:
         now = api.found(_path(pod))
