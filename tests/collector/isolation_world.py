@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -131,14 +131,29 @@ class Pages:
 
 
 class World:
-    """nodes of cards_per_node cards in cluster c, named n0..; cards are n0-0.. ``restart`` forgets all but the store."""
+    """nodes of cards_per_node cards in cluster c, named n0..; cards are n0-0.. ``restart`` forgets all but the store.
 
-    def __init__(self, nodes: int = 20, cards_per_node: int = 8, **settings: Any) -> None:
+    connect: of a store that is there; None: one in memory.
+    """
+
+    def __init__(
+        self,
+        nodes: int = 20,
+        cards_per_node: int = 8,
+        *,
+        connect: Callable[[], duckdb.DuckDBPyConnection] | None = None,
+        **settings: Any,
+    ) -> None:
         self.clock = ManualClock(wall=1_795_000_000.0)
-        self.db = duckdb.connect()
-        self.db.execute("SET threads = 1")
-        for _, _, text in migrations():
-            self.db.execute(text)
+        if connect is None:
+            self.db = duckdb.connect()
+            self.db.execute("SET threads = 1")
+            for _, _, text in migrations():
+                self.db.execute(text)
+            connect = self.db.cursor
+        else:
+            self.db = connect()
+        self.connect = connect
         now = self.naive(self.clock.wall())
         for n in range(nodes):
             self.db.execute(
@@ -170,15 +185,15 @@ class World:
 
     def restart(self) -> None:
         """A new process on the same store."""
-        self.freeze = Freeze(self.db.cursor, self.clock)
-        self.book = self.book_type(self.db.cursor, self.clock)
+        self.freeze = Freeze(self.connect, self.clock)
+        self.book = self.book_type(self.connect, self.clock)
         choice = Choice(self.actuators, self.default)
-        self.surroundings = Surroundings(self.db.cursor, self.clock, choice, self.windows)
+        self.surroundings = Surroundings(self.connect, self.clock, choice, self.windows)
         self.policy = Policy(self.book, self.freeze, self.surroundings, choice, self.settings, self.pages)
         places = Places()
         self.lifecycle = Lifecycle(self.policy, choice, self.surroundings, places, prober=self.prober)
         self.isolation = Isolation(
-            self.db.cursor,
+            self.connect,
             self.actuators,
             self.clock,
             default_actuator=self.default,

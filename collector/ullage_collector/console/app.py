@@ -27,6 +27,7 @@ from ullage_collector import api
 from ullage_collector.api import Refused, Views, need
 from ullage_collector.console.words import LANGUAGES, wanted, words
 from ullage_collector.fleet_now import ACTIVE_RATIO, STATES
+from ullage_collector.isolate import answers
 from ullage_collector.ledger import UNMAPPED
 from ullage_collector.receive.identity import Identity, Role
 from ullage_contract.errors import ActuatorError, AssetMissing, BadInput
@@ -77,6 +78,7 @@ class Console:
             bar=_bar,
             instant=_instant,
             department=_department,
+            age=_age,
         )
 
     def routes(self) -> list[BaseRoute]:
@@ -86,6 +88,8 @@ class Console:
             Route("/fleet", self._page(_fleet)),
             Route("/idle", self._page(_idle)),
             Route("/incidents", self._page(_incidents)),
+            Route("/isolations", self._page(_isolations)),
+            Route("/isolations", self._page(_decide, role=Role.OPERATOR, form=True), methods=["POST"]),
             Route("/audit", self._page(_audit)),
             Route("/card/{card:path}", self._page(_card)),
             Route("/card/{card:path}", self._page(_act, role=Role.OPERATOR, form=True), methods=["POST"]),
@@ -107,6 +111,9 @@ class Console:
                 "states": STATES,
                 "here": "",
                 "origins": (),
+                "frozen": self._frozen(identity),
+                "decided": {},
+                "may_act": isinstance(identity, Identity) and identity.allows(Role.OPERATOR),
                 "path": quote(request.url.path, safe=""),
                 "who": identity.name if isinstance(identity, Identity) else "",
                 **values,
@@ -122,6 +129,14 @@ class Console:
                 "Cache-Control": "no-store",
             },
         )
+
+    def _frozen(self, identity: Any) -> Any:
+        """The word that froze everything, for the banner of every page; None: nothing is frozen, or who asks is nobody."""
+        acting = self._views.acting
+        if acting is None or not acting.freeze.frozen or not isinstance(identity, Identity):
+            return None
+        word = acting.freeze.word
+        return word and {**word.to_json(), "at": datetime.fromtimestamp(word.at, UTC).replace(tzinfo=None)}
 
     def words(self, request: Request) -> Any:
         """The reader's texts."""
@@ -235,7 +250,7 @@ def _card(console: Console, request: Request, identity: Identity, **more: Any) -
         allocations=api.select(views, "console", "card_allocations", [row["card_key"]]),
         events=api.select(views, "console", "card_events", [card_id]),
         incidents=api.incidents(views, card_id, closed=True),
-        may_act=identity.allows(Role.OPERATOR),
+        decided=_by_incident(views),
         is_isolated=bool(isolations),
         names=views.fleet.department_names(),
         origins={row["origin"]},
@@ -282,8 +297,61 @@ def _incidents(console: Console, request: Request, identity: Identity) -> Respon
         here="incidents",
         incidents=found,
         origins={incident["origin"] for incident in found},
+        decided=_by_incident(console.views),
         isolations=api.select(console.views, "isolation", "list_isolations", []),
     )
+
+
+def _by_incident(views: Views) -> dict[int, list[dict[str, Any]]]:
+    """Live intents by the incidents they stand for."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in answers.listing(views)["intents"]:
+        for number in row["open_incidents"] or ():
+            found.setdefault(number, []).append(row)
+    return found
+
+
+def _isolations(console: Console, request: Request, identity: Identity, **more: Any) -> Response:
+    found = answers.listing(console.views, ended=True)
+    live = [row for row in found["intents"] if row["closed_at"] is None]
+    return console.render(
+        request,
+        "isolations.html",
+        status=int(more.get("status", 200)),
+        here="isolations",
+        acting=console.views.acting is not None,
+        live=[row for row in live if row["state"] != "shadow"],
+        shadow=sum(row["state"] == "shadow" for row in live),
+        ended=[row for row in found["intents"] if row["closed_at"] is not None][:50],
+        breaker=found["breaker"],
+        error=more.get("error", ""),
+    )
+
+
+def _decide(console: Console, request: Request, identity: Identity) -> Response:
+    """Freeze, unfreeze, approve or deny from a form; then the page again."""
+    form, acting = request.state.form, console.views.acting
+    acts = {
+        "freeze": answers.freeze,
+        "unfreeze": answers.unfreeze,
+        "approve": answers.approve,
+        "deny": answers.deny,
+    }
+    act = acts.get(str(form.get("act", "")))
+    number = str(form.get("incident", ""))
+    body = {
+        "reason": str(form.get("reason", "")),
+        "incident": int(number) if number.isdecimal() else None,
+        "digest": str(form.get("digest")) if form.get("digest") else None,
+    }
+    try:
+        if act is None or acting is None:
+            raise BadInput("no such act")
+        act(acting, identity.name, body)
+    except (BadInput, ActuatorError) as e:
+        text = f"{console.words(request)['failed']}: {plain(e, limit=400)}"
+        return _isolations(console, request, identity, status=409, error=text)
+    return RedirectResponse("/isolations", status_code=303)
 
 
 def _audit(console: Console, request: Request, identity: Identity) -> Response:
@@ -354,6 +422,10 @@ def _instant(value: datetime | None) -> str:
 def _duration(span: timedelta) -> str:
     minutes = int(span.total_seconds() // 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds / 86400:.0f} d" if seconds >= 2 * 86400 else _duration(timedelta(seconds=seconds))
 
 
 def _department(department: str | None, names: dict[str, str], unmapped: str) -> str:
