@@ -16,7 +16,8 @@ from ullage_collector.incidents import FRESH_SECONDS, FaultEngine
 from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
 from ullage_collector.journal import Journal, JournalReader, Record
-from ullage_collector.store.store import Store
+from ullage_collector.sql import statements
+from ullage_collector.store.store import Store, naive_utc
 from ullage_contract import wire
 from ullage_contract.clock import ManualClock
 from ullage_contract.event import Event, Severity
@@ -78,6 +79,14 @@ class World:
         self.journal.append(
             [Record(STREAM, self.sequence, "events", "c", "g1", "g1", int(received * 1e6), skew, body)]
         )
+
+    def close(self, subject: str, by: str) -> None:
+        """As a release does it, in another thread than the engine's."""
+        with self.store.write() as db:
+            db.execute(
+                statements("incidents")["close_incidents_of"], [naive_utc(self.clock.wall()), by, subject]
+            )
+        self.engine.forget_closed()
 
     def incidents(self) -> list[dict[str, Any]]:
         with self.store.cursor() as db:
@@ -190,14 +199,7 @@ def test_releasing_a_card_lets_the_next_fault_open_a_new_incident(world: World) 
     world.know("GPU-1")
     world.push(event("card_lost"))
     world.engine.step()
-    world.isolation.isolate("GPU-1", reason="lost", actor="ada", execute_calls=True)
-    with world.store.write() as db:
-        db.execute("UPDATE isolation SET actuator = 'slurm-node'")
-    sinfo = slurm_node.actuator({"scontrol": "true", "sinfo": "true"})
-    Isolation(world.store.cursor, {"slurm-node": sinfo}, world.clock).release(
-        "GPU-1", reason="replaced", actor="ada", execute_calls=True
-    )
-    world.engine.forget_closed()
+    world.close("GPU-1", "released by ada")
     world.push(event("card_lost"))
     world.engine.step()
     assert [row["closed_by"] for row in world.incidents()] == ["released by ada", None]
