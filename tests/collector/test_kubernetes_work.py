@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import api_controllers
+import duckdb
 import pytest
 from kube_isolation_world import (
+    CLUSTER,
     NodeBench,
     card_target,
     carry_out,
@@ -24,10 +26,13 @@ from kube_isolation_world import (
     writes_at,
     writes_of,
 )
-from kube_world import ApiAnswer
+from kube_world import ApiAnswer, gpu
 
 from ullage_collector.isolate.actuator import Standing
+from ullage_collector.isolate.kubernetes_holders import ask_store, holding
 from ullage_collector.isolate.kubernetes_work import Evictions
+from ullage_collector.sql import migrations
+from ullage_contract.clock import ManualClock
 
 
 @pytest.fixture(params=["stand-in", "real"])
@@ -192,6 +197,44 @@ def test_of_a_card_only_its_holders_are_evicted_and_nobody_where_they_are_not_kn
     assert not bench.ending("held") and not bench.ending("other")
     actuator.holding = lambda asked: frozenset({held})
     carry_out(actuator.plan_isolate(target))
+    assert bench.ending("held") and not bench.ending("other")
+
+
+def test_holders_are_those_the_allocations_name(bench: NodeBench) -> None:
+    """An open store as the collector has it; a card's holder is evicted, its neighbour's is not."""
+    held, other = bench.running("held", bench.name), bench.running("other", bench.name)
+    clock = ManualClock()
+    with duckdb.connect() as store:
+        for _, _, text in migrations():
+            store.execute(text)
+        store.execute(
+            "INSERT INTO node (node_key, cluster_id, node_id, origin) VALUES (1, ?, ?, 'real')",
+            [CLUSTER, bench.name],
+        )
+        for n in (1, 2):
+            store.execute(
+                "INSERT INTO card (card_key, card_id, node_key, vendor, origin) VALUES (?, ?, 1, 'nvidia', 'real')",
+                [n, gpu(n)],
+            )
+        ask = holding(store.cursor, clock)
+        target = card_target(bench.name, drain="end")
+        assert ask(target) is None  # nobody follows pods: that nobody holds it says nothing
+        for n, (name, uid) in enumerate((("held", held), ("other", other)), 1):
+            store.execute(
+                "INSERT INTO workload (workload_key, workload_id, kind, cluster_id, origin) "
+                "VALUES (?, ?, 'kubernetes_pod', ?, 'real')",
+                [n, f"k8s/{CLUSTER}/{bench.kube.namespace}/{name}/{uid}", CLUSTER],
+            )
+            store.execute(
+                "INSERT INTO allocation (allocation_id, workload_key, card_key, node_key, share_nano, valid_from, "
+                "known_from, source) VALUES (?, ?, ?, 1, 1000000000, '2020-01-01', '2020-01-01', 'test')",
+                [n, n, n],
+            )
+        assert ask(target) == {held}
+        assert ask(card_target(bench.name, gpu(7))) == frozenset()
+        actuator = bench.actuator()
+        ask_store([actuator], store.cursor, clock)
+        carry_out(actuator.plan_isolate(target))
     assert bench.ending("held") and not bench.ending("other")
 
 

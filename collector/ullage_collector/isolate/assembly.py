@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ullage_collector.isolate import policy_settings
+from ullage_collector.isolate import kubernetes_holders, policy_settings
 from ullage_collector.isolate.book import Book
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.isolation import Isolation, from_config
@@ -54,6 +54,7 @@ def assemble(
     settings = policy_settings.read(dict(table.get("policy", {})), str(config.path or "collector.toml"))
     freeze, places = Freeze(connect, clock), Places()
     isolation = from_config(config, connect, clock, freeze=freeze, places=places)
+    kubernetes_holders.ask_store(isolation.choice.actuators.values(), connect, clock)
     book = Book(connect, clock)
     surroundings = Surroundings(connect, clock, isolation.choice, windows or StoredWindows(connect))
     policy = Policy(book, freeze, surroundings, isolation.choice, settings, pager)
