@@ -157,7 +157,9 @@ class Agent:
                 ),
                 environment=self._environment,
             )
-            self.sampler.add(supervisor, Origin.SIMULATED if maker.backend.simulated else Origin.REAL)
+            # an emulator's cards are nobody's: they must not be billed
+            made_up = maker.backend.simulated or maker.backend.name in self.config.inject.emulated
+            self.sampler.add(supervisor, Origin.SIMULATED if made_up else Origin.REAL)
             log.info(
                 "%s: used (%s)", maker.backend.name, "; ".join(maker.detection.found[:2]) or "configured"
             )
@@ -177,27 +179,29 @@ class Agent:
                 )
             )
         if wanted.rdma:
+            drill = self.config.inject.sysfs
             self._rdma = RdmaPorts(
                 self.config.node,
-                sysfs=self._host.sysfs,
+                sysfs=drill or self._host.sysfs,
                 proc=self._host.proc,
                 clock=self._clock,
                 lossless_priority=wanted.lossless_priority,
                 management=frozenset(wanted.management_devices),
             )
-            self.sampler.add(InProcess(self._rdma))
+            self.sampler.add(InProcess(self._rdma), Origin.REAL if drill is None else Origin.SIMULATED)
         if wanted.kernel_log:
+            recorded = self.config.inject.kernel_log
             kernel_log = KernelLog(
                 patterns_of(self._registry.backends),
                 node_id=self.config.node,
                 clock=self._clock,
                 card_of=self.card_of,
-                path=self._host.dev / "kmsg",
-                state=self._kernel_log_state,
+                path=recorded or self._host.dev / "kmsg",
+                state=self._kernel_log_state if recorded is None else None,
                 boot_id=self.boot_id,
                 wake=self._waker(KernelLog.name),
             )
-            self.sampler.add(InProcess(kernel_log))
+            self.sampler.add(InProcess(kernel_log), Origin.REAL if recorded is None else Origin.SIMULATED)
 
     def _add_holders(self) -> None:
         """Scheduler hooks and the kubelet, as soon as they are there: either may come after the agent."""

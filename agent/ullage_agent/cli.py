@@ -84,6 +84,18 @@ def _parser() -> ArgumentParser:
     bundle = command("bundle", _bundle, "a file with what a maintainer needs, names and addresses hidden")
     bundle.add_argument("--out", type=Path, metavar="FILE", help="default ./ullage-bundle-<time>.tar.gz")
     bundle.add_argument("--reveal", action="store_true", help="hide nothing")
+    inject = command(
+        "inject", _inject, "faults made on purpose, where [inject] allow = true; list says which"
+    )
+    inject.add_argument("scenario", metavar="NAME|FILE", help="list, a shipped scenario, or a file of one")
+    inject.add_argument(
+        "--seconds", type=float, default=3600.0, metavar="N", help="how long a mix runs (3600)"
+    )
+    inject.add_argument("--seed", type=int, default=1, metavar="N", help="of a mix (1)")
+    inject.add_argument(
+        "--faster", type=float, default=1.0, metavar="N", help="times a mix's measured rate (1)"
+    )
+    inject.add_argument("--dry-run", action="store_true", help="print what would be made, make nothing")
     check = command("check", _check, "one line and an exit code from the running agent's last state")
     check.add_argument("--card", metavar="N", help="index, minor, UUID or PCI address")
     check.add_argument("--unknown-fails", action="store_true", help="exit 3 when the state is unknown")
@@ -220,6 +232,28 @@ def _bundle(options: Namespace) -> int:
     from ullage_agent.commands import bundle
 
     return bundle.run(_config(options), out=options.out, reveal=options.reveal)
+
+
+def _inject(options: Namespace) -> int:
+    from ullage_agent.commands import inject
+    from ullage_contract.clock import SystemClock
+
+    config = _config(options)
+    if options.scenario == "list":
+        _print_json(inject.listing(config))
+        return GOOD
+    _print_json(
+        inject.run(
+            config,
+            options.scenario,
+            SystemClock(),
+            seconds=options.seconds,
+            seed=options.seed,
+            faster=options.faster,
+            dry_run=options.dry_run,
+        )
+    )
+    return GOOD
 
 
 def _check(options: Namespace) -> int:

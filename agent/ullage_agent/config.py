@@ -25,6 +25,7 @@ from ullage_contract.settings import Table
 DEFAULT_PATH: Final = Path("/etc/ullage/agent.toml")
 DEFAULT_DATA: Final = Path("/var/lib/ullage")
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+_NO_PATHS: Final[Mapping[str, Path]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +115,16 @@ class Inject:
     """[inject]: whether ``ullage-agent inject`` may make faults here, and where. Off by default.
 
     kmsg: it may also write kernel-log lines to the device, which every reader of the log then sees.
+    kernel_log: a recorded log that is read in place of the device; sysfs: a tree whose RDMA ports are read in place
+    of the real ones; emulated: maker -> scenario file of the emulator that is its library here. What comes from these
+    three is labelled simulated. All are None or empty while allow is off.
     """
 
     allow: bool = False
     kmsg: bool = False
+    kernel_log: Path | None = None
+    sysfs: Path | None = None
+    emulated: Mapping[str, Path] = field(default_factory=lambda: _NO_PATHS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,9 +341,21 @@ def _otlp(table: Table) -> Otlp:
 
 
 def _inject(table: Table) -> Inject:
-    result = Inject(allow=table.flag("allow", False), kmsg=table.flag("kmsg", False))
+    emulated = table.table("emulated")
+    files = {maker: emulated.path(maker) for maker in emulated.content}
+    result = Inject(
+        allow=table.flag("allow", False),
+        kmsg=table.flag("kmsg", False),
+        kernel_log=table.path("kernel_log"),
+        sysfs=table.path("sysfs"),
+        emulated=MappingProxyType({maker: file for maker, file in files.items() if file is not None}),
+    )
     table.finish()
-    return result
+    if result.sysfs is not None and result.sysfs.resolve() in (Path("/"), Path("/sys")):
+        raise table.wrong(
+            "sysfs", str(result.sysfs), "name a tree of your own; the real one is never written to"
+        )
+    return result if result.allow else Inject()
 
 
 def _backends(top: Table) -> tuple[Mapping[str, Mapping[str, Any]], Mapping[str, bool]]:

@@ -277,6 +277,10 @@ class Sampler:
         with self._event_lock:
             admitted = self._event_intake.admit(source, event)
         if isinstance(admitted, Event):
+            if admitted.attributes.get("injected") == 1:
+                origin = (
+                    Origin.SIMULATED
+                )  # made on purpose: whatever source it came through, it moves no money
             for sink in self._sinks:
                 self._to_sink(sink, "events", partial(sink.events, [admitted], origin=origin))
 

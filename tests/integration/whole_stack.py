@@ -38,15 +38,21 @@ def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 60.0) -> T
 
 
 class WholeStack:
-    """Started by ``start``; everything is below ``folder``. faults: the simulated cards' control file."""
+    """Started by ``start``; everything is below ``folder``. faults: the simulated cards' control file.
 
-    def __init__(self, folder: Path, *, cards: int = 4, collector_config: str = "") -> None:
+    agent_config: more tables of agent.toml.
+    """
+
+    def __init__(
+        self, folder: Path, *, cards: int = 4, collector_config: str = "", agent_config: str = ""
+    ) -> None:
         self.folder = folder
         self.collector = CollectorProcess(folder / "collector", config=collector_config)
         self.metrics_port = free_port()
         self.faults = folder / "faults"
         self.faults.touch()
         self._cards = cards
+        self._agent_config = agent_config
         self._agent: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -65,7 +71,7 @@ class WholeStack:
             f'[push]\nurl = "http://127.0.0.1:{self.collector.port}"\nbatch_seconds = 1\n'
             "[backends.nvidia]\nenabled = false\n"
             f'[backends.simulated]\nenabled = true\ncards = {self._cards}\nmodel = "NVIDIA H800"\nports = 2\n'
-            f'control_file = "{self.faults}"\n',
+            f'control_file = "{self.faults}"\n' + self._agent_config,
             encoding="utf-8",
         )
         with (self.folder / "agent.log").open("ab") as log:

@@ -33,6 +33,9 @@ _INTEGERS: Final = frozenset({"pid", "link", "switch", "port", "chip", "count"})
 _NOTHING: Final = frozenset({"", "<unknown>", "unknown"})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 
+INJECTED_MARK: Final = "(injected by ullage-agent)"
+"""Ends a line that ``ullage-agent inject`` wrote to the kernel's own log: its event carries ``injected`` = 1."""
+
 CardOf = Callable[[str, str | None], str | None]
 """(PCI address DDDD:BB:DD.F, maker's UUID or None) -> card_id, or None for a card nobody knows."""
 
@@ -145,6 +148,8 @@ class Recognizer:
             if len(self._context) > _MOST_BURSTS:
                 self._context.clear()
             return None
+        if line.message.endswith(INJECTED_MARK):
+            attributes["injected"] = 1
         code = groups.get("code")
         time = self._time_of(line)
         if "detail" in groups or (code is None and pci):
@@ -155,7 +160,10 @@ class Recognizer:
                 self.details += 1
             if burst is not None or "detail" in groups:
                 return None
-        key = (pattern.kind, pci or "", code or "", groups.get("pid", ""), groups.get("link", ""))
+        made = (
+            "injected" if "injected" in attributes else ""
+        )  # a drill must not swallow the real thing, nor be it
+        key = (pattern.kind, pci or "", code or "", groups.get("pid", ""), groups.get("link", ""), made)
         channel = groups.get("channel")
         known = self._bursts.get(key)
         if known is not None and 0 <= time - known.time < BURST_SECONDS:
