@@ -25,6 +25,7 @@ _DOORS: Final = {
     "close": ("ullage_collector.publish.close_cli", "a period's money no longer changes"),
     "mapping": ("ullage_collector.ownership.cli", "what the rules that say who pays do, and where they fail"),
     "quota": ("ullage_collector.quota.cli", "who is promised, uses, borrows and waits for cards; sprints"),
+    "faults": ("ullage_collector.detect.cli", "the fault catalogue: list, explain, try rules on a recording"),
     "isolate": ("ullage_collector.isolate.cli", "keep new work off a card; a dry run unless --execute"),
     "release": ("ullage_collector.isolate.cli", "give a card back; a dry run unless --execute"),
     "freeze": ("ullage_collector.isolate.cli", "emergency stop: nothing is isolated until unfreeze"),

@@ -289,6 +289,7 @@ class Collector:
         from ullage_collector.allocation.heard import Heard
         from ullage_collector.isolate.assembly import assemble
         from ullage_collector.topology.kubernetes import LabelTopology
+        from ullage_collector.topology.reading import settings_of as topology_settings
 
         heard = Heard()
         places = LabelTopology(lambda: door.store, self.config.part("topology"))
@@ -307,12 +308,24 @@ class Collector:
             self._writer = Writer(door.store, readers["samples"], readers["events"], quarantine)
             self._writer.run(stop)
 
+        from ullage_collector.detect.fault_settings import settings_of as fault_settings
+
+        faults = fault_settings(self.config.part("faults"))
+        precedence, _ = topology_settings(self.config.part("topology"))
+
         def judge(stop: threading.Event) -> None:
-            from ullage_collector.detect.faults import shipped_rules
             from ullage_collector.incidents import FaultEngine
 
-            events = JournalReader(self.config.journal_dir / "events")
-            self._engine = FaultEngine(door.cursor, events, shipped_rules(), isolation, self.clock)
+            self._engine = FaultEngine(
+                door.cursor,
+                JournalReader(self.config.journal_dir / "events"),
+                faults.rules,
+                isolation,
+                self.clock,
+                decider=self._acting.policy,
+                settings=faults,
+                precedence=precedence,
+            )
             self._engine.run(stop)
 
         def roll_up(stop: threading.Event) -> None:
