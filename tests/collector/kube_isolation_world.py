@@ -128,7 +128,11 @@ class World:
     ) -> str:  # fmt: skip
         """A pod that runs and is ready; its uid."""
         owner_of = {"apiVersion": "apps/v1", "kind": owner, "name": f"{name}-owner", "uid": f"uid-{name}", "controller": True}  # fmt: skip
-        uid = self.kube.pod(name, node=node, labels=labels, owner=owner_of if owner else None, **more)
+        if "kubernetes.io/config.mirror" in (more.get("annotations") or {}):
+            more["nodeName"], bound = node, None  # as kubelets make them, past the scheduler
+        else:
+            bound = node
+        uid = self.kube.pod(name, node=bound, labels=labels, owner=owner_of if owner else None, **more)
         self.kube.status(
             name,
             {
@@ -238,6 +242,7 @@ def node_bench(kind: str, folder: Path) -> Iterator[NodeBench]:
     kube.make_namespace()
     bench = NodeBench(kube, path, server)
     kube.node(bench.name, {"ullage-test": kube.namespace}, {"nvidia.com/gpu": "8"})
+    bench.patch(bench.name, {"spec": {"taints": None}})  # not-ready, which a real server gives each new node
     if server is not None:
         server.writes.clear()
     yield bench

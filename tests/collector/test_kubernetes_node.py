@@ -31,7 +31,7 @@ from kube_isolation_world import (
 from kube_world import Kube, access_to, gpu
 
 from ullage_collector.isolate import kubernetes_node
-from ullage_collector.isolate.actuator import Actuator, Standing, Surveyor, load
+from ullage_collector.isolate.actuator import Actuator, Labeller, Standing, Surveyor, load
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ActuatorError, ConfigError
 
@@ -140,6 +140,7 @@ def test_what_people_and_tools_placed_is_shown_counted_and_left(bench: NodeBench
     assert bench.name not in (actuator.taken_by_others(CLUSTER) or {})
     bench.cordon(bench.name)
     bench.taint(bench.name, PERSONS, CLOUDS)
+    actuator._servers.api(CLUSTER).clock.sleep(1.1)  # past what was kept
     bench.kube.ask(
         "PATCH",
         f"/api/v1/nodes/{bench.name}/status",
@@ -160,6 +161,19 @@ def test_what_people_and_tools_placed_is_shown_counted_and_left(bench: NodeBench
     assert bench.node(bench.name)["spec"]["unschedulable"] is True
     assert PERSONS in bench.taints(bench.name)
     assert bench.condition(bench.name, "GpuXid") is not None
+
+
+def test_the_nodes_are_read_once_for_limits_and_labels(bench: NodeBench) -> None:
+    actuator = bench.actuator()
+    assert isinstance(actuator, Labeller)
+    labels = actuator.node_labels(CLUSTER)
+    assert labels is not None and labels[bench.name]["ullage-test"] == bench.kube.namespace
+    if bench.server is not None:
+        bench.server.requests.clear()
+        assert actuator.taken_by_others(CLUSTER) == {} and bench.server.requests == []
+        bench.cordon(bench.name)
+        actuator._servers.api(CLUSTER).clock.sleep(1.1)
+        assert set(actuator.taken_by_others(CLUSTER) or {}) == {bench.name}
 
 
 def test_a_taint_with_our_key_that_we_did_not_place_is_nobodys_to_touch(bench: NodeBench) -> None:

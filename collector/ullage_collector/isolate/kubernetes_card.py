@@ -31,7 +31,7 @@ from ullage_collector.isolate.kubernetes_devices import (
     served,
 )
 from ullage_collector.isolate.kubernetes_mark import TAINT_KEY, Mark, Taint, stamp, taint_value
-from ullage_collector.isolate.kubernetes_others import taint_text, taken
+from ullage_collector.isolate.kubernetes_others import Nodes, taint_text
 from ullage_collector.isolate.kubernetes_settings import (
     Servers,
     Work,
@@ -86,6 +86,7 @@ class KubernetesCard:
         self._servers, self._clock, self._work = servers, clock, work
         self._effect, self._tell, self._maintenance = effect, tell, maintenance
         self._versions: dict[str, tuple[float, Served]] = {}
+        self._nodes = Nodes(clock)
         self.holding: Holding | None = None
 
     # ------------------------------------------------------------------------------------- planning
@@ -126,9 +127,17 @@ class KubernetesCard:
         return Standing.GONE
 
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
-        """Nodes that others keep from new work, with what; None: no answer."""
+        """Nodes that others took from new work, with what; None: no answer."""
         try:
-            return taken(self._servers.api(cluster_id), self._maintenance)
+            return self._nodes.taken(self._servers.api(cluster_id), self._maintenance)
+        except (ActuatorError, ApiError) as e:
+            log.debug("nodes of %s: %s", cluster_id, e)
+            return None
+
+    def node_labels(self, cluster_id: str) -> Mapping[str, Mapping[str, str]] | None:
+        """node_id -> its labels; None: no answer."""
+        try:
+            return self._nodes.labels(self._servers.api(cluster_id))
         except (ActuatorError, ApiError) as e:
             log.debug("nodes of %s: %s", cluster_id, e)
             return None

@@ -25,13 +25,13 @@ from ullage_collector.isolate.kubernetes_mark import (
     taint_value,
 )
 from ullage_collector.isolate.kubernetes_others import (
+    Nodes,
     annotations_of,
     cordoned_by_us,
     holders,
     notes,
     taint_text,
     taints_of,
-    taken,
 )
 from ullage_collector.isolate.kubernetes_settings import (
     Servers,
@@ -70,6 +70,7 @@ class KubernetesNode:
     ) -> None:
         self._servers, self._clock, self._work = servers, clock, work
         self._cordon, self._tell, self._maintenance = cordon, tell, maintenance
+        self._nodes = Nodes(clock)
         self.holding: Holding | None = None
 
     # ------------------------------------------------------------------------------------- planning
@@ -163,9 +164,17 @@ class KubernetesNode:
         return Standing.OTHERS if foreign or holders(node, self._maintenance) else Standing.GONE
 
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
-        """Nodes that others keep from new work, with what; None: no answer."""
+        """Nodes that others took from new work, with what; None: no answer."""
         try:
-            return taken(self._servers.api(cluster_id), self._maintenance)
+            return self._nodes.taken(self._servers.api(cluster_id), self._maintenance)
+        except (ActuatorError, ApiError) as e:
+            log.debug("nodes of %s: %s", cluster_id, e)
+            return None
+
+    def node_labels(self, cluster_id: str) -> Mapping[str, Mapping[str, str]] | None:
+        """node_id -> its labels; None: no answer."""
+        try:
+            return self._nodes.labels(self._servers.api(cluster_id))
         except (ActuatorError, ApiError) as e:
             log.debug("nodes of %s: %s", cluster_id, e)
             return None

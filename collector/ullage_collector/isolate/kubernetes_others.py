@@ -6,12 +6,15 @@ or `unschedulable` on the node, and a field's manager says who wrote it last.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from ullage_collector.allocation.kubernetes.client import Document
 from ullage_collector.isolate.kubernetes_api import Api
 from ullage_collector.isolate.kubernetes_mark import Mark, marks, same_taint
+from ullage_contract.clock import Clock
 
 CONDITION: Final = "UllageIsolated"
 _CORDON_TAINT: Final = "node.kubernetes.io/unschedulable"
@@ -33,6 +36,7 @@ _KNOWN: Final = (
 like) come and go with the node's health: they are nobody's decision."""
 _NVSENTINEL: Final = "quarantineHealthEvent"
 """The annotation NVSentinel's fault quarantine leaves on a node it cordoned — its runbook on cordoned nodes."""
+_KEPT_SECONDS: Final = 1.0  # our choice: as an actuator may keep one bulk read
 _USUAL_CONDITIONS: Final = ("Ready", CONDITION)
 
 
@@ -52,14 +56,36 @@ def holders(node: Mapping[str, Any], maintenance: Sequence[str]) -> list[str]:
     return found
 
 
-def taken(api: Api, maintenance: Sequence[str]) -> dict[str, str]:
-    """Nodes of a cluster that others keep from new work, with what. Raises ApiError."""
-    found = {}
-    for node in api.items("/api/v1/nodes"):
-        name, what = (node.get("metadata") or {}).get("name"), holders(node, maintenance)
-        if name and what:
-            found[str(name)] = "; ".join(what)
-    return found
+class Nodes:
+    """Every node of a cluster in one read, kept for a second: limits, labels and others are asked for one after another."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read: dict[str, tuple[float, list[Document]]] = {}
+
+    def of(self, api: Api) -> list[Document]:
+        """Raises ApiError."""
+        with self._lock:
+            known = self._read.get(api.server)
+            if known is None or self._clock.monotonic() - known[0] > _KEPT_SECONDS:
+                items = [n for n in api.items("/api/v1/nodes") if (n.get("metadata") or {}).get("name")]
+                known = self._read[api.server] = (self._clock.monotonic(), items)
+            return known[1]
+
+    def taken(self, api: Api, maintenance: Sequence[str]) -> dict[str, str]:
+        """Nodes that others took from new work, with what. Raises ApiError."""
+        found = ((str(node["metadata"]["name"]), holders(node, maintenance)) for node in self.of(api))
+        return {name: "; ".join(what) for name, what in found if what}
+
+    def labels(self, api: Api) -> dict[str, dict[str, str]]:
+        """The labels of every node. Raises ApiError."""
+        return {
+            str(node["metadata"]["name"]): {
+                str(key): str(value) for key, value in (node["metadata"].get("labels") or {}).items()
+            }
+            for node in self.of(api)
+        }
 
 
 def notes(node: Mapping[str, Any], maintenance: Sequence[str]) -> list[str]:
