@@ -188,7 +188,10 @@ def test_a_forgotten_ask_is_not_done_again(world: World, monkeypatch: pytest.Mon
     monkeypatch.setattr("ullage_agent.probes.remembered.MOST_IDS", 2)
     for number in range(1, 5):
         world.outcome(ask(number, expires=NOW + 100 + number))
-    world.desk.step(ask(1, expires=NOW + 101), 0.0)
+    assert world.outcome(ask(1, expires=NOW + 101)) == (
+        "refused",
+        "memory: it may have been asked before, and is forgotten; ask anew",
+    )
     assert len(world.jobs) == 4
 
 
@@ -318,6 +321,11 @@ def test_enumerate_passes_a_card_with_its_identity_and_fails_one_whose_calls_fai
     assert world.outcome(ask(4, "enumerate"))[0] == "failed"
 
 
+def test_what_we_may_not_read_is_not_the_cards_fault(world: World) -> None:
+    world.failed["fan_ratio"] = "not_permitted"
+    assert world.outcome(ask(1, "enumerate"))[0] == "passed"
+
+
 def test_settled_passes_a_quiet_card_and_says_how_many_counters_stood_still(world: World) -> None:
     outcome, why = world.outcome(ask(1, "settled"))
     assert outcome == "passed", why
@@ -396,6 +404,20 @@ def test_an_agent_that_ends_in_the_middle_says_so_when_it_is_back(world: World) 
     world.during = lambda world: passed("fine")
     world.desk.step(ask(), 0.0)
     assert len(world.jobs) == 1
+
+
+def test_what_every_answer_repeats_while_it_waits_takes_one_place(world: World) -> None:
+    release = threading.Event()
+    world.during = lambda world: passed("fine") if release.wait(10) else None
+    for _ in range(100):
+        world.desk.asked([ask(1), ask(2)], 0.0)
+    assert world.desk._waiting.qsize() <= 2
+    release.set()
+    for _ in range(500):
+        if len(world.told) == 2:
+            break
+        threading.Event().wait(0.02)
+    assert len(world.jobs) == 2
 
 
 def test_a_flood_of_asks_is_bounded(world: World) -> None:

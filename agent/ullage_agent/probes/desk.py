@@ -78,6 +78,7 @@ class Desk:
         self._emit: Callable[[Event, Origin], None] | None = None
         self._ask_facts: Callable[[], None] = lambda: None
         self._waiting: queue.Queue[tuple[AskedProbe, float | None] | None] = queue.Queue(MOST_WAITING)
+        self._queued: set[str] = set()
         self._remembered: Remembered | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -96,10 +97,14 @@ class Desk:
     def asked(self, asked: Sequence[AskedProbe], skew_seconds: float | None) -> None:
         """What an answer asks; returns at once. skew_seconds: our clock minus the collector's, None if not said."""
         for one in asked:
-            try:
-                self._waiting.put_nowait((one, skew_seconds))
-            except queue.Full:
-                log.warning("more probes are asked than can wait; %s is not looked at", one.probe_id)
+            with self._lock:
+                if one.probe_id in self._queued:
+                    continue  # every answer asks again until the collector has heard what became of it
+                try:
+                    self._waiting.put_nowait((one, skew_seconds))
+                    self._queued.add(one.probe_id)
+                except queue.Full:
+                    log.warning("more probes are asked than can wait; %s is not looked at", one.probe_id)
         self._begin()
 
     def close(self) -> None:
@@ -136,6 +141,8 @@ class Desk:
                 self.step(*taken)
             except Exception:  # one bad part never stops the rest
                 log.exception("BUG: probe %s", taken[0].probe_id)
+            with self._lock:
+                self._queued.discard(taken[0].probe_id)
 
     def step(self, asked: AskedProbe, skew_seconds: float | None) -> None:
         """Decide on one ask and carry it out; what the thread does, for tests by hand."""
@@ -143,6 +150,8 @@ class Desk:
         if memory.knows(asked):
             return
         why_not = self._why_not(asked, skew_seconds)
+        if why_not is None and memory.may_have_known(asked):
+            why_not = refused("it may have been asked before, and is forgotten; ask anew")
         try:
             memory.begin(asked, running=why_not is None)
         except OSError as e:

@@ -11,6 +11,7 @@ from typing import Final
 
 from ullage_agent.probes.verdict import Found, failed, passed, refused
 from ullage_agent.probes.watch import Seen
+from ullage_contract.errors import NotPermitted
 from ullage_contract.sample import Value
 
 GROW: Final = (
@@ -41,9 +42,9 @@ def enumerated(card_id: str, seen: Seen | None, *, since_tick: int) -> Found:
         return failed("the maker's reader does not see the card")
     if seen.slow_values.get("health") == "lost":
         return failed("the card does not answer")
-    if seen.slow_failed:
-        calls = ", ".join(f"{key} ({reason})" for key, reason in sorted(seen.slow_failed.items())[:5])
-        return failed(f"calls on the card fail: {calls}", failed_calls=len(seen.slow_failed))
+    if bad := _failing(seen.slow_failed):
+        calls = ", ".join(f"{key} ({reason})" for key, reason in sorted(bad.items())[:5])
+        return failed(f"calls on the card fail: {calls}", failed_calls=len(bad))
     identity = [name for name in IDENTITY if seen.facts.get(name)]
     if not identity:
         return refused("the card answers, but its maker's library gives no identity to know it by")
@@ -111,8 +112,8 @@ class Settling:
         health = seen.values.get("health")
         if health is not None and health != "ok":
             return f"health is {health}"
-        if seen.failed:
-            return f"calls on the card fail: {', '.join(sorted(seen.failed)[:5])}"
+        if bad := _failing(seen.failed):
+            return f"calls on the card fail: {', '.join(sorted(bad)[:5])}"
         if seen.slow_tick != seen.tick:
             return None
         for key in ZERO:
@@ -148,3 +149,8 @@ class Settling:
                 ):
                     return f"{key} of port {port} grew to {value:g}"
         return None
+
+
+def _failing(failed_calls: Mapping[str, str]) -> dict[str, str]:
+    """Those that speak of the card: what we may not read is ours, not its."""
+    return {key: reason for key, reason in failed_calls.items() if reason != NotPermitted.reason}

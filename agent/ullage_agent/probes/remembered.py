@@ -37,8 +37,12 @@ class Remembered:
         self._read(now)
 
     def knows(self, asked: AskedProbe) -> bool:
-        """It was seen before, or may have been."""
-        return asked.probe_id in self._seen or asked.expires <= self._through
+        """It was seen before, and is still remembered."""
+        return asked.probe_id in self._seen
+
+    def may_have_known(self, asked: AskedProbe) -> bool:
+        """It may have been seen before, and been forgotten: it must not run."""
+        return asked.expires <= self._through
 
     def begin(self, asked: AskedProbe, *, running: bool) -> None:
         """From now on it is known; returns when that is on disk. running: it is about to run.

@@ -20,7 +20,7 @@ from typing import Final
 from ullage_contract.settings import Table
 
 NAMES: Final = ("enumerate", "settled", "memory", "bandwidth", "compute", "diagnose")
-"""Every probe there is; docs/operations.md says what each does."""
+"""Every probe there is; docs/probes-and-drills.md says what each does."""
 COMMANDS: Final = ("compute", "diagnose")
 """Those that are a command of the site's choice, a table a maker."""
 PLACEHOLDERS: Final = ("card", "minor", "pci", "uuid")
