@@ -177,27 +177,30 @@ WHERE a.known_from <= $as_of AND (a.known_to IS NULL OR a.known_to > $as_of)
   AND (a.valid_to IS NULL OR a.valid_to > a.valid_from);
 
 -- name: faults
--- Confirmed hardware incidents whose action is isolation or stronger, from their onset, card by card.
+-- Confirmed hardware incidents whose action is isolation or stronger, from their onset, card by card. One that was
+-- made on purpose (origin simulated) makes no real card faulty; ids of simulated cards begin with SIM-.
 CREATE OR REPLACE TEMP TABLE states_fault AS
 WITH serious AS (
     SELECT i.*, epoch_us(i.onset) AS f, coalesce(epoch_us(i.closed_at), $to_us) AS t
     FROM incident i JOIN states_incident_rule r ON r.family = i.family AND r.action = i.action
     WHERE i.confirmed AND epoch_us(i.onset) < $to_us AND (i.closed_at IS NULL OR epoch_us(i.closed_at) > $from_us)
 ), hit AS (
-    SELECT c.card_key, s.incident_id, s.cause, s.f, s.t FROM serious s JOIN card c ON c.card_id = s.subject
+    SELECT c.card_key, s.incident_id, s.cause, s.origin, s.f, s.t FROM serious s JOIN card c ON c.card_id = s.subject
     WHERE s.family = 'card'
     UNION
-    SELECT l.card_key, s.incident_id, s.cause, s.f, s.t FROM serious s JOIN slice l ON l.slice_id = s.subject
+    SELECT l.card_key, s.incident_id, s.cause, s.origin, s.f, s.t FROM serious s JOIN slice l ON l.slice_id = s.subject
     WHERE s.family = 'slice'
     UNION
-    SELECT k.card_key, s.incident_id, s.cause, s.f, s.t FROM serious s JOIN node n ON n.node_id = s.subject
+    SELECT k.card_key, s.incident_id, s.cause, s.origin, s.f, s.t FROM serious s JOIN node n ON n.node_id = s.subject
     JOIN states_capacity k ON k.node_key = n.node_key WHERE s.family = 'node'
     UNION
-    SELECT k.card_key, s.incident_id, s.cause, s.f, s.t FROM serious s JOIN port p ON p.port_id = s.subject
+    SELECT k.card_key, s.incident_id, s.cause, s.origin, s.f, s.t FROM serious s JOIN port p ON p.port_id = s.subject
     JOIN states_capacity k ON k.node_key = p.node_key WHERE s.family = 'port'
 )
 SELECT card_key, incident_id, cause, greatest(f, $from_us) AS from_us, least(t, $to_us) AS to_us
-FROM hit WHERE greatest(f, $from_us) < least(t, $to_us);
+FROM hit JOIN card USING (card_key)
+WHERE greatest(f, $from_us) < least(t, $to_us)
+  AND (hit.origin <> 'simulated' OR card.origin = 'simulated' OR starts_with(card.card_id, 'SIM-'));
 
 -- name: isolations
 -- From when new work is kept off a card until it is released; an expiry nobody acted on releases nothing.
