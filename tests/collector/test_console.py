@@ -163,7 +163,7 @@ def test_the_maps_planes_say_what_the_cards_say(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/fleet", "/fleet?view=table", "/card/GPU-1", "/idle", "/incidents", "/audit"]
+    "path", ["/fleet", "/fleet?view=table", "/card/GPU-1", "/idle", "/findings", "/incidents", "/audit"]
 )
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_every_page_renders_with_a_strict_policy(world: World, path: str, language: str) -> None:

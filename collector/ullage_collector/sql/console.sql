@@ -64,3 +64,8 @@ WITH seen AS (
 )
 SELECT any_value(c.card_id) AS card_id, max(time) FILTER (busy >= $active) AS last_busy, min(time) AS seen_from
 FROM seen JOIN card c USING (card_key) GROUP BY card_key;
+
+-- name: open_findings
+-- What detectors say now, the kind with the newest first.
+SELECT kind, family, subject, since, evidence, confidence, owner, action FROM finding WHERE until IS NULL
+ORDER BY max(since) OVER (PARTITION BY kind) DESC, kind, since DESC, subject;

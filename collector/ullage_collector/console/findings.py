@@ -1,0 +1,53 @@
+"""The page of open findings: what detectors say, by kind, with what a person can check by hand.
+
+Not here: any detector (detect/), closing a finding: it ends by itself when it is so no more.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ullage_collector import api
+from ullage_collector.receive.identity import Identity
+
+if TYPE_CHECKING:
+    from ullage_collector.console.app import Console
+
+ROWS_A_KIND: Final = 200  # our choice: because nobody reads more of one kind; the API has all
+EVIDENCE_CHARACTERS: Final = 120  # our choice: a line of a table
+
+
+def page(console: Console, request: Request, identity: Identity) -> Response:
+    """All open findings, the kind with the newest first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    counts: dict[str, int] = {}
+    for row in api.select(console.views, "console", "open_findings", []):
+        counts[row["kind"]] = counts.get(row["kind"], 0) + 1
+        if counts[row["kind"]] > ROWS_A_KIND:
+            continue
+        row["evidence"] = [
+            (name, _short(value)) for name, value in json.loads(row["evidence"]).items() if name != "key"
+        ]
+        groups.setdefault(row["kind"], []).append(row)
+    return console.render(
+        request,
+        "findings.html",
+        here="findings",
+        groups=groups,
+        counts=counts,
+        origins={card.origin for card in console.views.fleet.cards()[1]},
+    )
+
+
+def _short(value: Any) -> str:
+    """A value of evidence in one line."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= EVIDENCE_CHARACTERS else f"{text[: EVIDENCE_CHARACTERS - 1]}…"

@@ -1,0 +1,85 @@
+"""The page of findings: by kind, with evidence, every kind we open named in both languages, hostile text harmless."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.collector.test_console import EVIL, NOW, World
+
+from ullage_collector.console.words import LANGUAGES, words
+from ullage_collector.detect.findings import Found, keep
+from ullage_collector.receive.identity import Role
+
+SOURCES = Path(__file__).parents[2] / "collector/ullage_collector"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.store.close()
+
+
+def put(world: World, *found: Found) -> None:
+    with world.store.write() as cursor:
+        keep(cursor, {item.kind for item in found}, found, round(NOW * 1e6))
+
+
+def page(world: World, language: str = "en") -> str:
+    return world.client(Role.VIEWER).get("/findings", headers={"accept-language": language}).text
+
+
+def test_a_finding_shows_its_kind_subject_evidence_and_owner(world: World) -> None:
+    found = Found(
+        "used_without_allocation",
+        "card",
+        "GPU-1",
+        round(NOW * 1e6) - 60_000_000,
+        {"pid": 41, "command": "python3", "user": "ada", "held_by": []},
+        key="41-1",
+        owner="ada",
+    )
+    put(world, found, Found("pool_none", "fleet", "fleet", 1, {"cards": 3}))
+    text = page(world)
+    assert words("en")["findings"]["used_without_allocation"]["means"] in text
+    assert '<a href="/card/GPU-1">GPU-1</a>' in text
+    assert re.search(r"command</span> python3 · .*pid</span> 41 · .*user</span> ada", text)
+    assert "41-1" not in text  # the key repeats what stands beside it
+    assert text.index("used_without_allocation") < text.index("pool_none")  # the newest first
+
+
+def test_no_finding_is_said(world: World) -> None:
+    assert words("zh")["no_findings"] in page(world, "zh")
+
+
+def test_hostile_evidence_is_text(world: World) -> None:
+    put(world, Found("moved_card", "node", EVIL, 1, {EVIL: EVIL, "x": [EVIL]}, owner=EVIL))
+    text = page(world)
+    assert "<script>" not in text and "\u202e" not in text
+
+
+def test_a_kind_nobody_named_shows_by_its_own_word(world: World) -> None:
+    put(world, Found("some_new_kind", "node", "g1", 1, {}))
+    assert "some new kind" in page(world)
+
+
+def test_more_than_a_page_is_cut_and_said(world: World) -> None:
+    put(world, *(Found("moved_card", "card", f"GPU-{n}", n, {}) for n in range(250)))
+    text = page(world)
+    assert text.count("<tr><td>") == 200
+    assert '<span class="soft">250</span>' in text and words("en")["more_rows"] in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_kind_of_ours_has_a_name(language: str) -> None:
+    opened = set()
+    for path in SOURCES.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        opened |= set(re.findall(r'Found\(\s*(?:kind=)?"([a-z_]+)"', text))
+        opened |= set(re.findall(r'^KIND: Final = "([a-z_]+)"', text, re.M))
+    opened |= set(re.findall(r"'(unlisted_card)'", (SOURCES / "sql/states.sql").read_text(encoding="utf-8")))
+    assert len(opened) > 15
+    assert opened <= words(language)["findings"].keys()
