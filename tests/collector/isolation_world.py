@@ -72,8 +72,7 @@ class Scheduler:
             raise ActuatorError(f"{verb} refused")
         self.calls.append(f"{verb} {target.subject}")
         if verb == "isolate":
-            held = self.standing_of.get(target.subject)
-            assert held in (None, target.marker), f"two fences for {target.subject}"
+            assert target.subject not in self.standing_of, f"two fences for {target.subject}"
             self.standing_of[target.subject] = target.marker
         elif verb == "release":
             assert self.standing_of.get(target.subject) == target.marker, "released what was not ours"
@@ -98,6 +97,11 @@ class FakeActuator:
         return self._plan(Step(self.scheduler, verb, target))
 
     def plan_release(self, target: Target) -> Plan:
+        standing = self.standing(target)
+        if standing is Standing.OTHERS:
+            raise ActuatorError(f"what stands at {target.subject} is not ours")
+        if standing is Standing.GONE:
+            return Plan(self.name, (), (), self.whole_node)
         return self._plan(Step(self.scheduler, "release", target))
 
     def _plan(self, step: Step) -> Plan:

@@ -418,3 +418,19 @@ def test_what_is_decided_says_who_why_and_how_to_take_it_back() -> None:
     assert json.loads(row[3]) == [{"command": ["isolate", "n0-0"]}]
     decided = world.db.execute("SELECT evidence FROM audit WHERE action = 'decide'").fetchone()
     assert decided is not None and json.loads(decided[0])["code"] == 79
+
+
+def test_the_page_has_every_state_and_the_example_every_setting_with_its_default() -> None:
+    import re
+    import tomllib
+    from dataclasses import fields
+
+    root = Path(__file__).parents[2]
+    page = (root / "docs/isolation.md").read_text(encoding="utf-8")
+    states = page.split("## States")[1].split("## ")[0]
+    assert re.findall(r"^\| ([a-z_]+) \|", states, re.MULTILINE)[1:] == [state.value for state in State]
+    table = tomllib.loads((root / "collector/collector.example.toml").read_text(encoding="utf-8"))
+    example = table["isolation"]["policy"]
+    known = {field.name for field in fields(policy_settings.PolicySettings)} - {"overrides"}
+    assert set(example) == known
+    assert policy_settings.read(example, "example") == policy_settings.PolicySettings()

@@ -116,9 +116,13 @@ class Policy:
         """Rates and cool-downs from before this process, put on the monotonic clock: ages cannot be negative."""
         wall, now = self._clock.wall(), self._clock.monotonic()
         lately: deque[Placed] = deque(maxlen=100_000)
-        for family, at in self.book.read("recent_placed", [naive_utc(wall - self.settings.window_seconds)]):
+        self._called: deque[Placed] = deque(maxlen=100_000)
+        since = {"since": naive_utc(wall - self.settings.window_seconds), "now": naive_utc(wall)}
+        for family, at, called in self.book.read("recent_placed", since):
             age = max(0.0, wall - at.replace(tzinfo=UTC).timestamp())
             lately.append(Placed(now - age, str(family)))
+            if called:
+                self._called.append(lately[-1])
         cooling = {}
         for cluster, family, subject, state, at, _ in self.book.read(
             "last_ended", [naive_utc(wall - self.settings.cooldown_seconds)]
@@ -439,7 +443,7 @@ class Policy:
         """A decision that may not be carried out any more becomes advice."""
         with self.book.change() as change:
             moved = change.move(
-                intent, State.ADVISED, why, held_back=why, approved_by=None, isolation_id=None, placed_at=None
+                intent, State.ADVISED, why, held_back=why, approved_by=None, isolation_id=None
             )
             if intent.isolation_id is not None:
                 change.close_isolation(intent, "not placed")
@@ -544,13 +548,21 @@ class Policy:
         self.decide(change, replace(case, causes=causes, follow=level_up(intent.follow), cools=False))
 
     def room_for(self, intent: Intent) -> str | None:
-        """Just before the calls: why an automatic one would be too many now; None: it would not."""
+        """Just before the calls: why an automatic one would be too many now; None: it would not, and it is counted.
+
+        Decisions were counted when made; calls are counted too, as those of a scheduler that was away come at once.
+        """
         if not intent.automatic:
             return None
         fleet = self.surroundings.fleet()
-        if why := fleet.others.get(intent.place):
-            return f"others keep work off {intent.node_id} already: {why}"
-        return too_many_at_once(intent, self.book.live(), fleet, self.settings)
+        if taken := fleet.others.get(intent.place):
+            return f"others keep work off {intent.node_id} already: {taken}"
+        now = self._clock.monotonic()
+        why = too_many_lately(intent.family, self._called, now, self.settings)
+        why = why or too_many_at_once(intent, self.book.live(), fleet, self.settings)
+        if why is None:
+            self._called.append(Placed(now, intent.family))
+        return why
 
     def cool(self, intent: Intent) -> None:
         """Leave a subject to people for a while."""

@@ -21,9 +21,9 @@ SELECT intent_id, {columns} FROM isolation_intent WHERE closed_at IS NULL ORDER 
 SELECT intent_id, {columns} FROM isolation_intent WHERE intent_id = ?;
 
 -- name: recent_placed
--- When automatic isolations were decided lately, for the rate limit after a restart.
-SELECT family, decided_at FROM isolation_intent
-WHERE mode = 'automatic' AND isolation_id IS NOT NULL AND decided_at > ?;
+-- When automatic isolations were called lately, for the rate limit after a restart; not yet called: as if now.
+SELECT family, coalesce(placed_at, $now), placed_at IS NOT NULL FROM isolation_intent
+WHERE mode = 'automatic' AND approved_by IS NULL AND (placed_at > $since OR state = 'wanted');
 
 -- name: last_ended
 -- The newest end of an intent of each subject, and how it ended, for the cool-down after a restart.
