@@ -11,6 +11,7 @@ import pytest
 from rdma_tree import unpack
 
 from ullage_agent import cli
+from ullage_agent.assembly import Agent
 from ullage_agent.backends.simulated.faults import parse as parse_simulated
 from ullage_agent.commands import inject
 from ullage_agent.config import Config, Inject, load
@@ -23,7 +24,8 @@ from ullage_agent.sampler import Sampler
 from ullage_agent.sources.kernel_events import INJECTED_MARK, Recognizer
 from ullage_agent.sources.kernel_lines import parse_record
 from ullage_agent.sources.kernel_log import KernelLog, patterns_of
-from ullage_contract.clock import ManualClock
+from ullage_contract.catalogue import Tier
+from ullage_contract.clock import ManualClock, SystemClock
 from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.event import Event
 from ullage_contract.sample import Origin
@@ -317,3 +319,64 @@ def test_the_command_lists_what_ships_and_what_this_node_allows(
     assert document["allowed"]["allow"] is False
     assert cli.main(["--config", str(file), "inject", "one-of-each"]) == 2
     assert "allow is not true" in capsys.readouterr().err
+
+
+# ---- an agent that reads the places of a drill
+
+
+class Heard:
+    """A sink that keeps what came by origin."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Origin, str, str]] = []
+        self.rows: set[tuple[Origin, str]] = set()
+
+    def facts(self, facts: Any, *, origin: Origin = Origin.REAL) -> None: ...
+
+    def samples(self, samples: Any, *, origin: Origin = Origin.REAL) -> None:
+        self.rows |= {(origin, sample.family.value) for sample in samples}
+
+    def events(self, events: Any, *, origin: Origin = Origin.REAL) -> None:
+        self.heard += [(origin, event.kind, event.subject) for event in events]
+
+    def sources(self, reports: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_what_an_agent_reads_from_the_places_of_a_drill_is_all_simulated(tmp_path: Path) -> None:
+    log, tree = tmp_path / "kmsg", tmp_path / "sys"
+    log.touch()
+    port = next(unpack("ib400_four_ports.txt", tree).glob("*/ports/1/state")).parent
+    device = port.parents[1].name
+    config = Config(
+        node="n1",
+        data=tmp_path,
+        inject=Inject(allow=True, kernel_log=log, sysfs=tree),
+        enabled={"nvidia": False},
+    )
+    sink = Heard()
+    agent = Agent(config, SystemClock(), root=tmp_path / "root", sinks=[sink], known=registry())
+    targets = Targets(config, SystemClock())
+
+    def until(kind: str) -> None:
+        for _ in range(200):
+            agent.tick(Tier.FAST, patience_seconds=2.0)
+            if any(heard == kind for _, heard, _ in sink.heard):
+                return
+        raise AssertionError(f"no {kind} came: {sink.heard}")
+
+    try:
+        agent.tick(Tier.SLOW, patience_seconds=5.0)
+        targets.make(Fault(0, "rdma", "port_down", device=device, port=1))
+        targets.make(Fault(0, "kernel_log", "xid", pci="0000:3b:00.0", code="79"))
+        until("port_down")
+        targets.make(Fault(0, "rdma", "port_up", device=device, port=1))
+        until("port_up")
+        until("xid")
+    finally:
+        agent.close()
+    made = {(origin, kind) for origin, kind, _ in sink.heard if kind in ("port_down", "port_up", "xid")}
+    assert made == {(Origin.SIMULATED, "port_down"), (Origin.SIMULATED, "port_up"), (Origin.SIMULATED, "xid")}
+    assert (Origin.SIMULATED, "port") in sink.rows and (Origin.REAL, "port") not in sink.rows
+    assert (Origin.REAL, "node") in sink.rows
