@@ -142,8 +142,8 @@ class SlurmCluster:
             process.kill()
             process.wait(10)
 
-    def start_part(self, name: str) -> None:
-        """Begin one daemon; returns at once but for munged."""
+    def start_part(self, name: str, *more: str) -> None:
+        """Begin one daemon; returns at once but for munged. more: arguments of a slurmd, as -b: it was rebooted."""
         folder, run = self.folder, self.folder / "run"
         if name == "munged":
             argv = [
@@ -174,7 +174,7 @@ class SlurmCluster:
         elif name in ("slurmdbd", "slurmctld"):
             argv = [name, "-D"]
         else:
-            argv = ["slurmd", "-D", "-N", name.removeprefix("slurmd-")]
+            argv = ["slurmd", "-D", "-N", name.removeprefix("slurmd-"), *more]
         with (folder / "log" / f"{name}.out").open("ab") as out:
             self.daemons[name] = subprocess.Popen(
                 [str(shutil.which(argv[0], path=SEARCHED)), *argv[1:]],

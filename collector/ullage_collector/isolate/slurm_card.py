@@ -24,7 +24,9 @@ from ullage_collector.isolate.slurm_fencing import (
     Fence,
     FenceSettings,
     Fencing,
+    NotSaid,
     Place,
+    Seen,
     Unfencing,
     fences,
     in_vain,
@@ -46,6 +48,9 @@ log = logging.getLogger(__name__)
 TABLE: Final = "isolation.slurm-card"
 CACHE_SECONDS: Final = 1.0
 MAPPING_SECONDS: Final = 30.0  # our choice: because cards and gres.conf change with a person's work
+REGISTERING_SECONDS: Final = (
+    5.0  # our choice: because nodes register within some seconds of a slurmctld's start
+)
 _SHAREABLE: Final = ("preempt/partition_prio",)
 
 
@@ -114,7 +119,7 @@ class SlurmCard:
         node = self._node(cluster, target)
         index = self._index(cluster, target, node)
         place, notes = self._place(cluster, target, node, index)
-        seen = look(cluster.calls, cluster.fence, place.node, index, place.names, target)
+        seen = self._seen(cluster, target, place)
         others = [f for f in self._standing_there(cluster, place) if f.marker != target.marker and f.there]
         if any(fence.index == index for fence in others):
             raise ActuatorError(f"{target.subject} is kept by another fence already; release that one first")
@@ -170,6 +175,17 @@ class SlurmCard:
         except ActuatorError as e:
             log.info("standing of %s is unknown: %s", target.subject, e)
             return Standing.UNKNOWN
+
+    def _seen(self, cluster: ClusterFences, target: Target, place: Place) -> Seen:
+        """The node now; a slurmctld that was just started is given some seconds to hear of its nodes."""
+        until = self._clock.monotonic() + REGISTERING_SECONDS
+        while True:
+            try:
+                return look(cluster.calls, cluster.fence, place.node, place.index, place.names, target)
+            except NotSaid:
+                if self._clock.monotonic() >= until:
+                    raise
+                self._clock.sleep(1.0)
 
     # ---- what stands
 

@@ -205,7 +205,13 @@ class Fencing:
         ended: str | None = None
         until = self._clock.monotonic() + self._settings.settle_seconds
         while True:
-            seen = self.look()
+            try:
+                seen = self.look()
+            except NotSaid:
+                if self._clock.monotonic() >= until:
+                    raise
+                self._clock.sleep(LOOK_SECONDS)
+                continue
             keeper = seen.keeper()
             if keeper is not None:
                 return did + self._keep(run, seen, keeper)
@@ -492,13 +498,18 @@ def _holder(calls: SlurmCalls, node: str, index: int, names: Sequence[str]) -> J
     return None
 
 
+class NotSaid(ActuatorError):
+    """Slurm counts the cards jobs have on a node without saying which: so a slurmctld just started, until the
+    node has registered, and for good where the cards have no device files."""
+
+
 def used_indices(node: NodeView, names: Sequence[str]) -> set[int]:
-    """The indices that jobs have there. Raises ActuatorError when Slurm counts them without saying which."""
+    """The indices that jobs have there. Raises NotSaid."""
     found: set[int] = set()
     for item in node.used:
         if item.name in names and item.count:
             if item.indices is None:
-                raise ActuatorError(
+                raise NotSaid(
                     f"Slurm does not say which cards of {node.name} are used, so a fence cannot be aimed; "
                     f"isolate the node {node.name} instead"
                 )
