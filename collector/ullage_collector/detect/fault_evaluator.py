@@ -121,7 +121,7 @@ class Evaluator:
             )
             watched, base = track.watched, track.base
             judged = sampled(rule, track, seen)
-            if not track.idle:
+            if judged.met or not track.idle:
                 self._put(key, track)
             if watched or track.watched or track.base != base:
                 self._dirty.add(key)  # what may become a baseline is learned anew after a restart
