@@ -30,7 +30,7 @@ from kube_isolation_world import (
 )
 from kube_world import Kube, access_to, gpu
 
-from ullage_collector.isolate import kubernetes_node
+from ullage_collector.isolate import kubernetes_card, kubernetes_node
 from ullage_collector.isolate.actuator import Actuator, Labeller, Standing, Surveyor, load
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ActuatorError, ConfigError
@@ -373,6 +373,25 @@ def test_a_node_nobody_knows_is_said_with_where_to_look(bench: NodeBench) -> Non
     release = actuator.plan_release(target)
     assert release.calls == () and "no node other any more" in release.notes[0]
     assert actuator.standing(target) is Standing.UNKNOWN
+
+
+@pytest.mark.parametrize("name", ["../pods", "a/b", "a?b=c", "a,b", "Upper", "", "x" * 254, "n1%2f"])
+def test_what_can_be_no_nodes_name_is_never_put_into_a_path(bench: NodeBench, name: str) -> None:
+    server = server_of(bench)
+    card = kubernetes_card.actuator({"kubeconfig": str(bench.path)}, ManualClock())
+    server.requests.clear()
+    for actuator, target in ((bench.actuator(), node_target(name)), (card, card_target(name))):
+        assert actuator.standing(target) is Standing.UNKNOWN
+        with pytest.raises(ActuatorError, match="can be no node's name"):
+            actuator.plan_isolate(target)
+    assert not [r for r in server.requests if not r.startswith("GET /apis/resource.k8s.io")]
+
+
+def test_a_condition_of_ours_goes_also_where_nobody_is_told_any_more(bench: NodeBench) -> None:
+    target = node_target(bench.name)
+    carry_out(bench.actuator().plan_isolate(target))
+    carry_out(bench.actuator(tell=False).plan_release(target))
+    assert bench.condition(bench.name) is None
 
 
 def test_what_only_tells_people_stops_nothing_when_it_is_refused(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ _ANSWER_SECONDS: Final = 10.0  # our choice: because an API server answers a sin
 _ANSWER_BYTES: Final = 16 * 1024 * 1024  # our choice: ten times what etcd lets one object be
 _POOL: Final = 4  # our choice: as many readers as act at once; more make connections of their own
 _LATEST_RETRY_SECONDS: Final = 30.0  # our choice: who acts on a fault does not wait longer for one request
+_SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""Lower case letters, digits, - and . — "Object Names and IDs", DNS subdomain names."""
 _VERSION: Final = re.compile(r'"resourceVersion":"[^"]*"')
 RBAC: Final = "deploy/kubernetes/isolation-rbac.yaml"
 
@@ -207,6 +209,15 @@ class Api:
                 self._readers.append(client)
                 return
         client.close()
+
+
+def node_path(node_id: str) -> str:
+    """The path of a node. Raises ActuatorError for what can be no node's name, which may come from an agent."""
+    if len(node_id) > 253 or not _SUBDOMAIN.fullmatch(node_id):
+        raise ActuatorError(
+            f"{node_id[:80]!r} can be no node's name in Kubernetes: the agent's node_id is not what Kubernetes calls it"
+        )
+    return f"/api/v1/nodes/{node_id}"
 
 
 @contextmanager

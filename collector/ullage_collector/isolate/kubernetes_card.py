@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ullage_collector.allocation.kubernetes.client import Absent, ApiError, Document
 from ullage_collector.isolate.actuator import Call, Plan, Standing, Target
-from ullage_collector.isolate.kubernetes_api import Api, ApiCall, planning
+from ullage_collector.isolate.kubernetes_api import Api, ApiCall, node_path, planning
 from ullage_collector.isolate.kubernetes_devices import (
     EFFECTS,
     KEEPS_OFF,
@@ -177,7 +177,7 @@ class KubernetesCard:
                 said.append(f"rule {_name(given)} of ours hits another device now: it is taken back")
                 calls.append(self._delete(api, seen.versions, given, target))
         mark = Mark(target.marker, target.incident_id, target.reason, at, api.manager)
-        if self._tell and (node := api.found(f"/api/v1/nodes/{target.node_id}")) is not None:
+        if self._tell and (node := api.found(node_path(target.node_id))) is not None:
             calls += event_write(api, node, target, mark)
         if self._effect == "None":
             said.append(
@@ -195,8 +195,6 @@ class KubernetesCard:
         try:
             seen = self._look(api, target, devices=False)
         except ActuatorError:
-            if self._served_there(api, target.cluster_id):
-                raise
             gone = f"{api.server} has no DeviceTaintRule: nothing of ours can stand there"
             return Plan(self.name, (), (), whole_node=False, notes=(gone,))
         if seen.changed and not seen.ours:
@@ -229,13 +227,6 @@ class KubernetesCard:
         if known is None or self._clock.monotonic() - known[0] > _SERVED_SECONDS:
             known = self._versions[cluster_id] = (self._clock.monotonic(), served(api))
         return known[1]
-
-    def _served_there(self, api: Api, cluster_id: str) -> bool:
-        try:
-            self._served(api, cluster_id)
-        except ActuatorError:
-            return False
-        return True
 
     def _effects(self, target: Target, versions: Served) -> list[str]:
         if self._effect == "None" and versions.rules == "v1alpha3":

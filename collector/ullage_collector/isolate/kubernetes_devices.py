@@ -25,7 +25,7 @@ from ullage_collector.allocation.kubernetes.claims import (
 )
 from ullage_collector.allocation.kubernetes.client import Absent, Document
 from ullage_collector.isolate.actuator import Target
-from ullage_collector.isolate.kubernetes_api import Api
+from ullage_collector.isolate.kubernetes_api import Api, node_path
 from ullage_collector.isolate.kubernetes_mark import Mark, Taint, digest, marks, same_taint
 from ullage_collector.isolate.kubernetes_others import annotations_of
 from ullage_contract.errors import ActuatorError, BadInput
@@ -108,6 +108,7 @@ def find(api: Api, versions: Served, target: Target) -> Found:
 
     Raises ActuatorError where it cannot be told which device it is, or not yet; ApiError.
     """
+    node_path(target.node_id)
     path = f"{GROUP}/{versions.slices}/resourceslices"
     here = list(api.items(path, {"fieldSelector": f"spec.nodeName={target.node_id}"}))
     found = _matching(here, target)

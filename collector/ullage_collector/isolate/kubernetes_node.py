@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ullage_collector.allocation.kubernetes.client import ApiError, Document
 from ullage_collector.isolate.actuator import Call, Plan, Standing, Target
-from ullage_collector.isolate.kubernetes_api import MERGE, Api, ApiCall, planning
+from ullage_collector.isolate.kubernetes_api import MERGE, Api, ApiCall, node_path, planning
 from ullage_collector.isolate.kubernetes_mark import (
     TAINT_KEY,
     Mark,
@@ -127,7 +127,7 @@ class KubernetesNode:
         )
 
     def _plan_release(self, api: Api, target: Target) -> Plan:
-        node = api.found(_path(target))
+        node = api.found(node_path(target.node_id))
         if node is None:
             gone = f"{api.server} has no node {target.node_id} any more: nothing to undo there"
             return Plan(actuator=self.name, calls=(), undo=(), whole_node=True, notes=(gone,))
@@ -141,7 +141,7 @@ class KubernetesNode:
             after = _patched(node, first)
         else:
             said.append(f"nothing of ours stands on {target.node_id} for {target.subject}")
-        if self._tell:
+        if self._tell or not marks(annotations_of(after)):
             calls += condition_write(api, target.node_id, after, lambda: self._node(api, target))
         calls += untelling(api, target)
         return Plan(actuator=self.name, calls=tuple(calls), undo=(), whole_node=True, notes=tuple(said))
@@ -149,7 +149,7 @@ class KubernetesNode:
     def standing(self, target: Target) -> Standing:
         """By our mark and the taints it names; see Standing. Never raises."""
         try:
-            node = self._servers.api(target.cluster_id).found(_path(target))
+            node = self._servers.api(target.cluster_id).found(node_path(target.node_id))
         except (ActuatorError, ApiError) as e:
             log.debug("standing of %s: %s", target.subject, e)
             return Standing.UNKNOWN
@@ -182,7 +182,7 @@ class KubernetesNode:
     # ------------------------------------------------------------------------------------- one write
     def _node(self, api: Api, target: Target) -> Document:
         """Raises ApiError, ActuatorError where there is none."""
-        node = api.found(_path(target))
+        node = api.found(node_path(target.node_id))
         if node is None:
             raise ActuatorError(
                 f"{api.server} has no node {target.node_id}: the agent's node_id is not what Kubernetes calls it, "
@@ -291,10 +291,6 @@ class KubernetesNode:
         return said
 
 
-def _path(target: Target) -> str:
-    return f"/api/v1/nodes/{target.node_id}"
-
-
 def _foreign(node: Document) -> list[Mapping[str, Any]]:
     """Taints with our key that none of our marks stands for."""
     placed = [t for mark in marks(annotations_of(node)).values() for t in mark.taints]
@@ -322,7 +318,7 @@ def _patch(
     }
     if spec:
         body["spec"] = dict(spec)
-    return api.call("PATCH", _path(target), body, content=MERGE, strict=True, varying=varying)
+    return api.call("PATCH", node_path(target.node_id), body, content=MERGE, strict=True, varying=varying)
 
 
 def _patched(node: Document, call: ApiCall) -> Document:
