@@ -425,11 +425,13 @@ class Collector:
         from ullage_collector.estate import answers as estate
         from ullage_collector.fleet_now import FleetNow
         from ullage_collector.isolate import answers as acting
+        from ullage_collector.maintenance import api as maintenance
         from ullage_collector.notify import api as notify_api
         from ullage_collector.notify import service as notices
         from ullage_collector.ownership import api as ownership
         from ullage_collector.quota import api as quota
         from ullage_collector.quota.exposition import Exposition
+        from ullage_collector.records import api as records
 
         fleet = FleetNow(door.cursor, self.clock)
 
@@ -469,7 +471,11 @@ class Collector:
         promised = quota.routes(lambda: door.store)
         asked = operations.routes(lambda: door.store, self.config)
         placed = estate.routes(views, self.config, lambda: door.store)
-        told = notify_api.routes(lambda: door.store, self._notifier)
+        told = [
+            *notify_api.routes(lambda: door.store, self._notifier),
+            *maintenance.routes(lambda: door.store, fleet, self._isolation),
+            *records.routes(lambda: door.store),
+        ]
         return (
             [
                 *api.routes(views),

@@ -67,7 +67,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     store.close()
 
 
-def test_what_is_there_at_the_first_look_is_told_to_nobody_but_its_end_is(world: World) -> None:
+def test_what_is_there_at_the_first_look_is_told_to_nobody(world: World) -> None:
     world.incident(1)
     assert world.look() == []
     assert world.look() == []
@@ -76,7 +76,7 @@ def test_what_is_there_at_the_first_look_is_told_to_nobody_but_its_end_is(world:
     assert (opened.event, opened.cluster, opened.node) == ("incident_opened", "dc1", "n1")
     assert opened.details["model"] == "H800"
     world.run("UPDATE incident SET closed_at = opened_at, closed_by = 'release'")
-    assert world.events() == ["incident_ended GPU-1", "incident_ended GPU-5"]
+    assert world.events() == ["incident_ended GPU-5"]
     assert world.look() == []
 
 
@@ -104,6 +104,29 @@ def test_history_is_a_record_and_no_news(world: World) -> None:
     assert world.look() == []
     world.run("UPDATE incident SET closed_at = opened_at")
     assert world.look() == []
+
+
+def test_shadow_and_parts_of_another_incident_are_not_told_until_they_are_more(world: World) -> None:
+    world.look()
+    world.incident(1)
+    world.incident(2)
+    world.run("UPDATE incident SET \"mode\" = 'shadow' WHERE incident_id = 1")
+    world.run("UPDATE incident SET parent_id = 1 WHERE incident_id = 2")
+    assert world.look() == []
+    world.run("UPDATE incident SET \"mode\" = 'advise', parent_id = NULL")
+    assert world.events() == ["incident_opened GPU-1", "incident_opened GPU-2"]
+    world.run("UPDATE incident SET parent_id = 1 WHERE incident_id = 2")
+    assert world.look() == []
+    world.run("UPDATE incident SET closed_at = opened_at WHERE incident_id = 2")
+    assert world.events() == ["incident_ended GPU-2"]  # who was told of it hears of its end
+
+
+def test_history_that_gets_fresh_evidence_is_news(world: World) -> None:
+    world.look()
+    world.incident(1, history=True)
+    assert world.look() == []
+    world.run("UPDATE incident SET history = false")
+    assert world.events() == ["incident_opened GPU-1"]
 
 
 def test_a_smaller_number_that_commits_later_is_not_lost(world: World) -> None:

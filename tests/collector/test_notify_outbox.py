@@ -315,7 +315,7 @@ def test_a_hanging_target_stops_no_other_and_the_metrics_say_who_waits(tmp_path:
         for thread in threads:
             thread.start()
         try:
-            _until(lambda: len(quick.requests) == 3)
+            _until(lambda: notifier.boxes["quick"].counts.told == 3)
             text = exposition(store, notifier)
             assert 'ullage_notices_sent_total{target="quick"} 3' in text
             assert 'ullage_notices_waiting{target="slow"} 3' in text

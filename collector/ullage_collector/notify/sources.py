@@ -126,7 +126,7 @@ def _first(cursor: duckdb.DuckDBPyConnection, now: float) -> Look:
     ):
         for row in _rows(cursor, sql[statement], nothing):
             number = int(row[f"{source}_id"])
-            is_open = bool(row["standing"]) and not row.get("history", False)
+            is_open = bool(row["standing"])
             if is_open or number > dict(zip(TABLES, highest, strict=True))[source] - OVERLAP:
                 seen.append((source, number, str(row["mark"]), is_open, None))
     for row in _rows(cursor, sql["audits"], {"after": int(highest[2]) - OVERLAP, "most": 2**31}):
@@ -139,10 +139,7 @@ def _first(cursor: duckdb.DuckDBPyConnection, now: float) -> Look:
 
 def _incident(row: Mapping[str, Any]) -> tuple[News | None, bool]:
     standing = bool(row["standing"])
-    if row["history"]:
-        return None, False
     number, bad = int(row["incident_id"]), severity(row["severity"])
-    before = str(row["seen"]).split("|") if row["seen"] else None
     details = {
         "incident": str(number),
         "cause": _text(row["cause"]),
@@ -168,10 +165,8 @@ def _incident(row: Mapping[str, Any]) -> tuple[News | None, bool]:
         kind=_text(row["cause"]),
         details=details,
     )
-    if before is None:
-        return (
-            (news, True) if standing else (None, False)
-        )  # over before it was seen: nothing to do for anybody
+    if not row["told"]:  # new, or it was none of anybody's business until now
+        return (None if row["quiet"] or not standing else news), standing
     if not standing:
         ended = replace(
             news,
@@ -182,6 +177,7 @@ def _incident(row: Mapping[str, Any]) -> tuple[News | None, bool]:
             stands=False,
         )
         return ended, False
+    before = str(row["seen"]).split("|")
     if worse(bad, severity(before[0])) or before[1:2] != [str(row["action"])]:
         worsened = replace(
             news,

@@ -21,19 +21,25 @@ UPDATE news_seen SET standing = false, news = NULL WHERE source = 'audit' AND st
 DELETE FROM news_seen WHERE source = ? AND id <= ? AND NOT standing;
 
 -- name: incidents
--- Incidents that are new or not as they were seen; history is a record, never news.
-SELECT i.incident_id, concat_ws('|', i.severity, i.action, CASE WHEN i.closed_at IS NULL THEN 'open' ELSE 'ended' END) AS mark,
-       s.mark AS seen, i.closed_at IS NULL AS standing, i.family, i.subject, i.cause, i.severity, i.action, i.code, i.onset,
-       i.opened_at, i.closed_at, i.closed_by, i.confirmed, i.history, i.origin, s.news,
-       coalesce(c.node_id, n.node_id) AS node_id, coalesce(c.cluster_id, n.cluster_id) AS cluster_id, c.model
-FROM incident i
+-- Incidents that are new or not as they were seen. quiet: a record of history, a rule in shadow, or a part of another
+-- incident: nobody is told. told: somebody was, so that its end is news.
+WITH now AS (
+    SELECT *, history OR coalesce("mode", '') = 'shadow' OR parent_id IS NOT NULL AS quiet,
+           concat_ws('|', severity, action, CASE WHEN closed_at IS NULL THEN 'open' ELSE 'ended' END,
+                     CASE WHEN history OR coalesce("mode", '') = 'shadow' OR parent_id IS NOT NULL THEN 'quiet' END) AS mark
+    FROM incident
+)
+SELECT i.incident_id, i.mark, s.mark AS seen, s.news IS NOT NULL AS told, i.quiet, i.closed_at IS NULL AS standing, i.family,
+       i.subject, i.cause, i.severity, i.action, i.code, i.onset, i.opened_at, i.closed_at, i.closed_by, i.confirmed, i.origin,
+       s.news, coalesce(i.node_id, c.node_id, n.node_id) AS node_id, coalesce(i.cluster_id, c.cluster_id, n.cluster_id) AS cluster_id,
+       c.model
+FROM now i
 LEFT JOIN news_seen s ON s.source = 'incident' AND s.id = i.incident_id
 LEFT JOIN (SELECT card_id, node_id, cluster_id, model FROM card JOIN node USING (node_key)) c
        ON i.family = 'card' AND c.card_id = i.subject
 LEFT JOIN (SELECT node_id, any_value(cluster_id) AS cluster_id FROM node GROUP BY node_id) n
        ON i.family = 'node' AND n.node_id = i.subject
-WHERE (i.incident_id > $after AND s.id IS NULL)
-   OR (s.standing AND s.mark <> concat_ws('|', i.severity, i.action, CASE WHEN i.closed_at IS NULL THEN 'open' ELSE 'ended' END))
+WHERE (i.incident_id > $after AND s.id IS NULL) OR (s.standing AND s.mark <> i.mark)
 ORDER BY i.incident_id LIMIT $most;
 
 -- name: isolations
