@@ -8,7 +8,7 @@ the API server's, the end of a container is the node's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -61,13 +61,8 @@ class Pod:
         return self.phase in TERMINAL
 
 
-def reader(naming: Naming) -> Callable[[Mapping[str, Any]], Pod | None]:
-    """The function that reads a pod as JSON gives it; None of it: not bound yet, or it asks for no card."""
-    return lambda pod: read(pod, naming)
-
-
 def read(pod: Mapping[str, Any], naming: Naming) -> Pod | None:
-    """See ``reader``. Raises KeyError, ValueError, BadInput for an object that is no pod."""
+    """A pod as JSON gives it; None: not bound yet, or it asks for no card. Raises KeyError, ValueError, BadInput for an object that is no pod."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     node = spec.get("nodeName")
     if not node:

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ullage_collector.allocation.book import AllocationBook
 from ullage_collector.allocation.heard import Heard
 from ullage_collector.allocation.holding import Holding
-from ullage_collector.allocation.kubernetes import claims, nodes, pods
+from ullage_collector.allocation.kubernetes import claims, nodes, waiting
 from ullage_collector.allocation.kubernetes.access import Access
 from ullage_collector.allocation.kubernetes.client import Absent, Client
 from ullage_collector.allocation.kubernetes.follow import (
@@ -30,6 +30,7 @@ from ullage_collector.allocation.kubernetes.follow import (
     Listed,
 )
 from ullage_collector.allocation.kubernetes.last_seen import LastSeen
+from ullage_collector.allocation.kubernetes.pods import Pod
 from ullage_collector.allocation.kubernetes.roster import Roster
 from ullage_collector.allocation.kubernetes.settings import Settings, from_part
 from ullage_collector.allocation.kubernetes.store_eyes import SOURCE, StoreEyes
@@ -58,7 +59,7 @@ Message = Listed[Any] | Changed[Any]
 @dataclass(slots=True)
 class SourceHealth:
     """Counted since start. synced: every kind was listed once and believed. lag_seconds: of the newest round,
-    from when its oldest change came to when it was believed."""
+    from when its oldest change came to when it was believed. waiting: pods that ask for cards and have no node."""
 
     synced: bool = False
     rounds: int = 0
@@ -66,6 +67,7 @@ class SourceHealth:
     refused: int = 0
     lag_seconds: float = 0.0
     holding: int = 0
+    waiting: int = 0
 
 
 class KubernetesSource:
@@ -94,6 +96,7 @@ class KubernetesSource:
         self.settings = settings
         self.health = SourceHealth()
         self.roster = Roster(settings.naming, settings.drivers)
+        self.unbound = waiting.WaitingPods(SOURCE, settings.cluster)
         self.followers: list[Follower[Any]] = []
         self._access = access
         self._store = store
@@ -122,7 +125,7 @@ class KubernetesSource:
         access = self._access()
         self._inner = threading.Event()
         self.followers = [
-            self._follower(access, PODS, "/api/v1/pods", pods.reader(self.settings.naming)),
+            self._follower(access, PODS, "/api/v1/pods", waiting.reader(self.settings.naming)),
             self._follower(access, NODES, "/api/v1/nodes", nodes.read),
         ]
         threads = [self._thread(f.run, f.kind) for f in self.followers]
@@ -200,12 +203,14 @@ class KubernetesSource:
                 return
             self._eyes.look(store, self.roster)
             self._believe(store)
+            self.unbound.tell(store, self._clock)
         except StoreError as e:
             log.error("%s: what was told is said again later: %s", self.name, e)
             stop.wait(_RETRY_SECONDS)
             return
         self.health.rounds += 1
         self.health.holding = len(self.roster)
+        self.health.waiting = len(self.unbound)
         self._part.last_round_at = self._clock.wall()
         if first is not None:
             self.health.lag_seconds = self._clock.monotonic() - first
@@ -239,9 +244,12 @@ class KubernetesSource:
         roster = self.roster
         match message.kind, message:
             case "pods", Listed():
-                roster.hear_pods(message)
+                self.unbound.hear_pods(message)
+                roster.hear_pods(replace(message, items=_bound(message)))
             case "pods", Changed():
-                roster.hear_pod(message)
+                self.unbound.hear_pod(message)
+                if isinstance(message.item, Pod):
+                    roster.hear_pod(message)
             case "nodes", Listed():
                 roster.hear_nodes(message)
             case "nodes", Changed():
@@ -264,7 +272,7 @@ class KubernetesSource:
         if not listed or not nodes_there:
             return False
         self._eyes.look(store, self.roster)
-        ids = [pod.workload.workload_id for message in listed for pod in message.items]
+        ids = [pod.workload.workload_id for message in listed for pod in _bound(message)]
         standing = AllocationBook(store, SOURCE).standing(self.settings.cluster)
         finished, learned = self._eyes.runs(store, [*ids, *(run.workload_id for run in standing)])
         self.roster.believe(standing, finished, self._note.read(), learned)
@@ -273,7 +281,7 @@ class KubernetesSource:
         for message in sorted(waiting, key=lambda m: m.kind == PODS):
             self._hear(message)
         self.health.synced = True
-        log.info("%s: %d pods hold cards", self.name, len(self.roster))
+        log.info("%s: %d pods hold cards, %d wait", self.name, len(self.roster), len(self.unbound))
         return True
 
     def _believe(self, store: Store) -> None:
@@ -304,7 +312,9 @@ class KubernetesSource:
         """What was told until the end is believed, if the store lets us: what is not is found out at the next start."""
         if self._began:
             try:
-                self._believe(self._store())
+                store = self._store()
+                self._believe(store)
+                self.unbound.tell(store, self._clock)
             except StoreError as e:
                 log.warning("%s: what was told last is looked for at the next start: %s", self.name, e)
 
@@ -339,6 +349,10 @@ def dra_version(client: Client) -> str | None:
         return None
     served = {v.get("version") for v in group.get("versions") or () if isinstance(v, dict)}
     return next((version for version in DRA_VERSIONS if version in served), None)
+
+
+def _bound(told: Listed[Any]) -> list[Pod]:
+    return [pod for pod in told.items if isinstance(pod, Pod)]
 
 
 def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
