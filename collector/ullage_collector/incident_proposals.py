@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROPOSE_AGAIN_SECONDS: Final = 2.0  # our choice: because the store is behind the journal by a second or two
+AT_ONCE_SECONDS: Final = (
+    0.2  # our choice: because a plan may ask a scheduler, and the next event waits meanwhile
+)
 
 
 class Proposals:
@@ -33,6 +36,7 @@ class Proposals:
         self._isolation = isolation
         self._clock = clock
         self._unproposed: dict[int, tuple[str, str]] = {}
+        self._wanted: dict[int, tuple[str, str]] = {}
         self._proposed_at = float("-inf")
         self.read()
 
@@ -45,11 +49,26 @@ class Proposals:
     def forget(self, incident_id: int) -> None:
         """It is closed."""
         self._unproposed.pop(incident_id, None)
+        self._wanted.pop(incident_id, None)
 
-    def propose(
+    def want(self, incident_id: int, subject: str, reason: str) -> None:
+        """Have a plan made for a new or worsened incident. subject: a card, or CLUSTER/NODE."""
+        self._wanted[incident_id] = (subject, reason)
+
+    def make(self) -> None:
+        """Make wanted plans, as many as AT_ONCE_SECONDS allow; the others are made by the next call."""
+        if not self._wanted:
+            return
+        began = self._clock.monotonic()
+        with self._connect() as connection:
+            while self._wanted and self._clock.monotonic() - began <= AT_ONCE_SECONDS:
+                incident_id = next(iter(self._wanted))
+                self._propose(connection, incident_id, *self._wanted.pop(incident_id))
+
+    def _propose(
         self, connection: duckdb.DuckDBPyConnection, incident_id: int, subject: str, reason: str
     ) -> None:
-        """Plan and write it down. subject: a card, or CLUSTER/NODE. What cannot be planned is tried again."""
+        """Plan and write it down. What cannot be planned is tried again."""
         proposal = self._isolation.propose(connection, subject, reason=reason)
         connection.execute(
             statements("incidents")["propose"], [json.dumps(proposal, ensure_ascii=False), incident_id]
@@ -62,11 +81,12 @@ class Proposals:
             log.warning("incident %d: proposed, not done: %s", incident_id, call)
 
     def again(self) -> None:
-        """Plan for incidents that have no plan yet."""
+        """Make wanted plans, and plan again what could not be planned before."""
+        self.make()
         now = self._clock.monotonic()
         if not self._unproposed or now - self._proposed_at < PROPOSE_AGAIN_SECONDS:
             return
         self._proposed_at = now
         with self._connect() as connection:
             for incident_id, (subject, reason) in list(self._unproposed.items()):
-                self.propose(connection, incident_id, subject, reason)
+                self._propose(connection, incident_id, subject, reason)

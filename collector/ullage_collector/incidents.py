@@ -469,21 +469,21 @@ class FaultEngine:
         self._verdicts.append((one.verdict(turn, self._clock.wall(), {}, fresh=fresh), one))
 
     def _give(self) -> None:
-        """What was committed is told: proposals for the page, verdicts to who decides."""
-        if not self._verdicts:
-            return
+        """What was committed is told: verdicts to who decides, and then plans are made for the incidents' pages."""
         verdicts, self._verdicts = self._verdicts, []
-        with self._connect() as connection:
+        if not verdicts:
+            return
+        for verdict, one in verdicts:
+            shown = verdict.fresh and verdict.action is not Action.OBSERVE and verdict.mode is not Mode.SHADOW
+            if verdict.turn is not Turn.ENDED and shown:
+                self._proposals.want(one.incident_id, one.target, one.reason)
+        if self._decider is not None:
+            with self._connect() as connection:
+                topology = self._known_topology(connection)
             for verdict, one in verdicts:
-                shown = (
-                    verdict.fresh and verdict.action is not Action.OBSERVE and verdict.mode is not Mode.SHADOW
-                )
-                if verdict.turn is not Turn.ENDED and shown:
-                    self._proposals.propose(connection, one.incident_id, one.target, one.reason)
-                if self._decider is not None:
-                    topology = self._known_topology(connection)
-                    domains = correlation.domains_of(topology, one.cluster, one.node, verdict.card_id)
-                    self._decider.consider(replace(verdict, domains=domains))
+                domains = correlation.domains_of(topology, one.cluster, one.node, verdict.card_id)
+                self._decider.consider(replace(verdict, domains=domains))
+        self._proposals.make()
 
     def _in_transaction(self, work: Callable[[duckdb.DuckDBPyConnection], Any]) -> None:
         """Do it, write what the evaluator remembers, commit; when any of it fails nothing of it was."""

@@ -29,9 +29,8 @@ class FaultSettings:
 
 def settings_of(part: Mapping[str, Any]) -> FaultSettings:
     """From [faults]: file, [[faults.fault]], fleet_nodes, fleet_within. Raises ConfigError naming the key."""
-    table = Table(part, "collector.toml", "faults")
+    table = Table({key: value for key, value in part.items() if key != "fault"}, "collector.toml", "faults")
     table.path("file")
-    table._get("fault", [])
     nodes = table.whole("fleet_nodes", FLEET_NODES, 0, 100_000)
     text = table.text("fleet_within", FLEET_WITHIN) or ""
     match = _DURATION.match(text)
