@@ -80,6 +80,16 @@ def test_a_requeued_job_waits_anew(world: QuotaWorld) -> None:
     assert believed(world) == [("1", 2, 1, 3), ("1", 2, 5, None)]
 
 
+def test_a_request_that_is_told_again_waits_again_and_no_hour_counts_twice(world: QuotaWorld) -> None:
+    tell(world, 2, pending("1", 1))
+    tell(world, 3)
+    assert tell(world, 6, pending("1", 1)) == Kept(1, 0, 1)
+    assert tell(world, 7, pending("1", 1), pending("1", 1, resource=None)) == Kept(1, 0, 2)
+    tell(world, 8)
+    tell(world, 9, pending("1", 1, resource=None))
+    assert believed(world) == [("1", 2, 1, 3), ("1", 2, 1, 8), ("1", 2, 6, 8), ("1", 2, 9, None)]
+
+
 def test_sources_and_clusters_do_not_end_each_others_requests(world: QuotaWorld) -> None:
     tell(world, 2, pending("1", 1))
     assert tell(world, 3, source="other") == Kept(0, 0, 0)

@@ -245,6 +245,19 @@ def test_who_started_or_was_cancelled_waits_no_more(world: World) -> None:
     assert all(to is not None and 100 <= to <= 250 for to in ended.values())
 
 
+def test_a_job_that_was_held_for_a_while_did_not_wait_meanwhile(world: World) -> None:
+    world.programs.answers["squeue"] = squeue(waits(1))
+    world.go_on(100)
+    world.programs.answers["squeue"] = squeue(waits(1, state_reason="JobHeldUser"))
+    world.go_on(300)
+    world.programs.answers["squeue"] = squeue(waits(1))
+    world.go_on(150)
+    (_, _, first, held, _), (_, _, again, to, _) = world.requests()
+    assert held is not None
+    assert (first, to) == (-60, None)
+    assert held < 250 and again >= 400
+
+
 def test_an_array_waits_for_less_as_its_tasks_begin(world: World) -> None:
     array = {"set": True, "infinite": False, "number": 7}
     world.programs.answers["squeue"] = squeue(waits(7, array_job_id=array, array_task_string="0-9%2"))

@@ -80,8 +80,8 @@ def keep_waiting(
     """Make the open requests of ``source`` on ``cluster`` those in ``requests``: all that wait there now.
 
     cursor: inside a write. now_us: when the source said so, microseconds since the epoch. A request begins when it
-    was asked, also when it is told later; it ends when it is told no more. Call it only after the source
-    answered in full: silence is no proof that nobody waits.
+    was asked, also when it is told later; it ends when it is told no more, and one that is told again begins again now
+    (held for a while, say). Call it only after the source answered in full: silence is no proof that nobody waits.
     Raises BadInput for a request of another cluster or for no cards; then nothing is changed.
     """
     sql = statements("quota")
@@ -109,7 +109,11 @@ def keep_waiting(
         if told_now is not None:
             begun.append((*told_now[:-2], end_us, now_us))
             standing.add(name)
-    begun += [told for name, told in wanted.items() if name not in standing]
+    new = {name: told for name, told in wanted.items() if name not in standing}
+    before = set(incoming.fetch(cursor, sql["waited"], incoming.table(_ROW, new.values())))
+    begun += [
+        (*told[:-2], max(now_us, told[4]), now_us) if name in before else told for name, told in new.items()
+    ]
     gone = incoming.table(_ENDED, ended)
     incoming.execute(cursor, sql["end_request"], gone)
     incoming.execute(cursor, sql["retire_request"], gone)

@@ -115,6 +115,13 @@ SELECT request_id, workload_id, kind, epoch_us(asked_at), cards_nano, resource, 
        labels, reason, epoch_us(valid_from)
 FROM request WHERE source = ? AND cluster_id = ? AND known_to IS NULL AND valid_to IS NULL ORDER BY request_id;
 
+-- name: waited
+-- Which requests of these names waited before and had ended to: told, not told, and told again.
+SELECT DISTINCT r.workload_id, r.resource, epoch_us(r.asked_at) FROM request r
+JOIN incoming i ON r.workload_id = i.workload_id AND r.asked_at = i.asked_at AND r.resource IS NOT DISTINCT FROM i.resource
+    AND r.source = i.source AND r.cluster_id = i.cluster_id
+WHERE r.known_to IS NULL AND r.valid_to IS NOT NULL;
+
 -- name: end_request
 -- It waits no more: what was believed without an end is retired, and said again with one.
 INSERT INTO request BY NAME
