@@ -259,10 +259,10 @@ def measure(singles: int, burst: int, folder: Path, seed: int) -> dict[str, floa
             site.push([(quiet, fault(quiet, card, kind, code, Severity.WARNING))])
             time.sleep(chance.uniform(0.0, 0.2))
             node = f"n{number}"
-            kind, code, whole = HARD[number % len(HARD)]
+            kind, hard, whole = HARD[number % len(HARD)]
             card = chance.randrange(CARDS)
             right.add(node if whole else f"{node}-{card}")
-            arrived = site.push([(node, fault(node, card, kind, code))])
+            arrived = site.push([(node, fault(node, card, kind, hard))])
             left = site.acted_on([node])
             missed += left
             if not left:

@@ -37,7 +37,7 @@ from ullage_contract.sample import Family, Origin
 NOW = 1_795_000_000.0
 DAY = 86_400.0
 
-UNLIMITED = {
+UNLIMITED: dict[str, Any] = {
     "isolated_ratio": 1.0,
     "nodes_per_domain": 100_000,
     "nodes_per_window": 100_000,
