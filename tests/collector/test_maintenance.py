@@ -16,6 +16,8 @@ from tests.collector.fleet_world import DAY as WORLD_DAY
 from tests.collector.fleet_world import HOUR, LATER, NANO, World, us
 from tests.collector.notify_world import AT
 
+from ullage_collector.allocation.slurm.job import SlurmJob
+from ullage_collector.allocation.slurm.runs import Known, holding
 from ullage_collector.cli import main
 from ullage_collector.config import Store as StoreSettings
 from ullage_collector.fleet_now import FleetNow
@@ -328,3 +330,16 @@ def test_no_card_is_promised_twice_and_every_hold_is_answered(
         key = (item.cluster, item.model, item.node)
         assert used.pop(key, 0) + left.pop(key, 0) == item.cards
     assert not used and not left
+
+
+@pytest.mark.parametrize(
+    ("limit", "over", "planned"),
+    [(7200, False, True), (7200, True, False), (365 * 86_400, False, False), (None, False, False)],
+)
+def test_slurm_says_until_when_a_job_is_there_by_its_limit(
+    limit: int | None, over: bool, planned: bool
+) -> None:
+    end = None if limit is None else 1_000 + limit
+    job = SlurmJob(job_id=7, states=("RUNNING",), user="han", account="nlp", start=1_000, end=end)
+    found = holding(Known("dc1"), job, over=over).attributes.get("planned_end")
+    assert found == (end if planned else None)

@@ -18,6 +18,8 @@ from ullage_collector.allocation.slurm.job import SlurmJob
 from ullage_contract.sample import Value
 
 SECOND = 1_000_000
+UNLIMITED_SECONDS = 364 * 86_400
+"""our choice: a job without a time limit is shown with an end about a year ahead, and that is no plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,10 @@ def holding(known: Known, job: SlurmJob, *, over: bool, believed: bool = False) 
         attributes["restarts"] = job.restarts
     if job.suspended:
         attributes["suspended"] = True
+    if not over and job.end is not None and 0 < job.end - job.start < UNLIMITED_SECONDS:
+        attributes["planned_end"] = (
+            job.end
+        )  # by its time limit, so that maintenance knows who is there until when
     places: tuple[Place, ...] | None
     if believed and not job.gres and not all(found is not None and found.devices for found in told.values()):
         places = None
