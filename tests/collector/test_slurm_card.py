@@ -431,7 +431,9 @@ def test_release_cancels_only_fences_with_the_targets_marker(slurm: Slurm) -> No
     working(slurm, "9", 0)
     slurm.jobs["5"] = Job("5", "ullage-fence", "RUNNING", (7,), "by hand, ada")
     slurm.called.clear()
+    assert made.standing(target(2)) is Standing.OURS
     execute(made.plan_release(target(2)), run=slurm.run)
+    assert made.standing(target(2)) is Standing.GONE  # in the same second
     assert slurm.called == ["scancel --quiet 101_2"]
     assert sorted(bit for job in slurm.jobs.values() for bit in job.bits) == [0, 6, 7]
     assert made.plan_release(target(2)).calls == ()

@@ -373,7 +373,7 @@ def from_config(
             )
     return Isolation(
         connect,
-        load(table),
+        load(table, connect),
         clock,
         default_actuator=default,
         by_cluster=clusters,

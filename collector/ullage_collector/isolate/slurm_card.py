@@ -137,6 +137,7 @@ class SlurmCard:
                 f"{place.node} takes no work now ({'+'.join(seen.node.states).lower()}): the fence waits for it"
             )
         below = seen.below(index)
+        forget = self._forgetting(target.cluster_id)
         if seen.holder is None and below:
             notes.append(
                 f"{below} free cards before it are held for at most {cluster.fence.hold_seconds + 1} s: Slurm gives the "
@@ -144,8 +145,8 @@ class SlurmCard:
             )
         return Plan(
             actuator=self.name,
-            calls=(Fencing(cluster.calls, cluster.fence, target, place, self._clock, seen),),
-            undo=(Unfencing(cluster.calls, cluster.fence, target, self._clock),),
+            calls=(Fencing(cluster.calls, cluster.fence, target, place, self._clock, seen, after=forget),),
+            undo=(Unfencing(cluster.calls, cluster.fence, target, self._clock, after=forget),),
             whole_node=False,
             notes=tuple(notes),
         )
@@ -157,9 +158,10 @@ class SlurmCard:
         if not standing:
             return Plan(self.name, (), (), False, (f"no fence of {target.subject} stands in Slurm",))
         labels = ", ".join(fence.job.label for fence in standing)
+        forget = self._forgetting(target.cluster_id)
         return Plan(
             actuator=self.name,
-            calls=(Unfencing(cluster.calls, cluster.fence, target, self._clock),),
+            calls=(Unfencing(cluster.calls, cluster.fence, target, self._clock, after=forget),),
             undo=(),
             whole_node=False,
             notes=(f"the fences are jobs {labels}",),
@@ -251,6 +253,15 @@ class SlurmCard:
                 del self._indices[key]
             self._looked[cluster_id] = _Looked(now, tuple(found))
             return self._looked[cluster_id]
+
+    def _forgetting(self, cluster_id: str) -> Callable[[], None]:
+        """What makes the next ``standing`` ask anew."""
+
+        def forget() -> None:
+            with self._lock:
+                self._looked.pop(cluster_id, None)
+
+        return forget
 
     def _standing_there(self, cluster: ClusterFences, place: Place) -> list[Fence]:
         found = []

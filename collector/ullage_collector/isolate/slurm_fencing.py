@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -138,7 +138,10 @@ class Place:
 
 
 class Fencing:
-    """The procedure that places a fence. One at a time a node; see the module for what a crash leaves."""
+    """The procedure that places a fence. One at a time a node; see the module for what a crash leaves.
+
+    after: called once it has changed what stands.
+    """
 
     def __init__(
         self,
@@ -148,8 +151,11 @@ class Fencing:
         place: Place,
         clock: Clock,
         seen: Seen | None = None,
+        *,
+        after: Callable[[], None] = lambda: None,
     ) -> None:
         self._calls = calls
+        self._after = after
         self._settings = settings
         self._target = target
         self._place = place
@@ -192,6 +198,8 @@ class Fencing:
             with contextlib.suppress(ActuatorError):
                 self._sweep(run)
             raise
+        finally:
+            self._after()
 
     def look(self) -> Seen:
         """What stands on the node now. Raises ActuatorError when Slurm does not answer."""
@@ -412,8 +420,17 @@ class Fencing:
 class Unfencing:
     """The procedure that takes every fence of a target away, and nothing else."""
 
-    def __init__(self, calls: SlurmCalls, settings: FenceSettings, target: Target, clock: Clock) -> None:
+    def __init__(
+        self,
+        calls: SlurmCalls,
+        settings: FenceSettings,
+        target: Target,
+        clock: Clock,
+        *,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
         self._calls = calls
+        self._after = after
         self._settings = settings
         self._target = target
         self._clock = clock
@@ -426,6 +443,12 @@ class Unfencing:
 
     def run(self, run: Run) -> list[str]:
         """Cancel them and see them gone. Raises ActuatorError when one stays."""
+        try:
+            return self._cancelled(run)
+        finally:
+            self._after()
+
+    def _cancelled(self, run: Run) -> list[str]:
         until = self._clock.monotonic() + self._settings.settle_seconds
         did: list[str] = []
         asked: set[str] = set()
