@@ -63,6 +63,17 @@ def _enough(rule: FaultRule, seen: list[Seen], alone: Callable[[Seen], bool]) ->
     return len(bursts([item.at_us for item in seen], rule.burst_us)) >= rule.times
 
 
+def nothing_new(rule: FaultRule, sample: SampleSeen) -> bool:
+    """Whether a sample can change nothing of a subject of which nothing is remembered: it is not bad. Cheap."""
+    if rule.condition is Condition.SHORT:
+        return False
+    if rule.condition is Condition.LEVEL:
+        value = sample.values.get(rule.metric or "")
+        return value is None or not rule.off(value, sample.values)
+    growth = sample.growth.get(rule.metric or "")
+    return growth is None or (growth > 0) is (rule.condition is Condition.FROZEN)
+
+
 def sampled(rule: FaultRule, track: Track, sample: SampleSeen) -> Judged:
     """What one sample says under a metric's rule. A metric that was not read says nothing, whatever the rule is."""
     if sample.time_us <= track.sample_us:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ullage_collector.detect.fault_conditions import Judged, counted, sampled
+from ullage_collector.detect.fault_conditions import Judged, counted, nothing_new, sampled
 from ullage_collector.detect.fault_observation import WORK, Change, EventSeen, Holder, SampleSeen
 from ullage_collector.detect.fault_rule import Condition, FaultRule, Signal
 from ullage_collector.detect.fault_track import Seen, Standing, Track
@@ -49,6 +49,7 @@ class Evaluator:
                 self._exits.setdefault(kind, []).append(rule)
         self._tracks: dict[_Key, Track] = {}
         self._of_node: dict[_Node, dict[_Key, Track]] = {}
+        self._timed: dict[_Key, Track] = {}  # those that time alone may turn
         self._work: dict[tuple[str, str], set[str]] = {}
         self._heard: dict[_Node, int] = {}
         self._booted: dict[_Node, int] = {}
@@ -113,12 +114,12 @@ class Evaluator:
         for rule in self._samples.get(seen.family, ()):
             if rule.vendor is not None and rule.vendor != seen.vendor:
                 continue
-            if rule.metric not in seen.values and rule.metric not in seen.growth:
-                continue
             key = _key(rule.name, seen.family, seen.cluster, seen.subject)
-            track = self._tracks.get(key) or Track(
-                rule.name, seen.family, seen.subject, seen.cluster, seen.node, seen.vendor
-            )
+            track = self._tracks.get(key)
+            if track is None:
+                if nothing_new(rule, seen):
+                    continue
+                track = Track(rule.name, seen.family, seen.subject, seen.cluster, seen.node, seen.vendor)
             watched, base = track.watched, track.base
             judged = sampled(rule, track, seen)
             if judged.met or not track.idle:
@@ -143,7 +144,7 @@ class Evaluator:
     def tick(self, now_us: int) -> list[Change]:
         """What the passing of time changes, for nodes that were heard since it was due."""
         changes: list[Change] = []
-        for track in list(self._tracks.values()):
+        for track in list(self._timed.values()):
             rule = self.rules[track.rule]
             due = self._due(rule, track)
             if due is None or due > now_us or self._heard.get((track.cluster, track.node), 0) < due:
@@ -157,7 +158,7 @@ class Evaluator:
     def waiting(self, now_us: int) -> set[_Node]:
         """Nodes of which something is due by now if they were heard: the engine asks when they last were."""
         found = set()
-        for track in self._tracks.values():
+        for track in self._timed.values():
             due = self._due(self.rules[track.rule], track)
             if due is not None and due <= now_us:
                 found.add((track.cluster, track.node))
@@ -589,6 +590,11 @@ class Evaluator:
     def _put(self, key: _Key, track: Track) -> None:
         self._tracks[key] = track
         self._of_node.setdefault((track.cluster, track.node), {})[key] = track
+        rule = self.rules[track.rule]
+        if rule.signal is Signal.EVENT and (
+            rule.condition is Condition.STANDS or rule.exit_after_us is not None
+        ):
+            self._timed[key] = track
 
     def _touch(self, track: Track) -> None:
         self._dirty.add(_key(track.rule, track.family, track.cluster, track.subject))
@@ -596,6 +602,7 @@ class Evaluator:
     def _forget_idle(self, key: _Key, track: Track) -> None:
         if key in self._tracks and track.idle and not track.closed_us:
             del self._tracks[key]
+            self._timed.pop(key, None)
             self._of_node.get((track.cluster, track.node), {}).pop(key, None)
             self._dirty.add(key)
 

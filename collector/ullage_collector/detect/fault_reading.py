@@ -33,7 +33,7 @@ LOOK_BACK_US: Final = 3_600_000_000
 """our choice: at a start a counter's last reading is looked for in the last hour."""
 OVERLAP_US: Final = 30_000_000
 """our choice: rows received a moment ago may be committed after younger ones; the evaluator knows a row again."""
-PART: Final = 2000
+PART: Final = 500
 """our choice: so many rows are judged in some tens of milliseconds, then events are looked at again."""
 YOUNG_SECONDS: Final = 900.0
 """our choice: nodes that booted in the last quarter of an hour are told; the longest grace is shorter."""

@@ -102,8 +102,10 @@ SELECT department_id, name FROM department
 WHERE known_to IS NULL AND valid_from <= $now AND (valid_to IS NULL OR valid_to > $now);
 
 -- name: incidents
--- Open incidents that are no history, by severity.
-SELECT severity, count(*) FROM incident WHERE closed_at IS NULL AND NOT history GROUP BY severity;
+-- Open incidents that are no history, by severity; what is only counted and what is part of another stays out.
+SELECT severity, count(*) FROM incident
+WHERE closed_at IS NULL AND NOT history AND parent_id IS NULL AND coalesce("mode", 'advise') <> 'shadow'
+GROUP BY severity;
 
 -- name: nodes
 -- Nodes by what their agent says: up within five minutes, silent, clock wrong, owned but never seen.
