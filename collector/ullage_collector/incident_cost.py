@@ -295,8 +295,11 @@ def _work(
 ) -> None:
     """Wasted and idle of the incidents. All incidents' runs are looked at, as an hour counts for the earliest."""
     sql = statements("incident_cost")
-    rows = cursor.execute(sql["runs"], {"to_us": when["to_us"], "slack_us": SLACK_US}).fetchall()
-    runs = [Run(*row[:8], _microseconds(row[8])) for row in rows]
+    rows = cursor.execute(sql["runs"], {**when, "slack_us": SLACK_US}).fetchall()
+    runs = [
+        Run(number, onset, closed, workload, begun, ended_at, ended, said, _microseconds(checkpoint))
+        for number, onset, closed, workload, begun, ended_at, ended, said, checkpoint in rows
+    ]
     spans = [span for span in spans_of(runs) if span.incident_id in found]
     if not spans:
         return

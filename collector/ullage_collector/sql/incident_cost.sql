@@ -46,33 +46,38 @@ ORDER BY onset, incident_id;
 WITH serious AS (
     SELECT i.*, epoch_us(i.onset) AS onset_us, epoch_us(i.closed_at) AS closed_us FROM incident i
     WHERE i.confirmed AND epoch_us(i.onset) < $to_us
-), hit AS (
-    SELECT s.incident_id, s.onset_us, s.closed_us, c.card_key, NULL::INTEGER AS node_key FROM serious s
-    JOIN card c ON c.card_id = s.subject WHERE s.family = 'card'
-    UNION
-    SELECT s.incident_id, s.onset_us, s.closed_us, l.card_key, NULL FROM serious s JOIN slice l ON l.slice_id = s.subject
-    WHERE s.family = 'slice'
-    UNION
-    SELECT s.incident_id, s.onset_us, s.closed_us, NULL, n.node_key FROM serious s JOIN node n ON n.node_id = s.subject
+), place AS (
+    SELECT s.incident_id, s.onset_us, s.closed_us, n.node_key FROM serious s JOIN node n ON n.node_id = s.subject
     WHERE s.family = 'node' AND (s.cluster_id IS NULL OR s.cluster_id = n.cluster_id)
     UNION
-    SELECT s.incident_id, s.onset_us, s.closed_us, NULL, p.node_key FROM serious s JOIN port p ON p.port_id = s.subject
+    SELECT s.incident_id, s.onset_us, s.closed_us, p.node_key FROM serious s JOIN port p ON p.port_id = s.subject
     WHERE s.family = 'port'
+), hit AS (
+    SELECT s.incident_id, s.onset_us, s.closed_us, c.card_key FROM serious s
+    JOIN card c ON c.card_id = s.subject WHERE s.family = 'card'
+    UNION
+    SELECT s.incident_id, s.onset_us, s.closed_us, l.card_key FROM serious s JOIN slice l ON l.slice_id = s.subject
+    WHERE s.family = 'slice'
+    UNION
+    SELECT p.incident_id, p.onset_us, p.closed_us, c.card_key FROM place p JOIN card c USING (node_key)
+), work AS (
+    SELECT * FROM allocation WHERE known_to IS NULL AND coalesce("rank", 'work') = 'work' AND share_nano > 0
+      AND epoch_us(valid_from) < $to_us AND (valid_to IS NULL OR epoch_us(valid_to) > $from_us)
+), held AS (
+    SELECT h.incident_id, h.onset_us, h.closed_us, a.* FROM hit h JOIN work a ON a.card_key = h.card_key
+    UNION ALL
+    SELECT p.incident_id, p.onset_us, p.closed_us, a.* FROM place p JOIN work a ON a.card_key IS NULL AND a.node_key = p.node_key
 )
-SELECT h.incident_id, h.onset_us, h.closed_us, a.workload_key, epoch_us(a.valid_from) AS begun_us,
-       max(coalesce(epoch_us(a.valid_to), $to_us)) AS ended_us, bool_and(a.valid_to IS NOT NULL) AS ended,
-       any_value(coalesce(json_extract_string(a.attributes, '$.state'), json_extract_string(a.attributes, '$.reason'))) AS said,
+SELECT h.incident_id, h.onset_us, h.closed_us, h.workload_key, epoch_us(h.valid_from) AS begun_us,
+       max(coalesce(epoch_us(h.valid_to), $to_us)) AS ended_us, bool_and(h.valid_to IS NOT NULL) AS ended,
+       any_value(coalesce(json_extract_string(h.attributes, '$.state'), json_extract_string(h.attributes, '$.reason'))) AS said,
        any_value(coalesce(json_extract_string(w.labels, '$."ullage-checkpoint-seconds"'),
                           json_extract_string(w.attributes, '$."ullage-checkpoint-seconds"'))) AS checkpoint
-FROM hit h
-JOIN allocation a ON a.known_to IS NULL AND coalesce(a."rank", 'work') = 'work' AND a.share_nano > 0
- AND (a.card_key = h.card_key OR (h.node_key IS NOT NULL AND (a.node_key = h.node_key
-      OR a.card_key IN (SELECT card_key FROM card WHERE node_key = h.node_key))))
-JOIN workload w ON w.workload_key = a.workload_key
-WHERE epoch_us(a.valid_from) < coalesce(h.closed_us, $to_us)
-  AND (a.valid_to IS NULL OR epoch_us(a.valid_to) > h.onset_us - $slack_us)
-GROUP BY h.incident_id, h.onset_us, h.closed_us, a.workload_key, a.valid_from
-ORDER BY h.onset_us, h.incident_id, a.workload_key, begun_us;
+FROM held h JOIN workload w ON w.workload_key = h.workload_key
+WHERE epoch_us(h.valid_from) < coalesce(h.closed_us, $to_us)
+  AND (h.valid_to IS NULL OR epoch_us(h.valid_to) > h.onset_us - $slack_us)
+GROUP BY h.incident_id, h.onset_us, h.closed_us, h.workload_key, h.valid_from
+ORDER BY h.onset_us, h.incident_id, h.workload_key, begun_us;
 
 -- name: spans
 -- Lines of work within spans of time: what of it was used or held idle. Spans of one workload and kind do not overlap.

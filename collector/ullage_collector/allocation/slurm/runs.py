@@ -19,7 +19,7 @@ from ullage_contract.sample import Value
 
 SECOND = 1_000_000
 UNLIMITED_SECONDS = 364 * 86_400
-"""our choice: a job without a time limit is shown with an end about a year ahead, and that is no plan."""
+"""slurmctld gives a job without a time limit an end 365 days after its start (job_mgr.c): that is no plan."""
 
 
 @dataclass(frozen=True, slots=True)
