@@ -202,6 +202,29 @@ def test_an_open_incident_shows_its_proposal_or_why_there_is_none(world: World, 
     assert ("nodename=g1 state=drain" if card == "GPU-1" else "no card or node") in text
 
 
+def test_an_incident_shows_what_it_cost_by_the_ledgers_lines(world: World) -> None:
+    hour_us = 3_600_000_000
+    begun = int(NOW) * 1_000_000 - 2 * hour_us
+    with world.store.write() as db:
+        db.execute(
+            "INSERT INTO incident (incident_id, family, subject, cause, severity, onset, opened_at, confirmed, action, "
+            "evidence, history, origin) VALUES (1, 'card', 'GPU-1', 'xid', 'fatal', ?, ?, true, 'isolate_card', '[]', "
+            "false, 'real')",
+            [world.now, world.now],
+        )
+        db.execute(
+            "INSERT INTO segment (day, revision, card_key, from_us, to_us, state, share_nano, department_id, price_micro, "
+            "currency, inventory_id, incident_id) VALUES (make_timestamp(?)::DATE, 1, 1, ?, ?, 'faulty', 1000000000, "
+            "'platform', 20000000, 'CNY', 1, 1)",
+            [begun, begun, begun + hour_us],
+        )
+    client = world.client(Role.VIEWER)
+    assert (
+        "lost 1.00 card-hours, 20.00 CNY" in client.get("/incidents", headers={"accept-language": "en"}).text
+    )
+    assert "损失 1.00 卡时, 20.00 CNY" in client.get("/incidents", headers={"accept-language": "zh"}).text
+
+
 def test_a_gap_in_the_readings_shows_as_a_gap(world: World) -> None:
     client = world.client(Role.VIEWER)
     query = {"key": "utilization_ratio", "from": str(NOW - 3600), "to": str(NOW + 1), "step": "30"}

@@ -31,6 +31,7 @@ from ullage_collector.fleet_now import ACTIVE_RATIO, STATES
 from ullage_collector.isolate import answers
 from ullage_collector.ledger import UNMAPPED
 from ullage_collector.receive.identity import Identity, Role
+from ullage_collector.records.shown import texts as incident_costs
 from ullage_contract.errors import ActuatorError, AssetMissing, BadInput
 from ullage_contract.plain import plain
 
@@ -300,6 +301,7 @@ def _incidents(console: Console, request: Request, identity: Identity) -> Respon
         incidents=found,
         origins={incident["origin"] for incident in found},
         decided=_by_incident(console.views),
+        costs=incident_costs(console.views, console.words(request)),
         isolations=api.select(console.views, "isolation", "list_isolations", []),
     )
 
