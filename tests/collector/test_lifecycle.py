@@ -396,3 +396,17 @@ def test_nodes_are_served_side_by_side_and_one_that_hangs_stops_no_other() -> No
         stop.set()
         thread.join(30)
     assert not thread.is_alive()
+
+
+def test_a_person_and_a_rule_that_want_the_same_card_are_one_fence_and_one_row() -> None:
+    world = World()
+    sync = world.isolation.on_change
+    world.isolation.on_change = lambda: None  # as if the process died before it took note
+    world.isolation.isolate("n0-0", reason="noise", actor="bob", execute_calls=True)
+    world.isolation.on_change = sync
+    world.consider("n0-0")
+    world.step()
+    live = world.book.live()
+    assert [(intent.subject, intent.state) for intent in live] == [("n0-0", State.ISOLATED)]
+    assert world.scheduler.calls == ["isolate n0-0"]
+    assert world.db.execute("SELECT count(*) FROM isolation").fetchone() == (1,)

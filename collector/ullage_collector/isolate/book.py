@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ullage_collector import audit
 from ullage_collector.audit import AuditRow, naive_utc
@@ -25,6 +25,7 @@ from ullage_contract.clock import Clock
 if TYPE_CHECKING:
     import duckdb
 
+_Key = TypeVar("_Key")
 _TIMES: Final = frozenset({"decided_at", "changed_at", "placed_at", "expires_at", "closed_at"})
 _JSON: Final = frozenset({"calls", "domains", "evidence"})
 _COLUMNS: Final = tuple(field.name for field in fields(Intent) if field.name != "intent_id")
@@ -39,15 +40,19 @@ class Book:
         self.lock = threading.RLock()
         self._live: dict[int, Intent] = {}
         self._causes: dict[int, dict[int, Cause]] = {}
+        self._by_key: dict[tuple[str, str, str], int] = {}
+        self._by_place: dict[tuple[str, str], dict[int, None]] = {}
+        self._by_incident: dict[int, dict[int, None]] = {}
         with connect() as cursor:
+            row = cursor.execute(statements("policy")["highest"]).fetchone() or (0, 0)
+            self._last_intent, self._last_incident = int(row[0]), int(row[1])
             for row in cursor.execute(_filled("live_intents")).fetchall():
-                intent = _read(row)
-                self._live[intent.intent_id] = intent
+                self._keep(_read(row))
             for intent_id, incident, rule, node_side, ended in cursor.execute(
                 statements("policy")["causes"]
             ).fetchall():
-                self._causes.setdefault(int(intent_id), {})[int(incident)] = Cause(
-                    int(incident), str(rule), bool(node_side), bool(ended)
+                self._keep_cause(
+                    int(intent_id), Cause(int(incident), str(rule), bool(node_side), bool(ended))
                 )
 
     # ---- reading
@@ -55,22 +60,21 @@ class Book:
     def live(self) -> list[Intent]:
         """Every intent that has not ended, by number."""
         with self.lock:
-            return sorted(self._live.values(), key=lambda intent: intent.intent_id)
+            return list(self._live.values())  # numbers only grow, and a change keeps its place
 
     def get(self, intent_id: int) -> Intent | None:
         """A live intent as it is now; None: it has ended."""
         return self._live.get(intent_id)
 
     def about(self, cluster_id: str, family: str, subject: str) -> Intent | None:
-        """The live intent about a target; of a node that is kept off whole, the one that does."""
+        """The live intent about a target; None: there is none."""
         with self.lock:
-            key = (cluster_id, family, subject)
-            return next((intent for intent in self._live.values() if intent.key == key), None)
+            return self._live.get(self._by_key.get((cluster_id, family, subject), -1))
 
     def on_node(self, cluster_id: str, node_id: str) -> list[Intent]:
         """Live intents on one node."""
         with self.lock:
-            return [intent for intent in self.live() if intent.place == (cluster_id, node_id)]
+            return [self._live[number] for number in self._by_place.get((cluster_id, node_id), ())]
 
     def causes(self, intent_id: int) -> list[Cause]:
         """The incidents a live intent stands for."""
@@ -85,7 +89,7 @@ class Book:
     def caused_by(self, incident_id: int) -> list[Intent]:
         """Live intents that stand for an incident."""
         with self.lock:
-            return [i for i in self.live() if incident_id in self._causes.get(i.intent_id, {})]
+            return [self._live[number] for number in self._by_incident.get(incident_id, ())]
 
     def read(self, name: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         """The rows of a statement of policy.sql."""
@@ -93,6 +97,15 @@ class Book:
             return cursor.execute(statements("policy")[name], parameters).fetchall()
 
     # ---- changing
+
+    def next_intent(self) -> int:
+        """The next number; one that a rolled back change took is not given again."""
+        self._last_intent += 1
+        return self._last_intent
+
+    def is_new(self, incident_id: int) -> bool:
+        """No verdict of it, nor of a later one, was considered before."""
+        return incident_id > self._last_incident
 
     @contextmanager
     def change(self) -> Iterator[Change]:
@@ -109,17 +122,37 @@ class Book:
                     with suppress(Exception):
                         cursor.execute("ROLLBACK")
                     raise
+                self._last_incident = max(self._last_incident, change.considered)
+                ended = [intent for intent in change.intents.values() if not intent.live]
+                for intent in ended:  # first: one that takes its place may be among the others
+                    self._forget(intent)
                 for intent in change.intents.values():
                     if intent.live:
-                        self._live[intent.intent_id] = intent
-                    else:
-                        self._live.pop(intent.intent_id, None)
-                        self._causes.pop(intent.intent_id, None)
+                        self._keep(intent)
                 for intent_id, cause in change.new_causes:
                     if intent_id in self._live:
-                        self._causes.setdefault(intent_id, {})[cause.incident_id] = cause
+                        self._keep_cause(intent_id, cause)
             finally:
                 cursor.close()
+
+    def _keep(self, intent: Intent) -> None:
+        self._live[intent.intent_id] = intent
+        self._by_key[intent.key] = intent.intent_id
+        self._by_place.setdefault(intent.place, {})[intent.intent_id] = None
+
+    def _keep_cause(self, intent_id: int, cause: Cause) -> None:
+        self._causes.setdefault(intent_id, {})[cause.incident_id] = cause
+        self._by_incident.setdefault(cause.incident_id, {})[intent_id] = None
+
+    def _forget(self, intent: Intent) -> None:
+        number = intent.intent_id
+        if self._live.pop(number, None) is None:
+            return
+        _drop(self._by_place, intent.place, number)
+        for incident_id in self._causes.pop(number, {}):
+            _drop(self._by_incident, incident_id, number)
+        if self._by_key.get(intent.key) == number:
+            del self._by_key[intent.key]
 
     def _commit(self, cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.execute("COMMIT")
@@ -158,11 +191,11 @@ class Change:
         self.now = now
         self.intents: dict[int, Intent] = {}
         self.new_causes: list[tuple[int, Cause]] = []
+        self.considered = 0
 
     def add(self, intent: Intent, *, actor: str, result: str) -> Intent:
         """A new intent (its number is given here), with its audit row."""
-        (number,) = self.cursor.execute(statements("policy")["next_intent"]).fetchone() or (0,)
-        intent = replace(intent, intent_id=int(number))
+        intent = replace(intent, intent_id=self._book.next_intent())
         self.cursor.execute(
             _filled("insert_intent", marks=", ".join("?" * len(_COLUMNS))),
             [intent.intent_id, *_values(intent)],
@@ -174,12 +207,19 @@ class Change:
     def save(
         self, intent: Intent, *, action: str | None = None, result: str = "", actor: str = "policy"
     ) -> Intent:
-        """The intent as it is now; with ``action`` an audit row of that step."""
-        assignments = ", ".join(f"{name} = ?" for name in _COLUMNS)
-        self.cursor.execute(
-            fill(statements("policy")["update_intent"], columns=assignments),
-            [*_values(intent), intent.intent_id],
-        )
+        """The intent as it is now; with ``action`` an audit row of that step. Only what changed is written."""
+        before = self.intents.get(intent.intent_id) or self._book.get(intent.intent_id)
+        changed = [
+            name for name in _COLUMNS if before is None or getattr(before, name) != getattr(intent, name)
+        ]
+        if changed:
+            self.cursor.execute(
+                fill(
+                    statements("policy")["update_intent"],
+                    columns=", ".join(f"{name} = ?" for name in changed),
+                ),
+                [*(_plain(name, getattr(intent, name)) for name in changed), intent.intent_id],
+            )
         self.intents[intent.intent_id] = intent
         if action is not None:
             self.audit(intent, action, result, actor=actor)
@@ -191,11 +231,11 @@ class Change:
         state: State,
         why: str,
         *,
-        action: str = "lifecycle",
+        action: str | None = "lifecycle",
         actor: str = "policy",
         **more: Any,
     ) -> Intent:
-        """Into another state, with an audit row."""
+        """Into another state, with an audit row (none where ``action`` is None: the caller writes a fuller one)."""
         moved = replace(intent, state=state, changed_at=self.now, **more)
         return self.save(
             moved, action=action, result=f"{intent.state.value} -> {state.value}: {why}", actor=actor
@@ -207,12 +247,16 @@ class Change:
 
     def weight(self, incident_id: int) -> int:
         """How far the verdicts of an incident were considered; -1: not at all."""
+        if self._book.is_new(incident_id):
+            return -1
         row = self.cursor.execute(statements("policy")["weight"], [incident_id]).fetchone()
         return int(row[0]) if row else -1
 
     def put_weight(self, incident_id: int, weight: int) -> None:
         """Considered so far."""
-        self.cursor.execute(statements("policy")["put_weight"], [incident_id, weight, naive_utc(self.now)])
+        name = "first_weight" if self._book.is_new(incident_id) else "put_weight"
+        self.cursor.execute(statements("policy")[name], [incident_id, weight, naive_utc(self.now)])
+        self.considered = max(self.considered, incident_id)
 
     def add_cause(self, intent: Intent, incident_id: int, rule: str, node_side: bool) -> None:
         """Another incident the intent stands for; known ones are left as they are."""
@@ -262,10 +306,37 @@ class Change:
                 statements("isolation")["end_isolation"], [naive_utc(self.now), by, intent.isolation_id]
             )
 
-    def adopt(self, row: tuple[Any, ...]) -> Intent:
-        """An isolation in force that no intent knows becomes one: looked at before anything is believed of it."""
+    def adopt(self, row: tuple[Any, ...]) -> None:
+        """An isolation in force that no intent knows joins the target's intent, or becomes one.
+
+        It is looked at before anything is believed of it.
+        """
         number, family, subject, incident, reason, actuator, by, at, until, cluster, node = row
-        return self.add(
+        live = self._book.about(str(cluster or ""), str(family), str(subject))
+        if live is not None and live.state in STANDS:
+            self.cursor.execute(
+                statements("isolation")["end_isolation"], [naive_utc(self.now), "joined", int(number)]
+            )
+            self.audit(live, "reconcile", f"isolation {number} joins isolation {live.isolation_id}")
+            return
+        if live is not None and live.state is not State.PROBATION:
+            self.move(
+                live,
+                State.ISOLATING,
+                f"{by} isolated it",
+                actor=str(by),
+                isolation_id=int(number),
+                actuator=str(actuator),
+                approved_by=str(by),
+                held_back=None,
+                placed_at=_seconds(at),
+                expires_at=_seconds(until),
+                attempts=0,
+            )
+            return
+        if live is not None:
+            self.end(live, State.RELEASED, f"{by} isolated it in probation")
+        self.add(
             Intent(
                 intent_id=0,
                 state=State.ISOLATING,
@@ -326,6 +397,12 @@ class Change:
                 undo=[call.to_json() for call in plan.undo] if plan else None,
             ),
         )
+
+
+def _drop(index: dict[_Key, dict[int, None]], key: _Key, number: int) -> None:
+    index[key].pop(number, None)
+    if not index[key]:
+        del index[key]
 
 
 def marker_of(intent: Intent) -> str:

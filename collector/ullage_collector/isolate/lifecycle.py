@@ -104,12 +104,13 @@ class Lifecycle:
         self._pause: dict[int, float] = {}
         self._again_at: dict[int, deque[float]] = defaultdict(deque)
         self._synced_at = float("-inf")
-        self._looked: set[int] = set()  # what was looked at in this process
+        self._parallel = False
 
     def run(self, stop: threading.Event) -> None:
         """Step until ``stop``; nodes run side by side, one call a node at a time."""
         with ThreadPoolExecutor(self._settings.parallel_calls, thread_name_prefix="isolate") as pool:
             busy: dict[Place, Future[None]] = {}
+            self._parallel = True
             while not stop.is_set():
                 self._policy.woken.clear()
                 for place in [place for place, done in busy.items() if done.done()]:
@@ -161,7 +162,6 @@ class Lifecycle:
             self._next.pop(gone, None)
             self._pause.pop(gone, None)
             self._again_at.pop(gone, None)
-            self._looked.discard(gone)
         for intent in live:
             if self._next.get(intent.intent_id, 0.0) <= now or (
                 intent.state is State.WANTED and intent.intent_id not in self._pause
@@ -180,6 +180,11 @@ class Lifecycle:
                     self._advance(intent)
                 after = self._book.get(intent_id)
                 if after is None or after.state is intent.state:
+                    break
+                if intent.state is State.WANTED and self._parallel:
+                    self._next[intent_id] = (
+                        0.0  # others that wait for their first call go before its second look
+                    )
                     break
 
     def _advance(self, intent: Intent) -> None:
@@ -231,17 +236,11 @@ class Lifecycle:
                 self._shown(change, intent, plan)
 
     def _shown(self, change: Change, intent: Intent, plan: Plan) -> Intent:
-        calls = tuple(str(call) for call in plan.calls)
+        shown = _with_plan(intent, plan)
         return change.save(
-            replace(
-                intent,
-                calls=calls,
-                digest=digest_of(calls),
-                actuator=plan.actuator,
-                whole_node=plan.whole_node or intent.family == "node",
-            ),
+            shown,
             action="propose" if intent.state is not State.WANTED else None,
-            result=f"{intent.state.value}; would be called: {'; '.join(calls) or 'nothing'}",
+            result=f"{intent.state.value}; would be called: {'; '.join(shown.calls or ()) or 'nothing'}",
         )
 
     def _planned(self, intent: Intent) -> tuple[Actuator, Plan, Target] | None:
@@ -322,13 +321,13 @@ class Lifecycle:
                 self._policy.hold(current, f"limit: {why}")
                 return
             with self._book.change() as change:
-                current = self._shown(change, current, plan)
+                current = _with_plan(current, plan)
                 number = change.open_isolation(current, plan)
                 placing = change.move(
                     current,
                     State.ISOLATING,
                     "about to be called",
-                    action="isolate",
+                    action=None,
                     isolation_id=number,
                     placed_at=change.now,
                 )
@@ -348,7 +347,10 @@ class Lifecycle:
             )
 
     def _adopt(self, intent: Intent, plan: Plan, why: str) -> None:
-        """What stands is ours: from an earlier life of ours. It becomes this intent's."""
+        """What stands is ours: from an earlier life of ours, or a person's. It becomes this intent's."""
+        self.sync()
+        if self._book.get(intent.intent_id) != intent:
+            return  # a person's isolation joined it
         with self._book.change() as change:
             current = self._shown(change, intent, plan)
             number = intent.isolation_id or change.open_isolation(current, plan)
@@ -361,7 +363,6 @@ class Lifecycle:
                 placed_at=change.now,
                 attempts=0,
             )
-        self._looked.add(intent.intent_id)
         self._policy.escalate(intent.cluster_id, intent.node_id)
 
     def _call(self, intent: Intent, actuator: Actuator, plan: Plan) -> None:
@@ -380,16 +381,14 @@ class Lifecycle:
             moved = change.move(
                 current,
                 State.WAITING,
-                "; ".join(results) or "nothing to call",
-                action="isolate",
-                actor=_actor(intent),
+                "called",
+                action=None,
                 attempts=0,
                 held_back=None,
             )
             change.audit(
                 moved, "isolate", "; ".join(results) or "nothing to call", plan=plan, actor=_actor(moved)
             )
-        self._looked.add(intent.intent_id)
         self._pause.pop(intent.intent_id, None)
         log.info("isolated %s on %s: %s", intent.subject, intent.node_id, intent.reason)
         self._policy.escalate(intent.cluster_id, intent.node_id)
@@ -422,8 +421,7 @@ class Lifecycle:
                 change.move(
                     intent, State.WAITING, "it stands", action="reconcile", attempts=0, held_back=None
                 )
-            self._looked.add(intent.intent_id)
-            self._policy.escalate(intent.cluster_id, intent.node_id)
+                self._policy.escalate(intent.cluster_id, intent.node_id)
         elif standing is Standing.OTHERS:
             self._let_go(intent)
         elif standing is Standing.UNKNOWN and not blind:
@@ -722,6 +720,17 @@ class Lifecycle:
 
     def _actuator(self, intent: Intent) -> Actuator | None:
         return self._choice.actuators.get(intent.actuator or "")
+
+
+def _with_plan(intent: Intent, plan: Plan) -> Intent:
+    calls = tuple(str(call) for call in plan.calls)
+    return replace(
+        intent,
+        calls=calls,
+        digest=digest_of(calls),
+        actuator=plan.actuator,
+        whole_node=plan.whole_node or intent.family == "node",
+    )
 
 
 def _actor(intent: Intent) -> str:

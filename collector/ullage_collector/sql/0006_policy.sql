@@ -1,7 +1,5 @@
 -- Store version 6: what the policy decided about isolating, persisted before anything is called.
 
-CREATE SEQUENCE intent_number START 1;
-
 -- One decision about one target, from the first verdict to its end. docs/isolation.md has the states.
 CREATE TABLE isolation_intent (
     intent_id    BIGINT PRIMARY KEY,

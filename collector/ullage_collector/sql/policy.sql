@@ -1,15 +1,16 @@
 -- The policy's decisions and their lives.
 
--- name: next_intent
--- The next number.
-SELECT nextval('intent_number');
+-- name: highest
+-- The highest numbers given to an intent and considered of an incident.
+SELECT coalesce((SELECT max(intent_id) FROM isolation_intent), 0),
+       coalesce((SELECT max(incident_id) FROM considered_verdict), 0);
 
 -- name: insert_intent
 -- A decision, before anything is called.
 INSERT INTO isolation_intent (intent_id, {columns}) VALUES (?, {marks});
 
 -- name: update_intent
--- The whole row as it is now.
+-- What changed of it.
 UPDATE isolation_intent SET {columns} WHERE intent_id = ?;
 
 -- name: live_intents
@@ -53,6 +54,10 @@ UPDATE intent_cause SET ended_at = ? WHERE incident_id = ? AND ended_at IS NULL;
 -- name: weight
 -- How far an incident's verdicts were considered.
 SELECT weight FROM considered_verdict WHERE incident_id = ?;
+
+-- name: first_weight
+-- The first verdict of an incident that is newer than any before.
+INSERT INTO considered_verdict (incident_id, weight, considered_at) VALUES (?, ?, ?);
 
 -- name: put_weight
 -- Considered, in the transaction of what was decided.
