@@ -53,6 +53,9 @@ FRESH_SECONDS: Final = (
 READ_BYTES: Final = (
     1024 * 1024
 )  # our choice: because a burst of a thousand events fits and a step stays short
+RECORDS: Final = (
+    50  # our choice: because what is decided of a burst is told when so many are written, in half a second
+)
 SAMPLES_SECONDS: Final = 10.0  # our choice: because agents sample every 10 s
 TICK_SECONDS: Final = 1.0
 CLOSED_SECONDS: Final = 10.0  # our choice: because whoever closes an incident mostly says so at once
@@ -156,7 +159,7 @@ class FaultEngine:
     def step(self) -> int:
         """Judge what is new in the journal; how many records were read."""
         self._take_closed()
-        records = self._events.read(self._position, READ_BYTES)
+        records = self._events.read(self._position, READ_BYTES)[:RECORDS]
         if not records:
             return 0
         position = records[-1][1]

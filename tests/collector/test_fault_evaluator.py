@@ -183,6 +183,15 @@ def test_the_same_again_after_a_restart_worsens_what_is_still_open() -> None:
     assert (change.turn, change.follow) == ("worsened", Follow.REPLACE)
 
 
+def test_a_clock_that_was_set_is_no_restart() -> None:
+    judge = Judge("xid_fallen_off_the_bus", "card_lost")
+    judge.see(xid(79, uptime_seconds=86_400.0))
+    assert (
+        judge.see(xid(79, at=T0 + 2 * HOUR, uptime_seconds=86_460.0)) == []
+    )  # two hours ahead, a minute later
+    assert told(judge.see(seen("card_lost", at=T0 + 2 * HOUR))) == [("opened", "card_lost")]
+
+
 def test_two_cards_of_a_node_at_once_are_the_nodes_fault() -> None:
     judge = Judge("xid_nvlink_fatal")
     judge.see(*(xid(145, at=T0 + n * MIN, card=f"GPU-{n}", fatal=1) for n in range(2)))
@@ -255,7 +264,7 @@ def test_a_restart_in_the_middle_of_a_window_changes_nothing() -> None:
         whole.see(one)
         broken.see(one)
         written, _ = broken.evaluator.changed()
-        kept = {(t.rule, t.subject): t for t in broken.evaluator._tracks.values()}
+        kept = {(t.rule, t.subject): t for t in broken.evaluator.tracks}
         for track in written:
             kept[track.rule, track.subject] = from_json(
                 track.rule,
@@ -391,7 +400,7 @@ def test_samples_that_never_came_open_nothing_more(
 def test_what_is_remembered_survives_as_text(history: list[EventSeen | SampleSeen]) -> None:
     judge = Judge()
     judge.see(*history)
-    for track in judge.evaluator._tracks.values():
+    for track in judge.evaluator.tracks:
         again = from_json(
             track.rule, track.family, track.subject, track.cluster, track.node, track.vendor, track.to_json()
         )
