@@ -155,14 +155,23 @@ def test_isolations_and_what_the_audit_says(world: World) -> None:
     assert (released.event, released.details["by"], released.about) == ("released", "bob", "isolation/1")
 
 
-def test_an_isolation_whose_call_failed_is_not_told_as_released(world: World) -> None:
+def test_a_page_for_an_approval_is_told_as_one(world: World) -> None:
+    world.look()
+    with world.store.write() as cursor:
+        audit.write(cursor, AuditRow(AT, "policy", "page", "GPU-5", "xid 79", "waits for approval"))
+        audit.write(cursor, AuditRow(AT, "policy", "page", "GPU-5", "xid 79", "three nodes show the same"))
+    assert world.events() == ["approval GPU-5", "page GPU-5"]
+
+
+@pytest.mark.parametrize("by", ["failed", "joined"])
+def test_an_isolation_of_which_nothing_was_given_back_is_not_told_as_released(world: World, by: str) -> None:
     world.look()
     world.run(
         "INSERT INTO isolation (isolation_id, family, subject, reason, actuator, requested_by, isolated_at, placed, undo) "
         "VALUES (1, 'card', 'GPU-5', 'xid 79', 'slurm-node', 'ada', '2026-10-21', '{}', '{}')"
     )
     world.look()
-    world.run("UPDATE isolation SET released_at = '2026-10-21', released_by = 'failed'")
+    world.run("UPDATE isolation SET released_at = '2026-10-21', released_by = ?", by)
     assert world.look() == []
 
 

@@ -38,6 +38,9 @@ AUDIT_EVENTS: Final = (
     ("page*", "page", Severity.CRITICAL),
     ("maintenance*", "maintenance", Severity.WARNING),
 )
+APPROVAL_WORDS: Final = "waits for approval"
+NO_RELEASE: Final = ("failed", "joined")
+"""What isolation writes where nothing was given back: its call failed, or another row stands for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,7 @@ def _incident(row: Mapping[str, Any]) -> tuple[News | None, bool]:
 def _isolation(row: Mapping[str, Any]) -> tuple[News | None, bool]:
     number = int(row["isolation_id"])
     ended = row["released_at"] is not None
-    if ended and (row["seen"] is None or row["released_by"] == "failed"):
+    if ended and (row["seen"] is None or row["released_by"] in NO_RELEASE):
         return None, False
     news = News(
         key=f"isolation/{number}/{'released' if ended else 'isolated'}",
@@ -224,6 +227,8 @@ def _audit(row: Mapping[str, Any]) -> tuple[News | None, bool]:
     if known is None:
         return None, False
     _, event, bad = known
+    if event == "page" and APPROVAL_WORDS in f"{row['reason']} {row['result']}":
+        event, bad = "approval", Severity.WARNING  # the policy pages for it in these words
     number, subject = int(row["audit_id"]), _text(row["subject"]) or "fleet"
     about = "freeze" if event in ("freeze", "unfreeze") else f"audit/{number}"
     at_us = _us(row["time"])
