@@ -25,7 +25,7 @@ from ullage_contract.clock import SystemClock
 
 CLUSTER = "k8s-test"
 NVIDIA = "GPU-0000000{}-1111-2222-3333-444444444444"
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 def gpu(number: int) -> str:

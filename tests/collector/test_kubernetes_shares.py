@@ -50,6 +50,13 @@ def placed(rows: list[dict[str, Any]]) -> bool:
     return bool(rows) and all(r["card"] for r in rows)
 
 
+def become(watched: Watched, pod: str, wanted: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """What is believed of a pod once its shares are as wanted: what nodes and servers tell comes in any order."""
+    aim = sorted(wanted, key=str)
+    rows: list[dict[str, Any]] = watched.until(pod, lambda rows: sorted(shares(rows), key=str) == aim)
+    return rows
+
+
 # ------------------------------------------------------------------------------------ device plugins
 
 
@@ -58,11 +65,10 @@ def test_a_mig_instance_is_the_share_its_node_measured(kube: Kube, watched: Watc
     watched.card(1, "n1")
     slice_id = watched.mig(1, "n1", 1, 3 / 7, 0.5, "MIG-aaaa")
     kube.pod("p1", {"nvidia.com/mig-3g.40gb": "1"}, node="n1")
-    (row,) = watched.until("p1", bool)
-    assert (row["card"], row["share"]) == (None, 3 * NANO // 7)  # until the node tells which: by its profile
+    by_profile = [(None, 3 * NANO // 7)]  # until the node tells which
+    watched.until("p1", lambda rows: [(r["card"], r["share"]) for r in rows] == by_profile)
     watched.handed("n1", "p1", ["MIG-aaaa"], [slice_id], resource="nvidia.com/mig-3g.40gb")
-    rows = watched.until("p1", placed)
-    assert shares(rows) == [(gpu(1), slice_id, 3 * NANO // 7, NANO // 2)]
+    become(watched, "p1", [(gpu(1), slice_id, 3 * NANO // 7, NANO // 2)])
 
 
 def test_replicas_of_a_card_are_its_even_parts(kube: Kube, watched: Watched) -> None:
@@ -76,7 +82,7 @@ def test_replicas_of_a_card_are_its_even_parts(kube: Kube, watched: Watched) -> 
         kube.pod(f"p{number}", {"nvidia.com/gpu": "1"}, node="n1")
         watched.handed("n1", f"p{number}", [f"{card}::{number}"], [card])
     for number in range(4):
-        assert shares(watched.until(f"p{number}", placed)) == [(card, None, NANO // 4, None)]
+        become(watched, f"p{number}", [(card, None, NANO // 4, None)])
     total = watched.rows(
         "SELECT sum(share_nano), count(DISTINCT card_key) FROM allocation WHERE known_to IS NULL"
     )
@@ -91,8 +97,7 @@ def test_replicas_nobody_counted_are_as_many_as_were_seen(kube: Kube, watched: W
     for number in range(2):
         watched.handed("n1", f"p{number}", [f"{card}::{number}"], [card])
     for number in range(2):
-        rows = watched.until(f"p{number}", lambda rows: placed(rows) and rows[0]["share"] < NANO)
-        assert shares(rows) == [(card, None, NANO // 2, None)]
+        become(watched, f"p{number}", [(card, None, NANO // 2, None)])
 
 
 def test_what_a_namesake_had_is_not_what_a_pod_has(
@@ -146,14 +151,12 @@ def test_hami_is_placed_by_its_annotation_and_not_by_the_kubelets_placeholders(
     watched.card(2, "n1", memory=80 * GIB)
     limits = {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "20480", "nvidia.com/gpucores": "25"}
     kube.pod("p1", limits, node="n1")
-    (row,) = watched.until("p1", bool)
-    assert (row["card"], row["share"]) == (None, NANO // 4)
+    watched.until("p1", lambda rows: [(r["card"], r["share"]) for r in rows] == [(None, NANO // 4)])
     watched.handed("n1", "p1", [f"{gpu(2)}-7"], ["?"])
     kube.annotate(
         "p1", {"hami.io/vgpu-devices-allocated": f"{gpu(1)},NVIDIA,20480,25:;", "hami.io/vgpu-node": "n1"}
     )
-    rows = watched.until("p1", placed)
-    assert shares(rows) == [(gpu(1), None, NANO // 4, NANO // 4)]
+    rows = become(watched, "p1", [(gpu(1), None, NANO // 4, NANO // 4)])
     assert rows[0]["attributes"]["sharing"] == "hami"
 
 
@@ -170,8 +173,7 @@ def test_gpushare_is_placed_by_the_cards_device_file(kube: Kube, watched: Watche
         "ALIYUN_COM_GPU_MEM_ASSUME_TIME": "1792584000000000000",
     }
     kube.pod("p1", {"aliyun.com/gpu-mem": "20"}, annotations=written, node="n1")
-    rows = watched.until("p1", placed)
-    assert shares(rows) == [(gpu(2), None, NANO // 4, NANO // 4)]
+    become(watched, "p1", [(gpu(2), None, NANO // 4, NANO // 4)])
 
 
 def test_shares_above_a_card_are_kept_as_they_are(kube: Kube, watched: Watched) -> None:
@@ -263,7 +265,7 @@ class Dra:
 def test_claimed_cards_and_mig_devices(
     server: ApiServer, kube: Kube, tmp_path: Path, dra_version: str
 ) -> None:
-    server.dra = (dra_version,)
+    server.dra, server.taint_rules = (dra_version,), ()
     kube.node("n1")
     dra = Dra(kube, dra_version)
     with Watched(tmp_path, access_to(server.url)) as watched:
@@ -285,14 +287,14 @@ def test_claimed_cards_and_mig_devices(
         uid = dra.pod("p1", "n1", "c1")
         devices = [{"device": d} for d in ("gpu-0", "gpu-1-mig-a", "gpu-1-mig-b")]
         dra.claim("c1", "n1", [*devices, {"device": "gpu-0", "adminAccess": True}], {"p1": uid})
-        rows = watched.until("p1", lambda rows: len(rows) == 3)
-        assert sorted(shares(rows), key=str) == sorted(
+        become(
+            watched,
+            "p1",
             [
                 (gpu(2), None, NANO, None),
                 (gpu(1), slice_id, NANO // 7, NANO // 8),
                 (gpu(1), None, 2 * NANO // 7, None),
             ],
-            key=str,
         )
 
 
@@ -304,11 +306,11 @@ def test_a_claim_of_several_pods_is_split_evenly_among_those_that_hold_it(
     dra.slice("n1", {"gpu-0": {"type": "gpu", "uuid": gpu(1)}})
     one = dra.pod("one", "n1", "shared")
     dra.claim("shared", "n1", [{"device": "gpu-0"}], {"one": one})
-    assert shares(watched.until("one", bool)) == [(gpu(1), None, NANO, None)]
+    become(watched, "one", [(gpu(1), None, NANO, None)])
     time.sleep(1.1)
     two = dra.pod("two", "n1", "shared")
     dra.claim("shared", "n1", [{"device": "gpu-0"}], {"one": one, "two": two})
-    assert shares(watched.until("two", bool)) == [(gpu(1), None, NANO // 2, None)]
+    become(watched, "two", [(gpu(1), None, NANO // 2, None)])
     rows = watched.until("one", lambda rows: len(rows) == 2)
     came = kube.bound_us("two")
     # Alone until the other came, evenly since; no moment is counted twice.
@@ -334,8 +336,7 @@ def test_consumed_capacity_is_the_share(kube: Kube, watched: Watched) -> None:
     uid = dra.pod("p1", "n1", "c1")
     given = {"device": "hami-0", "shareID": "a", "consumedCapacity": {"memory": "20Gi", "cores": "30"}}
     dra.claim("c1", "n1", [given], {"p1": uid}, driver)
-    rows = watched.until("p1", placed)
-    assert shares(rows) == [(gpu(1), None, 3 * NANO // 10, NANO // 4)]
+    become(watched, "p1", [(gpu(1), None, 3 * NANO // 10, NANO // 4)])
 
 
 def test_other_drivers_devices_are_no_cards_and_an_unknown_device_is_an_unknown_card(
@@ -347,8 +348,7 @@ def test_other_drivers_devices_are_no_cards_and_an_unknown_device_is_an_unknown_
     uid = dra.pod("p1", "n1", "nic", "gpu")
     dra.claim("nic", "n1", [{"device": "nic-0"}], {"p1": uid}, "dra.net")
     dra.claim("gpu", "n1", [{"device": "gpu-9"}], {"p1": uid})
-    rows = watched.until("p1", bool)
-    assert shares(rows) == [(None, None, NANO, None)]
+    become(watched, "p1", [(None, None, NANO, None)])
 
 
 def test_extended_resources_met_by_a_claim_are_counted_once(kube: Kube, watched: Watched) -> None:
@@ -361,5 +361,4 @@ def test_extended_resources_met_by_a_claim_are_counted_once(kube: Kube, watched:
     extended = {"resourceClaimName": "made", "requestMappings": [mapped]}
     kube.status("p1", {"extendedResourceClaimStatus": extended})
     dra.claim("made", "n1", [{"device": "gpu-0"}], {"p1": uid})
-    rows = watched.until("p1", placed)
-    assert shares(rows) == [(gpu(1), None, NANO, None)]
+    become(watched, "p1", [(gpu(1), None, NANO, None)])
