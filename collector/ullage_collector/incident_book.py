@@ -159,6 +159,8 @@ class IncidentBook:
         (number,) = connection.execute(sql["next_incident"]).fetchone() or (1,)
         now = self._clock.wall()
         one.incident_id = int(number)
+        for evidence in one.evidence:
+            evidence.setdefault("message", _said(evidence))
         connection.execute(
             sql["open_incident"],
             [
@@ -204,6 +206,7 @@ class IncidentBook:
         one.first_us = min(one.first_us, first_us)
         if len(one.evidence) >= MAX_EVIDENCE:
             return
+        evidence.setdefault("message", _said(evidence))
         one.evidence.append(evidence)
         connection.execute(
             statements("incidents")["add_evidence"],
@@ -272,6 +275,18 @@ class IncidentBook:
                 result=result,
             ),
         )
+
+
+def _said(evidence: Mapping[str, Any]) -> str:
+    """Evidence that is no event, in one line for people."""
+    if "metric" not in evidence:
+        return ", ".join(f"{key}: {value}" for key, value in evidence.items() if key not in ("time", "node"))[
+            :500
+        ]
+    rest = {key: value for key, value in evidence.items() if key not in ("time", "node", "metric", "value")}
+    said = f"{evidence['metric']} {evidence.get('value', '')}".strip()
+    more = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in rest.items() if value is not None)
+    return f"{said} ({more})" if more else said
 
 
 def opening(change: Change, mode: Mode, parent: int | None = None) -> Open:

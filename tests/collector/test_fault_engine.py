@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ullage_collector import incidents
 from ullage_collector.detect.fault_settings import FaultSettings
 from ullage_collector.detect.faults import site_rules
 from ullage_collector.incidents import FRESH_SECONDS, FaultEngine
@@ -269,6 +271,7 @@ def test_a_shadow_rule_is_told_and_proposes_nothing(world: World) -> None:
     for _ in range(2):
         world.round("g1", world.sample("GPU-1", remap_failure=1))
     (row,) = world.incidents()
+    assert "remap_failure 1 (limit 0" in row["evidence"]
     assert (row["mode"], row["proposal"], row["confirmed"], row["action"]) == (
         "shadow",
         None,
@@ -310,6 +313,30 @@ def test_a_management_port_is_no_fabric_port(world: World) -> None:
             ),
         )
     assert world.open() == ["link_downed g1/mlx5_0/1"]
+
+
+def test_events_and_samples_are_judged_beside_each_other_until_it_is_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incidents, "SAMPLES_SECONDS", 0.05)
+    world.cards("g1", "GPU-1", "GPU-2")
+    world.push("g1", samples=(world.sample("GPU-1", recovery_action="replace"),))
+    world.write()
+    world.push("g1", event("xid", "GPU-2", code="95"))
+    stop = threading.Event()
+    running = threading.Thread(target=world.engine.run, args=(stop,))
+    running.start()
+    try:
+        wanted = {"recovery_replace GPU-1", "xid_reset_needed GPU-2"}
+        for _ in range(400):
+            if wanted <= set(world.open()):
+                break
+            stop.wait(0.05)
+        assert wanted <= set(world.open())
+    finally:
+        stop.set()
+        running.join(30)
+    assert not running.is_alive()
 
 
 # ---------------------------------------------------------------------------------------- correlation
