@@ -12,16 +12,16 @@ import pytest
 
 from ullage_collector.isolate import command, slurm_node, webhook
 from ullage_collector.isolate.isolation import Isolation
+from ullage_collector.sql import migrations
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ActuatorError, BadInput, ConfigError
-
-SCHEMA = Path(__file__).parents[2] / "collector/ullage_collector/sql/0001_initial.sql"
 
 
 @pytest.fixture
 def store() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
-        connection.execute(SCHEMA.read_text(encoding="utf-8"))
+        for _, _, text in migrations():
+            connection.execute(text)
         connection.execute(
             "INSERT INTO node (node_key, cluster_id, node_id, origin) VALUES (1, 'c', 'g1', 'real')"
         )
@@ -57,7 +57,9 @@ class Scheduler:
             f'for a in "$@"; do case "$a" in reason=*) printf "%s" "${{a#reason=}}" > {self.reason_file};; '
             f"state=resume) printf none > {self.reason_file};; esac; done\n",
         )
-        self.sinfo = self._program(folder / "sinfo", f"cat {self.reason_file}\n")
+        self.sinfo = self._program(
+            folder / "sinfo", f'printf "g1|drained|%s|%s\\n" "$(id -un)" "$(cat {self.reason_file})"\n'
+        )
         self.refuse = folder / "refuse"
 
     def _program(self, path: Path, body: str) -> str:
