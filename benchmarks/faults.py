@@ -1,6 +1,6 @@
 """How soon a fault is acted on, and how well: from a batch of events in the collector's journal to the isolation call.
 
-    python benchmarks/faults.py [--singles 40] [--burst 150] [--strict]
+    python benchmarks/faults.py [--singles 40] [--burst 150] [--backlog 1250] [--strict]
 
 In one process, real: the journal with its fsync, the fault engine with the shipped rules, the policy in automatic mode,
 the lifecycle, the store on disk, all with the threads and waits that ``ullage-collector serve`` gives them. Stood in
@@ -51,6 +51,7 @@ from ullage_contract.sample import Family, Origin
 CARDS: Final = 8
 POLL_SECONDS: Final = 60.0
 WAIT_SECONDS: Final = 60.0
+AWAY_SECONDS: Final = 6 * 3600.0
 SINGLE_LIMIT: Final = 2.0
 BURST_LIMIT: Final = 10.0
 NODES_LIMIT: Final = 20.0
@@ -177,7 +178,7 @@ class Site:
         isolation = Isolation(
             connect, actuators, self.clock, default_actuator=tuple(actuators), freeze=freeze, places=places
         )
-        engine = FaultEngine(
+        engine = self.engine = FaultEngine(
             connect,
             JournalReader(folder / "events"),
             (),
@@ -211,6 +212,45 @@ class Site:
         self.journal.append(records)
         return arrived
 
+    def pending(self) -> bool:
+        """Whether the engine has something of the journal before it."""
+        return self.engine.position != self.journal.end
+
+    def come_back(self, nodes: Sequence[str], batches: int, chance: random.Random) -> int:
+        """Every node tells what it kept for six hours, ``batches`` of ten events each, as fast as the journal takes
+        them; how many events. Part of the events were fatal then."""
+        kinds = (*HARMLESS, *((kind, code) for kind, code, _ in HARD))
+        now = time.time()
+        for start in range(0, len(nodes), 64):
+            records = []
+            for node in nodes[start : start + 64]:
+                for number in range(batches):
+                    events = []
+                    for _ in range(10):
+                        kind, code = chance.choice(kinds)
+                        old = fault(node, chance.randrange(CARDS), kind, code)
+                        events.append(replace(old, time=now - chance.uniform(600, AWAY_SECONDS)))
+                    body = wire.encode(
+                        wire.Batch(
+                            f"b{node:0>31}",
+                            number + 1,
+                            "events",
+                            "benchmark",
+                            "c",
+                            node,
+                            None,
+                            None,
+                            Origin.REAL,
+                            events=events,
+                        )
+                    )
+                    at = round(self.clock.wall() * 1e6)
+                    records.append(
+                        Record(f"b{node:0>31}", number + 1, "events", "c", node, node, at, 0.0, body)
+                    )
+            self.journal.append(records)
+        return len(nodes) * batches * 10
+
     def acted_on(self, nodes: Sequence[str]) -> list[str]:
         """Wait until every node was called about, or WAIT_SECONDS; those that were not."""
         until = time.monotonic() + WAIT_SECONDS
@@ -241,6 +281,45 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The value that ``share`` of all are not above; infinite when there is none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("inf")
+
+
+def measure_backlog(nodes: int, folder: Path, seed: int) -> dict[str, float]:
+    """A fleet that comes back after six hours: how long new faults wait that come in the middle of its backlog."""
+    chance = random.Random(seed)
+    site = Site(folder, nodes + 10)
+    names = [f"n{i}" for i in range(nodes)]
+    waits = []
+    try:
+        began = time.monotonic()
+        sender = threading.Thread(target=site.come_back, args=(names, 2, chance))
+        sender.start()
+        right = set()
+        for number in range(10):
+            time.sleep(0.3)
+            node = f"n{nodes + number}"
+            right.add(f"{node}-1")
+            arrived = site.push([(node, fault(node, 1, "xid", "95"))])
+            if not site.acted_on([node]):
+                waits.append(site.calls.at[node] - arrived)
+        sender.join()
+        sent = time.monotonic() - began
+        last = f"n{nodes + 9}"
+        while site.pending() and time.monotonic() - began < 10 * WAIT_SECONDS:
+            time.sleep(0.1)
+        drained = time.monotonic() - began
+        assert last in site.calls.at
+        called = set(site.calls.subjects)
+    finally:
+        site.close()
+    return {
+        "backlog_nodes": nodes,
+        "backlog_events": nodes * 20,
+        "backlog_sent_seconds": sent,
+        "backlog_drained_seconds": drained,
+        "backlog_new_fault_p50_seconds": percentile(waits, 0.5),
+        "backlog_new_fault_longest_seconds": max(waits, default=float("inf")),
+        "backlog_wrong_isolations": len(called - right),
+    }
 
 
 def measure(singles: int, burst: int, folder: Path, seed: int) -> dict[str, float]:
@@ -308,12 +387,17 @@ def main() -> int:
     )
     parser.add_argument("--singles", type=int, default=40, help="faults that come one at a time")
     parser.add_argument("--burst", type=int, default=150, help="nodes that fail at once")
+    parser.add_argument(
+        "--backlog", type=int, default=0, help="nodes that come back after six hours, e.g. 1250"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--strict", action="store_true")
     args = parser.parse_args()
     logging.getLogger("ullage_collector").setLevel(logging.ERROR)  # every incident and page is told
     with tempfile.TemporaryDirectory() as directory:
-        figures = measure(args.singles, args.burst, Path(directory), args.seed)
+        figures = measure(args.singles, args.burst, Path(directory) / "faults", args.seed)
+        if args.backlog:
+            figures |= measure_backlog(args.backlog, Path(directory) / "backlog", args.seed)
     for name, value in figures.items():
         print(f"{name:28}{value:12,.3f}")
     kept = (

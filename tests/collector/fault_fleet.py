@@ -153,6 +153,14 @@ class FaultFleet:
         self.engine._in_transaction(lambda db: self.engine._judge_part(db, samples))
         self.engine._give()
 
+    def heard(self, *nodes: str) -> None:
+        """Samples of these nodes have come to the store just now: of what waits for time to pass, this is the sign."""
+        with self.store.write() as db:
+            db.execute(
+                "UPDATE node SET last_seen = ? WHERE node_id IN (SELECT unnest(?))",
+                [naive_utc(self.clock.wall()), list(nodes)],
+            )
+
     def look(self, seconds: float = 0.0) -> None:
         """Time passes, then everything due is done."""
         if seconds:
