@@ -36,7 +36,10 @@ _DOORS: Final = {
     "inventory": ("ullage_collector.estate.cli", "owned cards against seen ones; an asset's history"),
     "topology": ("ullage_collector.estate.cli", "where things stand; what contradicts, what is unknown"),
     "versions": ("ullage_collector.estate.cli", "who runs what; what drifts, what is too old"),
-    "maintenance": ("ullage_collector.maintenance.cli", "who is in the way; taking nodes out and giving them back"),
+    "maintenance": (
+        "ullage_collector.maintenance.cli",
+        "who is in the way; taking nodes out and giving them back",
+    ),
     "incidents": ("ullage_collector.records.cli", "what incidents cost"),
     "audit": ("ullage_collector.records.cli", "the audit as a file that shows edits and gaps"),
     "notify": ("ullage_collector.notify.cli", "who is told what; a test message; messages given up"),

@@ -96,7 +96,9 @@ def test_a_dry_run_from_a_cards_page_shows_the_call_and_changes_nothing(stack: W
     assert [trouble for trouble in page.troubles if "409" not in trouble] == []
 
 
-@pytest.mark.parametrize("path", ["/idle", "/findings", "/incidents", "/audit", "/fleet?view=table", "/nowhere"])
+@pytest.mark.parametrize(
+    "path", ["/idle", "/findings", "/incidents", "/audit", "/fleet?view=table", "/nowhere"]
+)
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_no_page_breaks_its_policy(stack: WholeStack, page: Any, path: str, language: str) -> None:
     page.goto(url(stack, f"/language?to={language}&back=/audit"))

@@ -49,7 +49,9 @@ class ErrorCounters:
         for name, count in self._counts():
             if "fatal" in name and count > 0:
                 *_, part, _, counter = name.split("/")
-                found.append((f"{part}/{counter}", f"{count} uncorrectable errors counted by {part}/{counter}"))
+                found.append(
+                    (f"{part}/{counter}", f"{count} uncorrectable errors counted by {part}/{counter}")
+                )
         return found
 
     def _counts(self) -> list[tuple[str, int]]:
