@@ -182,9 +182,8 @@ class Lifecycle:
                 if after is None or after.state is intent.state:
                     break
                 if intent.state is State.WANTED and self._parallel:
-                    self._next[intent_id] = (
-                        0.0  # others that wait for their first call go before its second look
-                    )
+                    # others that wait for their first call go before its second look
+                    self._next[intent_id] = self._clock.monotonic() + LOOK_EARLY_SECONDS
                     break
 
     def _advance(self, intent: Intent) -> None:

@@ -598,6 +598,8 @@ class Policy:
         self._pages.append((intent.subject, text, intent.incident_id))
 
     def send_pages(self) -> None:
+        if not self._pages:  # most often; the lock is busy in a burst
+            return
         with self.book.lock:
             pages, self._pages = self._pages, []
         for page in pages:
