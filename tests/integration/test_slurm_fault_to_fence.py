@@ -347,7 +347,8 @@ def test_a_slurmctld_that_is_away_when_it_is_decided_is_called_when_it_is_back(
     assert collector.state(card_of("g1", 2)) is State.WANTED
     world.cluster.stop_part("slurmctld")
     collector.start()
-    time.sleep(5)  # it asks a few times in vain
+    surroundings = collector.acting.policy.surroundings
+    collector.until(lambda: surroundings.fleet().unheard == {CLUSTER}, "it has asked in vain")
     assert collector.state(card_of("g1", 2)) is State.WANTED
     world.cluster.start_part("slurmctld")
     collector.fenced("g1", 2)

@@ -312,6 +312,10 @@ class Lifecycle:
         if intent.approved_by and intent.digest and digest != intent.digest:
             self._ask_again(intent, plan)
             return
+        if intent.automatic and intent.cluster_id in self._surroundings.fleet().unheard:
+            # It answers again, but the limits know only the last survey: a restart of it is no reason to give up.
+            self._later(intent, f"what others keep from work in {intent.cluster_id} is not heard yet")
+            return
         with self._book.lock:
             current = self._book.get(intent.intent_id)
             if current is None or current.state is not State.WANTED:
