@@ -2,8 +2,8 @@
 
 It reads the journal itself, not the store, so that an event waits for no sample. What it decides, what it remembers and
 how far it has read move in one transaction: after a crash it goes on where it was, and opens nothing twice. Backlog is
-history: an event older than FRESH_SECONDS when it arrived may open an incident's record, never an action; so may an
-imported or a very late one.
+history: an event older than FRESH_SECONDS when it arrived, or that waited so long to be read, may open an incident's
+record, never an action; so may an imported one.
 
 Not here: which evidence is a fault (detect/fault_evaluator.py and the rules in detect/faults), what is done about an
 incident (isolate/), its rows (incident_book.py).
@@ -227,7 +227,9 @@ class FaultEngine:
             self._boots[where] = batch.boot_id
         for event in batch.events:
             happened_us = round((event.time + record.shift_seconds) * 1e6)
-            late = record.received_at_us - happened_us > FRESH_SECONDS * 1e6
+            # Late on its way, or left lying while this collector was away: both are history.
+            waited = round(self._clock.wall() * 1e6) - record.received_at_us
+            late = max(record.received_at_us - happened_us, waited) > FRESH_SECONDS * 1e6
             seen = EventSeen(
                 event=event,
                 cluster=record.cluster,

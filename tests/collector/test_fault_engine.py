@@ -353,7 +353,7 @@ def test_a_nodes_fault_swallows_its_cards_and_gives_them_back(world: World) -> N
     with world.store.write() as db:
         db.execute(
             statements("incidents")["close_incidents_of"],
-            [naive_utc(world.clock.wall()), "released by ada", "GPU-1"],
+            [naive_utc(world.clock.wall()), "released by ada", "GPU-1", None, None],
         )
     world.engine.forget_closed()
     world.clock.advance(2)
@@ -506,7 +506,9 @@ def test_a_card_isolated_three_times_in_a_month_is_somebodys_decision(world: Wor
             ("repeat_offender", "GPU-1")
         ]
     with world.store.write() as db:
-        db.execute(statements("incidents")["close_incidents_of"], [naive_utc(NOW + 60), "ada", "GPU-1"])
+        db.execute(
+            statements("incidents")["close_incidents_of"], [naive_utc(NOW + 60), "ada", "GPU-1", None, None]
+        )
     world.engine.forget_closed()
     world.clock.advance(120)
     world.engine.tick()

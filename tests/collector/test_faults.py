@@ -199,7 +199,7 @@ def test_a_rule_of_a_new_name_stands_in_front(tmp_path: Path) -> None:
         'confirmed = false\nsource = "our site: risers are changed first"\n',
     )
     assert site_rules(file)[0].name == "ours"
-    assert site_rules(file)[0].mode is Mode.ADVISE
+    assert site_rules(file)[0].mode is Mode.SHADOW
 
 
 def test_collector_toml_goes_over_the_file_and_the_file_over_what_ships(tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ class World:
         """As a release does it, in another thread than the engine's."""
         with self.store.write() as db:
             db.execute(
-                statements("incidents")["close_incidents_of"], [naive_utc(self.clock.wall()), by, subject]
+                statements("incidents")["close_incidents_of"],
+                [naive_utc(self.clock.wall()), by, subject, None, None],
             )
         self.engine.forget_closed()
 

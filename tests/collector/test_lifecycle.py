@@ -84,9 +84,16 @@ def test_a_probe_waits_until_nobody_holds_the_card() -> None:
     assert probe.asked == [] and world.state("n0-0") is State.WAITING
 
 
-@pytest.mark.parametrize("answer", [ProbeAnswer.FAILED, ProbeAnswer.PENDING])
-def test_a_probe_that_fails_or_never_answers_keeps_the_card_and_goes_one_level_up(
-    answer: ProbeAnswer,
+@pytest.mark.parametrize(
+    ("answer", "follow"),
+    [
+        (ProbeAnswer.FAILED, Follow.REBOOT),
+        (ProbeAnswer.PENDING, Follow.RESET),  # nobody looked: not known to be worse
+        (ProbeAnswer.UNPROBED, Follow.RESET),
+    ],
+)
+def test_a_probe_that_does_not_pass_keeps_the_card_and_only_a_failed_one_goes_a_level_up(
+    answer: ProbeAnswer, follow: Follow
 ) -> None:
     world = World()
     world.prober = Probe(answer)
@@ -97,7 +104,7 @@ def test_a_probe_that_fails_or_never_answers_keeps_the_card_and_goes_one_level_u
     world.step(31)
     world.step(1600)
     intent = world.intent("n0-0")
-    assert (intent.state, intent.follow) == (State.ISOLATED, Follow.REBOOT)
+    assert (intent.state, intent.follow) == (State.ISOLATED, follow)
     assert "probe" in world.pages.told[-1][1]
     world.step(DAY)
     assert world.state("n0-0") is State.ISOLATED

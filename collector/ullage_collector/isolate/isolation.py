@@ -248,7 +248,8 @@ class Isolation:
             connection.execute("BEGIN")
             connection.execute(statements("isolation")["end_isolation"], [now, actor, isolation_id])
             connection.execute(
-                statements("incidents")["close_incidents_of"], [now, f"released by {actor}", where.subject]
+                statements("incidents")["close_incidents_of"],
+                [now, f"released by {actor}", where.subject, incident_id, isolation_id],
             )
             self._audit(connection, outcome, plan, actor, reason, "; ".join(results) or "nothing to call")
             connection.execute("COMMIT")

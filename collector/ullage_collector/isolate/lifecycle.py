@@ -55,12 +55,15 @@ LOOK_EARLY_SECONDS: Final = (
 
 
 class ProbeAnswer(StrEnum):
-    """NONE: there is no probe for this target here."""
+    """NONE: there is no probe for this target here. UNPROBED: its node refused or never answered, which says nothing
+    of the card.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     PENDING = "pending"
     NONE = "none"
+    UNPROBED = "unprobed"
 
 
 class Prober(Protocol):
@@ -613,8 +616,9 @@ class Lifecycle:
             with self._book.change() as change:
                 change.move(intent, State.RELEASING, f"probe: {answer.value}", action="probe")
             return
-        why = "probe not answered in time" if answer is ProbeAnswer.PENDING else "probe failed"
-        follow = level_up(intent.follow)
+        why = "probe failed" if answer is ProbeAnswer.FAILED else "probe refused or not answered"
+        # What nobody looked at is not known to be worse.
+        follow = level_up(intent.follow) if answer is ProbeAnswer.FAILED else intent.follow
         with self._book.change() as change:
             moved = change.move(
                 intent,

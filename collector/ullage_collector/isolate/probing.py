@@ -1,6 +1,6 @@
 """The policy's probes of an isolated card: the named ones, one after another, asked of the card's own node.
 
-A probe that was refused or never answered is no passed probe. Which names there are: [isolation.policy]
+A probe that was refused or never answered is no passed probe, and no failed one either. Which names there are: [isolation.policy]
 probes; what a node allows is the node's (docs of the agent). Not here: asking and answering (probes.py).
 """
 
@@ -36,7 +36,7 @@ class NamedProbes:
         self._asked: dict[tuple[int, str], str] = {}
 
     def probe(self, isolation_id: int, incident_id: int | None, target: Target) -> ProbeAnswer:
-        """PASSED when every probe has passed, FAILED with the first that did not. Raises BadInput as ``ask``."""
+        """PASSED when every probe has passed, else what became of the first that did not. Raises BadInput as ``ask``."""
         if not self._names or target.family != "card":
             return ProbeAnswer.NONE
         for name in self._names:
@@ -48,7 +48,7 @@ class NamedProbes:
                 return ProbeAnswer.PENDING
             if state is not ProbeState.PASSED:
                 self._forget(isolation_id)
-                return ProbeAnswer.FAILED
+                return ProbeAnswer.FAILED if state is ProbeState.FAILED else ProbeAnswer.UNPROBED
         self._forget(isolation_id)
         return ProbeAnswer.PASSED
 

@@ -75,8 +75,10 @@ WHERE subject = ? AND closed_at IS NULL
 ORDER BY confirmed DESC, coalesce("mode", '') = 'shadow', opened_at DESC LIMIT 1;
 
 -- name: close_incidents_of
--- All open incidents of a subject.
-UPDATE incident SET closed_at = ?, closed_by = ? WHERE subject = ? AND closed_at IS NULL;
+-- All open incidents of a released subject, and those its isolation stood for: a node's may be its cards'.
+UPDATE incident SET closed_at = ?, closed_by = ? WHERE closed_at IS NULL AND (
+    subject = ? OR incident_id = ?
+    OR incident_id IN (SELECT c.incident_id FROM intent_cause c JOIN isolation_intent i USING (intent_id) WHERE i.isolation_id = ?));
 
 -- name: list_incidents
 -- For the console and the API: newest first, of one subject or of all.

@@ -247,7 +247,7 @@ class _Reading:
             leave=self.real("leave"),
             learn=self.number("learn", LEARN_SAMPLES),
             follow=self.word("follow", Follow, Follow.NONE),
-            mode=self.word("mode", Mode, Mode.ADVISE),
+            mode=self.word("mode", Mode, Mode.SHADOW),
             independent=str(table.get("independent", "")),
             yields_to=self.texts("yields_to"),
             exit=self.texts("exit"),
