@@ -354,6 +354,7 @@ def test_a_slurmctld_that_is_away_when_it_is_decided_is_called_when_it_is_back(
     collector.fenced("g1", 2)
 
 
+@pytest.mark.soak
 def test_a_slurmctld_killed_while_a_fence_stands_comes_back_with_it(
     world: World, collector: Collector
 ) -> None:
@@ -386,6 +387,7 @@ def test_a_fence_cancelled_by_hand_is_placed_again(world: World, collector: Coll
     assert intent.placed_again == 1
 
 
+@pytest.mark.soak
 def test_a_rebooted_node_has_its_card_fenced_before_a_waiting_job(world: World, collector: Collector) -> None:
     collector.start()
     collector.push("g2", 6, "xid", "95")
@@ -419,6 +421,7 @@ def test_a_drain_set_by_a_person_stays_and_is_shown(world: World, collector: Col
     assert "ada looks at it" in world.cluster.tool("scontrol", "show", "node", "g2").stdout
 
 
+@pytest.mark.soak
 def test_a_drain_beside_our_fence_outlives_the_fence(world: World, collector: Collector) -> None:
     collector.start()
     collector.push("g1", 3, "xid", "95")

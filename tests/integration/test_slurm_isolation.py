@@ -284,7 +284,9 @@ execute(made.plan_isolate(target), run=run)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize(
+    "at", [pytest.param(1, marks=pytest.mark.soak), 2, pytest.param(3, marks=pytest.mark.soak)]
+)
 def test_what_a_killed_run_left_the_next_one_finishes(world: World, at: int, after: bool) -> None:
     """Killed with kill -9 before and after each of its calls: submit, cancel the others, lift the time limit."""
     import pickle
@@ -363,6 +365,7 @@ def test_a_fence_cancelled_by_hand_is_seen_and_placed_anew(world: World) -> None
     world.until(lambda: world.used("g1") == {7}, "one card is held")
 
 
+@pytest.mark.soak
 def test_a_rebooted_node_gets_its_fence_again_before_other_work(world: World) -> None:
     target = world.target("g2", 6)
     world.isolate(target)
