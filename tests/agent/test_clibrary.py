@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from tests.emulators.build import build
 
@@ -13,6 +15,9 @@ from ullage_contract.errors import NotSupported
 def test_a_symbol_a_release_lacks_is_told_once_because_a_misspelt_one_looks_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(
+        logging.WARNING, "ullage_agent.backends.clibrary"
+    )  # whatever a command before set the root to
     library = CLibrary("MXSML", [str(build("mxsml"))])
     library.open()
     for _ in range(3):

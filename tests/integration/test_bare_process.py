@@ -174,7 +174,7 @@ def test_jobs_and_pods_of_the_node_arrive_as_events_with_its_cards(
     finally:
         server.stop()
     assert {event.kind: event.attributes["cards"] for event in wire.events_seen} == {
-        "job_started": CARD,
+        "job_started": "?",  # Slurm's number is an index into gres.conf's records: the collector's to place
         "devices_assigned": CARD,
     }
     until = time.monotonic() + 30
