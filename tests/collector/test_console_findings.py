@@ -47,6 +47,7 @@ def test_a_finding_shows_its_kind_subject_evidence_and_owner(world: World) -> No
     assert words("en")["findings"]["used_without_allocation"]["means"] in text
     assert '<a href="/card/GPU-1">GPU-1</a>' in text
     assert re.search(r"command</span> python3 · .*pid</span> 41 · .*user</span> ada", text)
+    assert "held_by</span> –" in text
     assert "41-1" not in text  # the key repeats what stands beside it
     assert text.index("used_without_allocation") < text.index("pool_none")  # the newest first
 

@@ -328,6 +328,7 @@ def _isolations(console: Console, request: Request, identity: Identity, **more: 
         shadow=sum(row["state"] == "shadow" for row in live),
         ended=[row for row in found["intents"] if row["closed_at"] is not None][:50],
         breaker=found["breaker"],
+        origins={row["origin"] for row in api.select(console.views, "console", "origins", [])},
         error=more.get("error", ""),
     )
 

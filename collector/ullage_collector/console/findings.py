@@ -45,9 +45,11 @@ def page(console: Console, request: Request, identity: Identity) -> Response:
 
 def _short(value: Any) -> str:
     """A value of evidence in one line."""
-    if value is None:
+    if value is None or value in ([], {}, ""):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        value = ", ".join(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= EVIDENCE_CHARACTERS else f"{text[: EVIDENCE_CHARACTERS - 1]}…"

@@ -69,3 +69,7 @@ FROM seen JOIN card c USING (card_key) GROUP BY card_key;
 -- What detectors say now, the kind with the newest first.
 SELECT kind, family, subject, since, evidence, confidence, owner, action FROM finding WHERE until IS NULL
 ORDER BY max(since) OVER (PARTITION BY kind) DESC, kind, since DESC, subject;
+
+-- name: origins
+-- Where the fleet's cards are from: a page that shows simulated ones says so.
+SELECT DISTINCT origin FROM card;
