@@ -310,7 +310,8 @@ def _label_column(labels: Sequence[str], width: float, *, bold: bool = False) ->
 
 
 def _scale(room: float, most: float) -> float:
-    return max(room, 0.0) / most if most > 0 else 0.0
+    # A sum below the least a page can show is nothing to draw, and dividing by it would leave the numbers.
+    return max(room, 0.0) / most if most > 1e-9 else 0.0
 
 
 def _hint(bar: Bar) -> str:

@@ -130,6 +130,7 @@ def test_the_agent_finds_it_by_its_entry_point_and_reads_its_cards(package: Path
     (held / "power_uw").unlink()
     os.mkfifo(held / "power_uw")  # a read that never returns, as the page says to try
     gathered = Gathered()
+    before = threading.active_count()
     agent = Agent(
         Config(
             node="n1",
@@ -151,7 +152,7 @@ def test_the_agent_finds_it_by_its_entry_point_and_reads_its_cards(package: Path
     assert cards["ACME-1"].values == {"health": "ok"}
     assert cards["ACME-1"].failed == {"power_watts": "deadline"}
     assert [e.kind for _, e in gathered.events_seen] == ["call_hung"]
-    assert threading.active_count() < 20
+    assert threading.active_count() <= before + 1  # the thread of the read that never returns
 
 
 @pytest.mark.skipif(compiler() is None, reason="no C compiler: the page's library cannot be built")

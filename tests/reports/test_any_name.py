@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rendering_sample import sample
 from test_charts import assert_well_laid
@@ -68,6 +68,7 @@ def test_html_and_csv_stay_whole(chosen: list[str]) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example([("a", 1.1125369292536007e-308, "b")])
 @given(st.lists(st.tuples(names, st.floats(0, 1e12), names), max_size=8))
 def test_a_chart_stays_xml_and_well_laid(rows: list[tuple[str, float, str]]) -> None:
     svg = hbar("a", "t", "d", [Bar(plain(name), value, plain(text)[:20]) for name, value, text in rows])
