@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from importlib import resources
-from pathlib import Path
 
 import pytest
-from tests.collector.fleet_world import DAY, HOUR, LATER, NANO, World, at, card_hours, cost, us
+from tests.collector.fleet_world import LATER, NANO, World, at, card_hours, cost, us
+from tests.collector.states_world import TODAY, hours, make, mapped
 
 from ullage_collector.ledger import ATOMS_PER_UNIT
-from ullage_collector.states import DayStates, States, default_rules, load_rules, rules_of
-from ullage_contract.errors import ConfigError, LedgerError
-
-TODAY = DAY.date()
-
-
-def make(world: World, day: date = TODAY, now: datetime = LATER) -> DayStates:
-    return States(world.db).make(day, now)
-
-
-def hours(world: World) -> dict[tuple[str, str], float]:
-    make(world)
-    return card_hours(world.lines())
-
-
-def mapped() -> World:
-    world = World()
-    world.rule("slurm:nlp", "nlp")
-    world.rule("slurm:rec", "rec")
-    return world
+from ullage_collector.states import States
+from ullage_contract.errors import LedgerError
 
 
 def test_a_free_card_is_unallocated_idle_all_day_in_24_hours_of_the_clock() -> None:
@@ -440,49 +421,6 @@ def test_an_allocation_of_a_card_nobody_owned_costs_nothing_and_is_told() -> Non
     assert sum(card_hours(world.lines()).values()) == 12.0
 
 
-def test_every_threshold_of_the_shipped_rules_is_read() -> None:
-    rules = default_rules()
-    assert (rules.window_seconds, rules.bridge_seconds) == (600, 600)
-    assert rules.margin_us == (600 + 10 * 600) * 1_000_000
-    assert {s.key for s in rules.signals if s.judges} == {"sm_active_ratio", "utilization_ratio"}
-
-
-def test_rules_of_ones_own_take_the_place_of_those_shipped(tmp_path: Path) -> None:
-    shipped = resources.files("ullage_collector.detect").joinpath("states.toml").read_text(encoding="utf-8")
-    mine = tmp_path / "states.toml"
-    mine.write_text(shipped.replace("window_seconds = 600", "window_seconds = 3600"), encoding="utf-8")
-    rules = rules_of({"rules": str(mine)})
-    assert rules.window_seconds == 3600
-    assert rules_of({}) == default_rules()
-    world = mapped()
-    world.card("G1")
-    world.hold("G1", "slurm/dc1/nlp/1", 0, 2)
-    world.minutes("G1", 0, 0.5, 0.0)
-    world.minutes("G1", 0.5, 2, 0.9)
-    States(world.db, rules).make(TODAY, LATER)
-    assert card_hours(world.lines())["nlp", "used"] == 2.0
-
-
-@pytest.mark.parametrize(
-    ("harm", "named"),
-    [
-        (("window_seconds = 600", "window_seconds = 0"), "window_seconds"),
-        (('kind = "level"', 'kind = "guess"'), "guess"),
-        (('ordered = "not_owned"', 'ordered = "free"'), "life.ordered"),
-        (("[telemetry]", "[telemetri]"), "telemetry"),
-        (("schema_version = 1", "schema_version = ["), "cannot be read"),
-    ],
-)
-def test_wrong_rules_are_refused_by_name(tmp_path: Path, harm: tuple[str, str], named: str) -> None:
-    shipped = resources.files("ullage_collector.detect").joinpath("states.toml").read_text(encoding="utf-8")
-    mine = tmp_path / "states.toml"
-    mine.write_text(shipped.replace(*harm), encoding="utf-8")
-    with pytest.raises(ConfigError, match=named):
-        load_rules(mine)
-    with pytest.raises(ConfigError, match="not known"):
-        rules_of({"rulez": "x"})
-
-
 def test_a_day_is_not_made_unknown_because_its_minutes_were_dropped() -> None:
     world = mapped()
     world.card("G1")
@@ -505,105 +443,3 @@ def test_a_slice_with_telemetry_of_its_own_is_judged_by_it() -> None:
     world.hold("G1", "slurm/dc1/nlp/1", 0, 24, NANO // 2, slice_key=7)
     world.hold("G1", "slurm/dc1/rec/2", 0, 24, NANO // 2, slice_key=8)
     assert hours(world) == {("nlp", "allocated_idle"): 12.0, ("rec", "used"): 12.0}
-
-
-def reasons(world: World) -> dict[tuple[str, str | None], float]:
-    """(state, reason) -> card-hours."""
-    found: dict[tuple[str, str | None], float] = {}
-    for line in world.lines():
-        key = (line["state"], line["reason"])
-        found[key] = found.get(key, 0) + line["share_nano"] * (line["to_us"] - line["from_us"]) / (
-            NANO * HOUR
-        )
-    return found
-
-
-def test_a_reservation_without_a_job_is_idle_time_of_its_account() -> None:
-    world = mapped()
-    world.card("c1")
-    world.card("c2")
-    world.hold(None, "slurm/dc1/reservation/maint", 0, 24, rank="reserved")
-    world.hold("c1", "slurm/dc1/7", 6, 12)
-    make(world)
-    found = reasons(world)
-    assert found["allocated_idle", "reserved"] == 18 + 24  # what the job leaves of c1, and c2 whole
-    assert found["unknown", "no_telemetry"] == 6
-    assert sum(found.values()) == 48
-
-
-def test_a_reservation_takes_only_what_work_leaves_free_of_a_shared_card() -> None:
-    world = mapped()
-    world.card("c1")
-    world.hold("c1", "slurm/dc1/reservation/r", 0, 24, rank="reserved")
-    world.hold("c1", "slurm/dc1/7", 0, 24, NANO // 4)
-    make(world)
-    assert reasons(world) == {("unknown", "no_telemetry"): 6, ("allocated_idle", "reserved"): 18}
-
-
-def test_an_isolated_card_in_a_reservation_is_isolated() -> None:
-    world = mapped()
-    world.card("c1")
-    world.hold("c1", "slurm/dc1/reservation/r", 0, 24, rank="reserved")
-    world.isolate("c1", 0, 12)
-    make(world)
-    assert reasons(world) == {("isolated", "xid-79"): 12, ("allocated_idle", "reserved"): 12}
-
-
-def test_a_card_the_scheduler_still_cleans_up_is_the_platforms_with_that_reason() -> None:
-    world = mapped()
-    world.card("c1")
-    world.hold("c1", "slurm/dc1/7", 0, 6)
-    world.hold("c1", "slurm/dc1/completing/n1", 6, 8, rank="completing")
-    world.hold("c1", "slurm/dc1/reservation/r", 7, 24, rank="reserved")
-    make(world)
-    assert hours(world) == {
-        ("__unallocated__", "unknown"): 6,
-        ("platform", "unallocated_idle"): 1,
-        ("__unallocated__", "allocated_idle"): 17,
-    }
-    assert reasons(world)["unallocated_idle", "completing"] == 1
-
-
-def test_the_time_before_a_workload_first_did_anything_is_shown_as_start_up() -> None:
-    world = mapped()
-    world.card("c1")
-    world.hold("c1", "slurm/dc1/7", 1, 4)
-    world.minutes("c1", 0, 1.5, 0.0)
-    world.minutes("c1", 1.5, 24, 0.9)
-    make(world)
-    found = reasons(world)
-    assert found["allocated_idle", "start_up"] == 0.5
-    assert found["used", None] == 2.5
-
-
-def test_a_workload_that_never_did_anything_did_not_start_up_it_idled() -> None:
-    world = mapped()
-    world.card("c1")
-    world.hold("c1", "slurm/dc1/7", 1, 4)
-    world.minutes("c1", 0, 24, 0.0)
-    make(world)
-    assert reasons(world)["allocated_idle", "idle"] == 3
-
-
-def test_a_short_start_up_is_use_and_still_shown() -> None:
-    world = mapped()
-    world.card("c1")
-    world.hold("c1", "slurm/dc1/7", 1, 4)
-    world.minutes("c1", 0, 1.05, 0.0)
-    world.minutes("c1", 1.05, 24, 0.9)
-    make(world)
-    assert reasons(world)["used", "start_up"] == pytest.approx(0.05)
-
-
-def test_four_quarters_are_one_card_and_five_say_that_they_are_too_many() -> None:
-    world = mapped()
-    world.card("c1")
-    world.card("c2")
-    for number in range(4):
-        world.hold("c1", f"k8s/dc1/nlp/p{number}/u", 0, 24, NANO // 4)
-    for number in range(5):
-        world.hold("c2", f"k8s/dc1/nlp/q{number}/u", 0, 24, NANO // 4)
-    world.minutes("c1", 0, 24, 0.9)
-    world.minutes("c2", 0, 24, 0.9)
-    make(world)
-    assert reasons(world) == pytest.approx({("used", None): 24, ("used", "over_subscribed"): 24})
