@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from ullage_collector.detect.fault_settings import FaultSettings
 from ullage_collector.detect.faults import shipped_rules
-from ullage_collector.incidents import FaultEngine
+from ullage_collector.fault_engine import FaultEngine
 from ullage_collector.isolate.actuator import Plan, Run, Standing, Target
 from ullage_collector.isolate.book import Book
 from ullage_collector.isolate.choice import Choice

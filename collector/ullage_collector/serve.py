@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import duckdb
     from starlette.routing import BaseRoute
 
-    from ullage_collector.incidents import FaultEngine
+    from ullage_collector.fault_engine import FaultEngine
     from ullage_collector.store.store import Store
     from ullage_collector.store.writer import Writer
 
@@ -250,7 +250,7 @@ class Collector:
 
     def _journals(self, store: Store, held: contextlib.ExitStack) -> dict[str, Journal]:
         """Both lanes' writers, numbered on behind what any consumer has read."""
-        from ullage_collector.incidents import CONSUMER
+        from ullage_collector.incident_memory import CONSUMER
         from ullage_collector.store.writer import EVENTS, SAMPLES
 
         read: dict[str, Position] = {}
@@ -314,7 +314,7 @@ class Collector:
         precedence, _ = topology_settings(self.config.part("topology"))
 
         def judge(stop: threading.Event) -> None:
-            from ullage_collector.incidents import FaultEngine
+            from ullage_collector.fault_engine import FaultEngine
 
             self._engine = FaultEngine(
                 door.cursor,

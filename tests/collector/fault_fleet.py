@@ -16,17 +16,18 @@ from ullage_collector.detect.fault_observation import SampleSeen
 from ullage_collector.detect.fault_rule import FaultRule
 from ullage_collector.detect.fault_settings import FaultSettings
 from ullage_collector.detect.faults import shipped_rules
-from ullage_collector.incidents import FaultEngine
+from ullage_collector.fault_engine import FaultEngine
 from ullage_collector.isolate.book import Book
 from ullage_collector.isolate.choice import Choice
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.isolation import Isolation
-from ullage_collector.isolate.lifecycle import Lifecycle, Prober
+from ullage_collector.isolate.lifecycle import Lifecycle
 from ullage_collector.isolate.places import Places
 from ullage_collector.isolate.policy import Policy
 from ullage_collector.isolate.policy_settings import PolicySettings
 from ullage_collector.isolate.surroundings import Surroundings
 from ullage_collector.isolate.verdict import Mode
+from ullage_collector.isolate.way_back import Prober
 from ullage_collector.journal import Journal, JournalReader, Record
 from ullage_collector.store.store import Store, naive_utc
 from ullage_contract import wire

@@ -15,12 +15,13 @@ from ullage_collector.isolate.choice import Choice
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.intent import Intent, State
 from ullage_collector.isolate.isolation import Isolation
-from ullage_collector.isolate.lifecycle import Lifecycle, Prober
+from ullage_collector.isolate.lifecycle import Lifecycle
 from ullage_collector.isolate.places import Places
 from ullage_collector.isolate.policy import Policy
 from ullage_collector.isolate.policy_settings import PolicySettings
 from ullage_collector.isolate.surroundings import Surroundings, Windows
 from ullage_collector.isolate.verdict import Action, Follow, Mode, Turn, Verdict
+from ullage_collector.isolate.way_back import Prober
 from ullage_collector.sql import migrations
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ActuatorError
@@ -203,7 +204,7 @@ class World:
             default_actuator=self.default,
             freeze=self.freeze,
             places=places,
-            on_change=self.lifecycle.sync,
+            on_change=self.policy.sync,
         )
 
     @staticmethod

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ullage_collector import incidents
+from ullage_collector import fault_engine, incident_memory
 from ullage_collector.detect.fault_settings import FaultSettings
 from ullage_collector.detect.faults import site_rules
-from ullage_collector.incidents import FRESH_SECONDS, FaultEngine
+from ullage_collector.fault_engine import FRESH_SECONDS, FaultEngine
 from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
 from ullage_collector.isolate.verdict import Verdict
@@ -318,7 +318,7 @@ def test_a_management_port_is_no_fabric_port(world: World) -> None:
 def test_events_and_samples_are_judged_beside_each_other_until_it_is_stopped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(incidents, "SAMPLES_SECONDS", 0.05)
+    monkeypatch.setattr(fault_engine, "SAMPLES_SECONDS", 0.05)
     world.cards("g1", "GPU-1", "GPU-2")
     world.push("g1", samples=(world.sample("GPU-1", recovery_action="replace"),))
     world.write()
@@ -537,17 +537,16 @@ def test_a_decision_that_cannot_be_written_is_made_again(
 ) -> None:
     world.cards("g1", "GPU-1")
     world.push("g1", *(event("xid", "GPU-1", at=NOW - n * 600, code="94") for n in (3, 2, 1)))
-    real = FaultEngine._keep_states
 
-    def full(self: FaultEngine, connection: Any) -> None:
+    def full(connection: Any, evaluator: Any) -> None:
         raise OSError("no room left")
 
-    monkeypatch.setattr(FaultEngine, "_keep_states", full)
-    with pytest.raises(OSError):
-        world.engine.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(incident_memory, "keep_states", full)
+        with pytest.raises(OSError):
+            world.engine.step()
     assert world.incidents() == []
     assert world.told.verdicts == []
-    monkeypatch.setattr(FaultEngine, "_keep_states", real)
     assert world.engine.step() == 1
     assert "xid_contained GPU-1" in world.open()
 

@@ -9,9 +9,9 @@ from tests.collector.isolation_world import World
 
 from ullage_collector.isolate.actuator import Target
 from ullage_collector.isolate.intent import State
-from ullage_collector.isolate.lifecycle import ProbeAnswer
 from ullage_collector.isolate.policy_settings import Override
 from ullage_collector.isolate.verdict import Action, Follow, Mode, Turn
+from ullage_collector.isolate.way_back import ProbeAnswer
 
 DAY = 86400.0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ullage_collector.isolate.actuator import Target
-from ullage_collector.isolate.lifecycle import ProbeAnswer
 from ullage_collector.isolate.probes import ProbeState
 from ullage_collector.isolate.probing import NamedProbes
+from ullage_collector.isolate.way_back import ProbeAnswer
 
 CARD = Target("card", "GPU-1", "c1", "n1", "nvidia", 0, None, "xid 79", "ullage:GPU-1")
 

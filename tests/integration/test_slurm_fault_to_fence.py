@@ -19,7 +19,7 @@ from test_slurm_isolation import World, card_of, end_job_steps
 
 from ullage_collector import config
 from ullage_collector.detect.fault_settings import settings_of
-from ullage_collector.incidents import FaultEngine
+from ullage_collector.fault_engine import FaultEngine
 from ullage_collector.isolate.actuator import Ran, run_program
 from ullage_collector.isolate.assembly import assemble
 from ullage_collector.isolate.intent import Intent, State

@@ -1,7 +1,7 @@
 """Incidents seen together: a node's fault and its cards', the same on several nodes, and who comes back again and again.
 
 Pure. What the topology does not know is no domain: nothing is put together because nobody knows better. Not here:
-judging one subject (fault_evaluator.py), writing incidents (incidents.py).
+judging one subject (fault_evaluator.py), writing incidents (incident_turns.py).
 """
 
 from __future__ import annotations

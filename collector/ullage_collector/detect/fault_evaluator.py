@@ -3,7 +3,7 @@
 An observation of one subject changes only that subject's tracks, so the order of independent subjects does not matter.
 What was not read, and who is not heard, opens nothing and ends nothing. Evidence from backlog opens a record; only what
 fresh evidence alone makes true is fresh. Not here: conditions (fault_conditions.py), several subjects at once
-(correlation.py), writing (incidents.py).
+(correlation.py), writing (incident_turns.py).
 """
 
 from __future__ import annotations

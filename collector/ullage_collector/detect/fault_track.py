@@ -1,6 +1,6 @@
 """What the evaluator remembers of one rule and one subject: small, and written as JSON so that a restart changes nothing.
 
-Not here: what it means (fault_evaluator.py) and where it is kept (incidents.py, table fault_state).
+Not here: what it means (fault_evaluator.py) and where it is kept (incident_memory.py, table fault_state).
 """
 
 from __future__ import annotations

@@ -10,12 +10,14 @@ from ullage_collector.isolate import kubernetes_holders, policy_settings
 from ullage_collector.isolate.book import Book
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.isolation import Isolation, from_config
-from ullage_collector.isolate.lifecycle import Lifecycle, Prober
+from ullage_collector.isolate.lifecycle import Lifecycle
+from ullage_collector.isolate.paging import Pager
 from ullage_collector.isolate.places import Places
-from ullage_collector.isolate.policy import Pager, Policy
+from ullage_collector.isolate.policy import Policy
 from ullage_collector.isolate.probes import Probes
 from ullage_collector.isolate.probing import Asking, NamedProbes
 from ullage_collector.isolate.surroundings import Surroundings, Windows
+from ullage_collector.isolate.way_back import Prober
 from ullage_collector.isolate.windows import StoredWindows
 from ullage_contract.clock import Clock
 
@@ -63,7 +65,7 @@ def assemble(
     lifecycle = Lifecycle(policy, isolation.choice, surroundings, places, prober=prober)
 
     def changed() -> None:
-        lifecycle.sync()
+        policy.sync()
         policy.woken.set()
 
     isolation.on_change = changed

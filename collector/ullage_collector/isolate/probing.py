@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ullage_collector.isolate.actuator import Target
-from ullage_collector.isolate.lifecycle import ProbeAnswer
 from ullage_collector.isolate.probes import ProbeResult, ProbeState
+from ullage_collector.isolate.way_back import ProbeAnswer
 
 ACTOR: Final = "policy"
 
@@ -25,7 +25,7 @@ class Asking(Protocol):
 
 
 class NamedProbes:
-    """A lifecycle.Prober. names: in the order they run; empty: none is asked for.
+    """A way_back.Prober. names: in the order they run; empty: none is asked for.
 
     What was asked is remembered by this process; after a restart the probes that had not ended are asked again.
     """

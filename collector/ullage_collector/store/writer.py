@@ -8,7 +8,7 @@ A batch that cannot be stored is found by halving, goes to the quarantine, and t
 wrong with the machine (full disk, too little memory) is no batch's fault: nothing is skipped, it is tried
 again.
 
-Not here: the journal (journal.py), what a body means (batch.py), judging events (incidents.py reads the
+Not here: the journal (journal.py), what a body means (batch.py), judging events (fault_engine.py reads the
 journal itself), rolling up (rollup.py).
 """
 
