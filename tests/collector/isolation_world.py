@@ -111,12 +111,12 @@ class FakeActuator:
     def standing(self, target: Target) -> Standing:
         if self.scheduler.silent:
             return Standing.UNKNOWN
-        if target.subject in self.scheduler.others or target.node_id in self.scheduler.others:
-            return Standing.OTHERS
         held = self.scheduler.standing_of.get(target.subject)
-        if held is None:
-            return Standing.GONE
-        return Standing.OURS if held == target.marker else Standing.OTHERS
+        if held == target.marker:
+            return Standing.OURS  # as every actuator says it, whatever others did to the node besides
+        if held or target.subject in self.scheduler.others or target.node_id in self.scheduler.others:
+            return Standing.OTHERS
+        return Standing.GONE
 
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
         return None if self.scheduler.silent else dict(self.scheduler.others)
