@@ -328,9 +328,14 @@ def _isolations(console: Console, request: Request, identity: Identity, **more: 
         shadow=sum(row["state"] == "shadow" for row in live),
         ended=[row for row in found["intents"] if row["closed_at"] is not None][:50],
         breaker=found["breaker"],
-        origins={row["origin"] for row in api.select(console.views, "console", "origins", [])},
+        origins=_origins(console),
         error=more.get("error", ""),
     )
+
+
+def _origins(console: Console) -> set[str]:
+    """Where the fleet's cards are from, for pages whose rows do not say it themselves."""
+    return {row["origin"] for row in api.select(console.views, "console", "origins", [])}
 
 
 def _decide(console: Console, request: Request, identity: Identity) -> Response:
@@ -360,7 +365,13 @@ def _decide(console: Console, request: Request, identity: Identity) -> Response:
 
 
 def _audit(console: Console, request: Request, identity: Identity) -> Response:
-    return console.render(request, "audit.html", here="audit", rows=api.audit_rows(console.views, TABLE_ROWS))
+    return console.render(
+        request,
+        "audit.html",
+        here="audit",
+        rows=api.audit_rows(console.views, TABLE_ROWS),
+        origins=_origins(console),
+    )
 
 
 def _idle(console: Console, request: Request, identity: Identity) -> Response:

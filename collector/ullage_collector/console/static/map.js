@@ -337,7 +337,7 @@ async function loadState() {
   planes = { state: plane(0), utilization: plane(1), memory: plane(2), owner: plane(3) };
   const when = new Date(Number(head.getBigUint64(16, true)));
   const age = document.getElementById("age");
-  if (age) age.textContent = when.toLocaleTimeString();
+  if (age) age.textContent = `${when.toISOString().slice(11, 19)} UTC`; // as every other time of these pages
   count();
   paintWorld();
   draw();
