@@ -192,7 +192,7 @@ def fleet() -> dashboard.Dashboard:
                 (_number("Cards / 卡数", "Owned cards in service.", f"sum({fleet_cards})", "short"), 4, 4),
                 (
                     _number(
-                        "Working / 在用",
+                        "Working / 使用中",
                         "Share of owned capacity that is held and busy.",
                         'ullage_fleet_card_share{state="used"} / ignoring(state) sum without(state) (ullage_fleet_card_share)',
                         "percentunit",
@@ -202,7 +202,7 @@ def fleet() -> dashboard.Dashboard:
                 ),
                 (
                     _number(
-                        "Held but idle / 占而不用",
+                        "Held but idle / 占而未用",
                         "Cards' worth of capacity that somebody holds and does not use.",
                         'ullage_fleet_card_share{state="allocated_idle"}',
                         "short",
