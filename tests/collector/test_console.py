@@ -16,13 +16,16 @@ from starlette.testclient import TestClient
 from ullage_collector import api
 from ullage_collector.api import Views
 from ullage_collector.console import app as console
+from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.fleet_now import STATES, FleetNow
 from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
+from ullage_collector.isolate.verdict import Mode
 from ullage_collector.ownership import api as ownership
 from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.store.store import Store
 from ullage_contract.clock import ManualClock
+from ullage_contract.event import Severity
 
 NOW = 1_795_000_000.0
 EVIL = '研发一部 "];#panic()<script>\u202e'
@@ -177,7 +180,7 @@ def test_every_page_renders_with_a_strict_policy(world: World, path: str, langua
     assert (
         "\u6a21\u62df\u6570\u636e" in answer.text
         or "simulated data" in answer.text
-        or path in ("/incidents", "/audit")
+        or path == "/incidents"  # it says so of each incident's own rows, and there are none
     )
 
 
@@ -200,6 +203,40 @@ def test_an_open_incident_shows_its_proposal_or_why_there_is_none(world: World, 
     text = world.client(Role.VIEWER).get("/incidents", headers={"accept-language": "en"}).text
     assert "fell off the bus" in text
     assert ("nodename=g1 state=drain" if card == "GPU-1" else "no card or node") in text
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_severity_and_mode_of_an_incident_are_in_the_readers_words(world: World, language: str) -> None:
+    with world.store.write() as db:
+        db.execute(
+            "INSERT INTO incident (incident_id, family, subject, cause, code, severity, onset, opened_at, confirmed, "
+            "action, evidence, history, mode, origin) VALUES (1, 'card', 'GPU-1', 'xid 79', '79', 'fatal', ?, ?, true, "
+            """'isolate_card', '[{"message": "off the bus"}, {"message": "off the bus"}]', false, 'shadow', 'real')""",
+            [world.now, world.now],
+        )
+    text = world.client(Role.VIEWER).get("/incidents", headers={"accept-language": language}).text
+    said = words(language)
+    assert f">{said['severities']['fatal']}</span>" in text
+    assert f" · {said['modes']['shadow']}" in text
+    assert "xid 79 79" not in text, "a code that the cause names is not said twice"
+    assert text.count("off the bus") == 1 and f"+1 {said['events_of']}" in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_word_of_a_language_is_given_twice(language: str) -> None:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+        return dict(pairs)
+
+    source = Path(console.__file__).with_name(f"words.{language}.json")
+    json.loads(source.read_text(encoding="utf-8"), object_pairs_hook=once)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_severity_and_mode_has_a_word(language: str) -> None:
+    assert set(words(language)["severities"]) == {severity.value for severity in Severity}
+    assert {mode.value for mode in Mode} <= set(words(language)["modes"])
 
 
 def test_an_incident_shows_what_it_cost_by_the_ledgers_lines(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from ullage_collector.api import Views
@@ -39,5 +40,5 @@ def texts(views: Views, words: Mapping[str, Any]) -> dict[int, str]:
 
 def _text(amount: Amount, words: Mapping[str, Any]) -> str:
     plain = amount.to_json()
-    money = "".join(f", {value} {currency}" for currency, value in plain["cost"].items())
+    money = "".join(f", {Decimal(value):,} {currency}" for currency, value in plain["cost"].items())
     return f"{float(plain['card_hours']):,.2f} {words['cost']['hours']}{money}"
