@@ -107,6 +107,17 @@ def test_no_page_breaks_its_policy(stack: WholeStack, page: Any, path: str, lang
     assert [trouble for trouble in page.troubles if "404" not in trouble] == []
 
 
+@pytest.mark.parametrize("path", ["/", "/idle", "/findings", "/incidents", "/isolations", "/audit", "CARD"])
+def test_no_page_is_wider_than_a_phone(stack: WholeStack, page: Any, path: str) -> None:
+    """A wide table scrolls in its own box; the page itself never moves sideways."""
+    page.set_viewport_size({"width": 420, "height": 900})
+    card = stack.api("cards")["cards"][0]["card_id"]
+    page.goto(url(stack, f"/card/{card}" if path == "CARD" else path))
+    page.wait_for_load_state("networkidle")
+    wide = page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert wide[0] <= wide[1], wide
+
+
 def test_chinese_text_is_drawn_with_a_font_that_has_it(stack: WholeStack, page: Any, tmp_path: Path) -> None:
     page.goto(url(stack, "/language?to=zh&back=/fleet"))
     page.wait_for_selector("canvas[data-painted='4']", timeout=20_000)
