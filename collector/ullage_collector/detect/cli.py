@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ullage_collector import text_table
 from ullage_collector.config import Config
 from ullage_collector.detect import fault_trial, fault_words
 from ullage_collector.detect.fault_observation import Change
@@ -108,7 +109,7 @@ def _list(args: argparse.Namespace, rules: Sequence[FaultRule]) -> int:
                 rule.source,
             ]
         )
-    for line in _table(rows):
+    for line in text_table.lines(rows):
         print(line)
     acting = sum(rule.mode != "shadow" and rule.signal != "none" for rule in shown)
     print(f"{len(shown)} rules, {acting} of them out of shadow")
@@ -202,14 +203,7 @@ def _lines(changes: Iterable[Change]) -> list[str]:
                 change.reason,
             ]
         )
-    return _table(rows) if len(rows) > 1 else []
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return text_table.lines(rows) if len(rows) > 1 else []
 
 
 def _dump(answer: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ullage_collector import text_table
 from ullage_collector.config import Config
 from ullage_collector.estate.answers import ask
 
@@ -64,7 +65,11 @@ def _history_lines(found: Mapping[str, Any]) -> list[str]:
         place = f"{life['cluster_id']}/{life['node_id']}"
         begins, ends = (str(_plain(life[key]) or "")[:10] for key in ("valid_from", "valid_to"))
         rows.append([begins, ends, life["life"], life["card_id"], life["serial"] or "", place, life["model"]])
-    return [f"asset {found['asset_id']}", *_table(rows), *(f"unusual: {text}" for text in found["unusual"])]
+    return [
+        f"asset {found['asset_id']}",
+        *text_table.lines(rows),
+        *(f"unusual: {text}" for text in found["unusual"]),
+    ]
 
 
 def _topology(args: argparse.Namespace, config: Config) -> Answer:
@@ -73,7 +78,7 @@ def _topology(args: argparse.Namespace, config: Config) -> Answer:
         found = ask(config, "/api/v1/topology", {**asked, "node": args.node})
         rows = [["cluster", "family", "subject", "relation", "target", "source"]]
         rows += [[row[name] for name in rows[0]] for row in found["rows"]]
-        return found, _table(rows), False
+        return found, text_table.lines(rows), False
     found = ask(config, "/api/v1/topology/check", asked)
     lines = [
         f"{found['nodes']} nodes, {found['relations']} relations of {', '.join(found['sources']) or 'nobody'}"
@@ -100,13 +105,13 @@ def _versions(args: argparse.Namespace, config: Config) -> Answer:
             [r["family"], r["name"], r["version"] or "not said", _day(r["from_us"]), _day(r["to_us"])]
             for r in found["ran"]
         ]
-        return found, _table(rows), False
+        return found, text_table.lines(rows), False
     rows = [["name", "model", "version", "count", "of"]]
     for row in found["versions"]:
         for version in row["versions"]:
             count, total = str(version["count"]), str(row["total"])
             rows.append([row["name"], row["kind"] or "", version["version"], count, total])
-    return found, [*_table(rows), *_finding_lines(found["findings"])], bool(found["findings"])
+    return found, [*text_table.lines(rows), *_finding_lines(found["findings"])], bool(found["findings"])
 
 
 _COMMANDS = {"inventory": _inventory, "topology": _topology, "versions": _versions}
@@ -125,14 +130,6 @@ def _finding_lines(findings: Sequence[Mapping[str, Any]]) -> list[str]:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 120 else text[:117] + "..."
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def _day(us: int | None) -> str:
