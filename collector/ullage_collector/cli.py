@@ -26,6 +26,10 @@ _DOORS: Final = {
     "mapping": ("ullage_collector.ownership.cli", "what the rules that say who pays do, and where they fail"),
     "quota": ("ullage_collector.quota.cli", "who is promised, uses, borrows and waits for cards; sprints"),
     "faults": ("ullage_collector.detect.cli", "the fault catalogue: list, explain, try rules on a recording"),
+    "fragmentation": (
+        "ullage_collector.detect.fragmentation.cli",
+        "free cards that typical work cannot use, of files or of the fleet",
+    ),
     "isolate": ("ullage_collector.isolate.cli", "keep new work off a card; a dry run unless --execute"),
     "release": ("ullage_collector.isolate.cli", "give a card back; a dry run unless --execute"),
     "freeze": ("ullage_collector.isolate.cli", "emergency stop: nothing is isolated until unfreeze"),
@@ -50,7 +54,7 @@ _DOORS: Final = {
 
 
 _EXTRA: Final = frozenset(
-    {"duckdb", "httptools", "jinja2", "msgspec", "pyarrow", "starlette", "uvloop", "yaml"}
+    {"duckdb", "httptools", "jinja2", "msgspec", "numpy", "pyarrow", "starlette", "uvloop", "yaml"}
 )
 """What the extra brings that the agent alone has not."""
 

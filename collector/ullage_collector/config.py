@@ -33,6 +33,7 @@ PARTS: Final = (
     "inventory",
     "topology",
     "versions",
+    "fragmentation",
 )
 """Tables that belong to one part, which reads and checks them itself."""
 

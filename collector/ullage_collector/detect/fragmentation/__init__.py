@@ -1,0 +1,1 @@
+"""Free cards that typical work cannot use: how many, why, and what moving a little would give back."""
