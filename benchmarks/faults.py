@@ -51,6 +51,7 @@ from ullage_contract.sample import Family, Origin
 CARDS: Final = 8
 POLL_SECONDS: Final = 60.0
 WAIT_SECONDS: Final = 60.0
+NEWS: Final = 20
 AWAY_SECONDS: Final = 6 * 3600.0
 SINGLE_LIMIT: Final = 2.0
 BURST_LIMIT: Final = 10.0
@@ -289,7 +290,7 @@ def measure_backlog(nodes: int, folder: Path, seed: int) -> dict[str, float]:
     A hard night: nearly every event of the backlog is a new incident's. A wait of WAIT_SECONDS means that or longer.
     """
     chance = random.Random(seed)
-    site = Site(folder, nodes + 10)
+    site = Site(folder, nodes + NEWS)
     names = [f"n{i}" for i in range(nodes)]
     waits = []
     try:
@@ -297,15 +298,15 @@ def measure_backlog(nodes: int, folder: Path, seed: int) -> dict[str, float]:
         sender = threading.Thread(target=site.come_back, args=(names, 2, chance))
         sender.start()
         right = set()
-        for number in range(10):
-            time.sleep(0.3)
+        for number in range(NEWS):
+            time.sleep(0.3 if number < NEWS // 2 else 5.0)  # while the backlog arrives, and while it drains
             node = f"n{nodes + number}"
             right.add(f"{node}-1")
             arrived = site.push([(node, fault(node, 1, "xid", "95"))])
             late = site.acted_on([node])
             waits.append(float(WAIT_SECONDS) if late else site.calls.at[node] - arrived)
         sender.join()
-        while site.pending() and time.monotonic() - began < 10 * WAIT_SECONDS:
+        while site.pending() and time.monotonic() - began < 20 * WAIT_SECONDS:
             time.sleep(0.1)
         drained = time.monotonic() - began
         called = set(site.calls.subjects)

@@ -1,9 +1,9 @@
 """The fault engine: reads the events' journal and new samples, keeps incidents, gives verdicts to who decides.
 
-It reads the journal itself, not the store, so that an event waits for no sample. What it decides, what it remembers and
-how far it has read move in one transaction: after a crash it goes on where it was, and opens nothing twice. Backlog is
-history: an event older than FRESH_SECONDS when it arrived, or that waited so long to be read, may open an incident's
-record, never an action; so may an imported one.
+It reads the journal itself, not the store, so that an event waits for no sample, and news waits for no backlog
+(fault_intake.py). What it decides, what it remembers and how far it has read move in one transaction: after a crash it
+goes on where it was, and opens nothing twice. Backlog is history: an event older than FRESH_SECONDS when it arrived, or
+that waited so long to be read, may open an incident's record, never an action; so may an imported one.
 
 Not here: which evidence is a fault (detect/fault_evaluator.py and the rules in detect/faults), what is done about an
 incident (isolate/), what a change does to the incidents (incident_turns.py) and their rows (incident_book.py).
@@ -27,6 +27,7 @@ from ullage_collector.detect.fault_observation import EventSeen, Holder, SampleS
 from ullage_collector.detect.fault_reading import Reading, SampleReader
 from ullage_collector.detect.fault_rule import FaultRule
 from ullage_collector.detect.fault_settings import FaultSettings
+from ullage_collector.fault_intake import FRESH_SECONDS, Intake, happened_us
 from ullage_collector.incident_offenders import look_for_offenders
 from ullage_collector.incident_proposals import Proposals
 from ullage_collector.incident_turns import Turns
@@ -39,21 +40,18 @@ from ullage_collector.topology.reading import load
 from ullage_contract.clock import Clock
 from ullage_contract.errors import StoreError, WireError
 from ullage_contract.event import Event
-from ullage_contract.sample import Family, Origin
+from ullage_contract.sample import Family
 
 if TYPE_CHECKING:
     import duckdb
 
 log = logging.getLogger(__name__)
 
-FRESH_SECONDS: Final = (
-    120.0  # our choice: because an agent pushes events at once; older ones waited in a spool
-)
-READ_BYTES: Final = (
-    1024 * 1024
-)  # our choice: because a burst of a thousand events fits and a step stays short
 RECORDS: Final = (
     50  # our choice: because what is decided of a burst is told when so many are written, in half a second
+)
+HISTORY_SECONDS: Final = (
+    0.2  # our choice: because what comes meanwhile waits so long, and a commit costs some milliseconds
 )
 SAMPLES_SECONDS: Final = 10.0  # our choice: because agents sample every 10 s
 TICK_SECONDS: Final = 1.0
@@ -92,8 +90,8 @@ class FaultEngine:
         self._turns = Turns(self._settings, self._proposals, clock, self._known_topology)
         self._samples = SampleReader(connect, self._settings.rules, clock)
         self._position = START
+        self._intake = Intake(events, clock, START, {})
         self._boots: dict[tuple[str, str], str] = {}
-        self._judged: dict[str, int] = {}  # a record may stand twice in the journal
         self._topology: Topology | None = None
         self._evaluator = Evaluator(())
         self._closed_elsewhere = False
@@ -128,7 +126,7 @@ class FaultEngine:
                 for one in found:
                     self._judge_samples(one, stop)
                 if not self.step():
-                    wait(self._events, self._position, stop, 1.0)
+                    wait(self._events, self._intake.end, stop, 1.0)
             except StoreError as e:
                 log.error("fault engine: %s", e)
                 stop.wait(1.0)
@@ -151,24 +149,31 @@ class FaultEngine:
                 box.append(found)
 
     def step(self) -> int:
-        """Judge what is new in the journal; how many records were read."""
+        """Judge some of what is new in the journal, news first; how many records were judged. 0: nothing waits."""
         self._take_closed()
-        records = self._events.read(self._position, READ_BYTES)[:RECORDS]
-        if not records:
+        if not self._intake.read():
             return 0
-        position = records[-1][1]
+        judged = 0
 
         def judge(connection: duckdb.DuckDBPyConnection) -> None:
-            for record, _ in records:
-                if record.sequence > self._judged.get(record.stream, 0):
-                    self._judge_record(connection, record)
-                    self._judged[record.stream] = record.sequence
-            incident_memory.move_position(connection, position, self._clock.wall())
+            nonlocal judged
+            news, began = self._intake.has_news, self._clock.monotonic()
+            while (record := self._intake.take()) is not None:
+                self._judge_record(connection, record)
+                judged += 1
+                enough = judged >= RECORDS if news else self._clock.monotonic() - began >= HISTORY_SECONDS
+                if enough or self._intake.has_news is not news:
+                    break
+            # so that nothing waits for ever behind others' news
+            if news and (record := self._intake.take(oldest=True)) is not None:
+                self._judge_record(connection, record)
+                judged += 1
+            incident_memory.move_position(connection, self._intake, self._clock.wall())
 
         self._in_transaction(judge)
-        self._position = position
+        self._position = self._intake.position
         self._give()
-        return len(records)
+        return judged
 
     def sample_step(self) -> int:
         """Read and judge new samples now; how many rows could matter."""
@@ -231,22 +236,19 @@ class FaultEngine:
                 self._evaluator.booted(*where, record.received_at_us)
             self._boots[where] = batch.boot_id
         for event in batch.events:
-            happened_us = round((event.time + record.shift_seconds) * 1e6)
-            # Late on its way, or left lying while this collector was away: both are history.
-            waited = round(self._clock.wall() * 1e6) - record.received_at_us
-            late = max(record.received_at_us - happened_us, waited) > FRESH_SECONDS * 1e6
+            happened = happened_us(record, event)
             seen = EventSeen(
                 event=event,
                 cluster=record.cluster,
                 node=record.node,
-                happened_us=happened_us,
+                happened_us=happened,
                 received_us=record.received_at_us,
-                fresh=not late and batch.origin is not Origin.IMPORTED,
+                fresh=self._intake.is_fresh(record, event, batch.origin),
                 origin=batch.origin,
                 reference={"stream": record.stream, "sequence": record.sequence},
             )
             if self._evaluator.asks_holders(seen):
-                seen = replace(seen, holders=self._holders(connection, event, happened_us))
+                seen = replace(seen, holders=self._holders(connection, event, happened))
             self._turns.apply(connection, self._evaluator.event(seen), event)
 
     def _holders(
@@ -304,7 +306,6 @@ class FaultEngine:
         except Exception:
             connection.execute("ROLLBACK")
             self._turns.take_verdicts()  # of what was not committed
-            self._judged.clear()
             self._read_all()
             raise
         finally:
@@ -313,9 +314,9 @@ class FaultEngine:
     def _read_all(self) -> None:
         """Position, open incidents and what the evaluator remembered, as the store has them."""
         with self._connect() as connection:
-            self._position, self._turns.book, evaluator = incident_memory.read(
-                connection, self._settings, self._clock
-            )
+            self._position, ahead = incident_memory.read_position(connection)
+            self._turns.book, evaluator = incident_memory.read(connection, self._settings, self._clock)
+        self._intake = Intake(self._events, self._clock, self._position, ahead)
         evaluator.adopt(self._evaluator)
         self._evaluator = evaluator
         self._closed_elsewhere = False

@@ -120,19 +120,39 @@ class IncidentBook:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._open: dict[Key, Open] = {}
+        self._by_id: dict[int, Open] = {}
+        self._of_node: dict[tuple[str, str], dict[int, Open]] = {}
+        self._children: dict[int, dict[int, Open]] = {}
 
     def read(self, connection: duckdb.DuckDBPyConnection) -> list[Open]:
         """Read anew what is open; those that were and are no more."""
-        before = self._open
-        self._open = {}
-        for row in connection.execute(statements("incidents")["open_incidents"]).fetchall():
-            one = _of_row(row)
-            known = before.get(one.key)
-            if known is not None and known.incident_id == one.incident_id:
-                one.told = known.told
-            self._open[one.key] = one
-        still = {one.incident_id for one in self._open.values()}
-        return [one for one in before.values() if one.incident_id not in still]
+        still = {
+            int(number) for (number,) in connection.execute(statements("incidents")["still_open"]).fetchall()
+        }
+        gone = [one for one in self if one.incident_id not in still]
+        for one in gone:
+            self._forget(one)
+        if still - self._by_id.keys():
+            for row in connection.execute(statements("incidents")["open_incidents"]).fetchall():
+                one = _of_row(row)
+                if one.incident_id not in self._by_id:
+                    self._keep(one)
+        return gone
+
+    def _keep(self, one: Open) -> None:
+        self._open[one.key] = one
+        self._by_id[one.incident_id] = one
+        self._of_node.setdefault((one.cluster, one.node), {})[one.incident_id] = one
+        if one.parent is not None:
+            self._children.setdefault(one.parent, {})[one.incident_id] = one
+
+    def _forget(self, one: Open) -> None:
+        if self._open.get(one.key) is one:
+            del self._open[one.key]
+        self._by_id.pop(one.incident_id, None)
+        _drop(self._of_node, (one.cluster, one.node), one.incident_id)
+        if one.parent is not None:
+            _drop(self._children, one.parent, one.incident_id)
 
     def get(self, key: Key) -> Open | None:
         """The open incident of a cause and subject."""
@@ -140,18 +160,18 @@ class IncidentBook:
 
     def by_id(self, incident_id: int) -> Open | None:
         """An open incident by its number."""
-        return next((one for one in self._open.values() if one.incident_id == incident_id), None)
+        return self._by_id.get(incident_id)
 
     def __iter__(self) -> Iterator[Open]:
-        return iter(list(self._open.values()))
+        return iter(list(self._by_id.values()))
 
     def of_node(self, cluster: str, node: str) -> list[Open]:
         """Open incidents on one node."""
-        return [one for one in self._open.values() if (one.cluster, one.node) == (cluster, node)]
+        return list(self._of_node.get((cluster, node), {}).values())
 
     def children(self, incident_id: int) -> list[Open]:
         """Open incidents that are part of another."""
-        return [one for one in self._open.values() if one.parent == incident_id]
+        return list(self._children.get(incident_id, {}).values())
 
     def open(self, connection: duckdb.DuckDBPyConnection, one: Open, *, money: bool, message: str) -> Open:
         """Write a new incident; its number is set. one.evidence: its first evidence. message: for the audit."""
@@ -196,7 +216,7 @@ class IncidentBook:
         )
         level = logging.INFO if one.mode is Mode.SHADOW or one.action is Action.OBSERVE else logging.WARNING
         log.log(level, "incident %d: %s on %s: %s", number, one.cause, one.subject, message)
-        self._open[one.key] = one
+        self._keep(one)
         return one
 
     def add(
@@ -236,7 +256,9 @@ class IncidentBook:
 
     def part_of(self, connection: duckdb.DuckDBPyConnection, one: Open, parent: int | None) -> None:
         """It is part of another incident, or of none any more."""
+        self._forget(one)
         one.parent = parent
+        self._keep(one)
         connection.execute(statements("incidents")["set_parent"], [parent, one.incident_id])
 
     def limit(self, connection: duckdb.DuckDBPyConnection, one: Open, mode: Mode) -> None:
@@ -248,7 +270,7 @@ class IncidentBook:
         self, connection: duckdb.DuckDBPyConnection, one: Open, at_us: int, by: str, message: str = ""
     ) -> None:
         """Its exit condition came true."""
-        self._open.pop(one.key, None)
+        self._forget(one)
         connection.execute(
             statements("incidents")["close_incident"], [naive_utc(at_us / 1e6), by, one.incident_id]
         )
@@ -275,6 +297,14 @@ class IncidentBook:
                 result=result,
             ),
         )
+
+
+def _drop(groups: dict[Any, dict[int, Open]], key: object, number: int) -> None:
+    """Take one out of its group, and the group away when it was the last."""
+    group = groups.get(key, {})
+    group.pop(number, None)
+    if not group:
+        groups.pop(key, None)
 
 
 def _said(evidence: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from ullage_collector.audit import naive_utc
 from ullage_collector.detect.fault_evaluator import Evaluator
 from ullage_collector.detect.fault_settings import FaultSettings
 from ullage_collector.detect.fault_track import Standing, Track, from_json
+from ullage_collector.fault_intake import Ahead, Intake, Lane
 from ullage_collector.incident_book import IncidentBook, key_of
 from ullage_collector.journal import START, Position
 from ullage_collector.sql import statements
@@ -51,24 +52,39 @@ def keep_states(connection: duckdb.DuckDBPyConnection, evaluator: Evaluator) -> 
         connection.execute(sql["put_states"], [list(column) for column in zip(*rows, strict=True)])
 
 
-def move_position(connection: duckdb.DuckDBPyConnection, position: Position, now: float) -> None:
-    """The events' journal has been judged up to ``position``. now: seconds since the epoch."""
-    connection.execute(
-        statements("incidents")["move_position"],
-        [CONSUMER, position.segment, position.offset, naive_utc(now)],
-    )
+def move_position(connection: duckdb.DuckDBPyConnection, intake: Intake, now: float) -> None:
+    """The events' journal has been judged up to the intake's position, and some of what is beyond it. now: epoch seconds."""
+    sql = statements("incidents")
+    position = intake.position
+    connection.execute(sql["move_position"], [CONSUMER, position.segment, position.offset, naive_utc(now)])
+    put, drop = intake.committing()
+    if put:
+        rows = [(*lane, one.sequence, one.end.segment, one.end.offset) for lane, one in put.items()]
+        connection.execute(sql["put_ahead"], [list(column) for column in zip(*rows, strict=True)])
+    if drop:
+        connection.execute(sql["drop_ahead"], [list(column) for column in zip(*drop, strict=True)])
+
+
+def read_position(connection: duckdb.DuckDBPyConnection) -> tuple[Position, dict[Lane, Ahead]]:
+    """Up to where the events' journal has been judged, and what was judged beyond it."""
+    sql = statements("incidents")
+    row = connection.execute(sql["position"], [CONSUMER]).fetchone()
+    ahead = {
+        (stream, cluster, node): Ahead(int(sequence), Position(int(segment), int(offset)))
+        for stream, cluster, node, sequence, segment, offset in connection.execute(sql["ahead"]).fetchall()
+    }
+    return (Position(int(row[0]), int(row[1])) if row else START), ahead
 
 
 def read(
     connection: duckdb.DuckDBPyConnection, settings: FaultSettings, clock: Clock
-) -> tuple[Position, IncidentBook, Evaluator]:
-    """Position, open incidents and what the evaluator remembered, as the store has them.
+) -> tuple[IncidentBook, Evaluator]:
+    """The open incidents and what the evaluator remembered, as the store has them.
 
     A state that cannot be read is forgotten and logged. The incidents are right where the two disagree: a person may have
     closed one while nobody looked, and an open one is remembered though its state is gone.
     """
     sql = statements("incidents")
-    row = connection.execute(sql["position"], [CONSUMER]).fetchone()
     book = IncidentBook(clock)
     book.read(connection)
     states = connection.execute(sql["states"]).fetchall()
@@ -99,5 +115,4 @@ def read(
                 severity=one.severity.value,
                 origin=one.origin,
             )
-    position = Position(int(row[0]), int(row[1])) if row else START
-    return position, book, Evaluator(settings.rules, tracks.values())
+    return book, Evaluator(settings.rules, tracks.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from ullage_collector import fault_engine, incident_memory
 from ullage_collector.detect.fault_settings import FaultSettings
 from ullage_collector.detect.faults import site_rules
-from ullage_collector.fault_engine import FRESH_SECONDS, FaultEngine
+from ullage_collector.fault_engine import FaultEngine
+from ullage_collector.fault_intake import FRESH_SECONDS
 from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
 from ullage_collector.isolate.verdict import Verdict
@@ -573,3 +575,40 @@ def test_a_port_that_stays_down_is_told_when_the_node_was_heard_since(world: Wor
     world.clock.advance(5)
     world.engine.tick()
     assert world.open() == ["port_down g1/mlx5_0/1"]
+
+
+def test_a_new_fault_is_told_before_the_backlog_of_other_nodes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fault_engine, "HISTORY_SECONDS", 0.0)
+    for n in range(20):
+        world.push(f"g{n}", event("xid", f"GPU-{n}", at=NOW - 3600, code="79"))
+    world.push("g99", event("xid", "GPU-99", code="79"))
+    assert world.engine.step() == 2  # the new one, and the oldest
+    assert [v.node_id for v in world.told.verdicts if v.fresh] == ["g99"]
+    assert world.told.verdicts[0].node_id == "g99"
+    while world.engine.step():
+        pass
+    assert len(world.incidents()) == 21
+    assert [v.node_id for v in world.told.verdicts if v.fresh] == ["g99"]
+
+
+def test_a_node_judged_before_others_is_not_counted_again_after_a_crash(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fault_engine, "HISTORY_SECONDS", 0.0)
+    for n in range(5):
+        world.push(f"g{n}", event("xid", f"GPU-{n}", at=NOW - 3600, code="94"))
+    world.push("g99", *(event("xid", "GPU-99", at=NOW - n * 600, code="94") for n in (1, 0)))
+    assert world.engine.step() == 2
+    assert world.engine.position < world.journals["events"].end
+    world.engine = world.made()
+    while world.engine.step():
+        pass
+    assert world.engine.position == world.journals["events"].end
+    (once,) = (row for row in world.incidents() if row["subject"] == "GPU-99")
+    assert len(json.loads(once["evidence"])) == 2
+    world.clock.advance(600)
+    world.push("g99", event("xid", "GPU-99", at=NOW + 600, code="94"))
+    world.engine.step()
+    assert "xid_contained_repeated GPU-99" in world.open()

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ullage_collector.detect.faults import shipped_rules
-from ullage_collector.fault_engine import FRESH_SECONDS, FaultEngine
+from ullage_collector.fault_engine import FaultEngine
+from ullage_collector.fault_intake import FRESH_SECONDS
 from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
 from ullage_collector.journal import Journal, JournalReader, Record

@@ -10,6 +10,25 @@ INSERT INTO journal_position (consumer, segment, "offset", updated_at) VALUES (?
 ON CONFLICT (consumer) DO UPDATE SET
     segment = excluded.segment, "offset" = excluded."offset", updated_at = excluded.updated_at;
 
+-- name: ahead
+-- What the fault engine judged beyond its position.
+SELECT stream, cluster_id, node_id, sequence, segment, "offset" FROM fault_ahead;
+
+-- name: put_ahead
+-- One list a column.
+INSERT INTO fault_ahead (stream, cluster_id, node_id, sequence, segment, "offset")
+SELECT unnest(?), unnest(?), unnest(?), unnest(?), unnest(?), unnest(?)
+ON CONFLICT (stream, cluster_id, node_id) DO UPDATE SET
+    sequence = excluded.sequence, segment = excluded.segment, "offset" = excluded."offset";
+
+-- name: drop_ahead
+-- The position has come behind what was judged ahead of it, one list a column of the key.
+DELETE FROM fault_ahead WHERE (stream, cluster_id, node_id) IN (SELECT (unnest(?), unnest(?), unnest(?)));
+
+-- name: still_open
+-- The numbers of what is open now.
+SELECT incident_id FROM incident WHERE closed_at IS NULL;
+
 -- name: open_incidents
 -- What is open now: evidence is added to these instead of opening another. Where it is: as the incident says, else as
 -- card, port and node tables have it.
