@@ -222,6 +222,29 @@ def test_severity_and_mode_of_an_incident_are_in_the_readers_words(world: World,
     assert text.count("off the bus") == 1 and f"+1 {said['events_of']}" in text
 
 
+def test_an_imported_incident_without_words_shows_no_empty_box(world: World) -> None:
+    with world.store.write() as db:
+        db.execute(
+            "INSERT INTO incident (incident_id, family, subject, cause, severity, onset, opened_at, closed_at, "
+            "closed_by, confirmed, action, evidence, history, origin) VALUES (1, 'card', 'GPU-1', 'xid-79', 'fatal', "
+            """?, ?, ?, 'import', true, 'none', '[{"message": ""}]', true, 'imported')""",
+            [world.now, world.now, world.now],
+        )
+    text = world.client(Role.VIEWER).get("/incidents", headers={"accept-language": "en"}).text
+    assert "xid-79" in text
+    assert "<pre>" not in text
+    assert words("en")["events_of"] not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "zh", "en"),
+    [(59, "0 分", "0 min"), (3_660, "1 小时 01 分", "1 h 01 min"), (3 * 86_400, "3 天", "3 d")],
+)
+def test_a_length_of_time_is_in_the_readers_words(seconds: float, zh: str, en: str) -> None:
+    assert console._age(seconds, words("zh")["spans"]) == zh
+    assert console._age(seconds, words("en")["spans"]) == en
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_word_of_a_language_is_given_twice(language: str) -> None:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

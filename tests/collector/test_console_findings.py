@@ -70,7 +70,7 @@ def test_a_kind_nobody_named_shows_by_its_own_word(world: World) -> None:
 def test_more_than_a_page_is_cut_and_said(world: World) -> None:
     put(world, *(Found("moved_card", "card", f"GPU-{n}", n, {}) for n in range(250)))
     text = page(world)
-    assert text.count("<tr><td>") == 200
+    assert text.count("<tr><td") == 200
     assert '<span class="soft">250</span>' in text and words("en")["more_rows"] in text
 
 

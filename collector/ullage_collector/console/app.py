@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -400,7 +400,7 @@ def _idle(console: Console, request: Request, identity: Identity) -> Response:
                 "card": card,
                 "since": start,
                 "at_least": start == seen_from,
-                "duration": _duration(now - start),
+                "duration": _age((now - start).total_seconds(), console.words(request)["spans"]),
                 "cost": cost,
             }
         )
@@ -435,13 +435,16 @@ def _instant(value: datetime | None) -> str:
     return "–" if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _duration(span: timedelta) -> str:
-    minutes = int(span.total_seconds() // 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
-
-
-def _age(seconds: float) -> str:
-    return f"{seconds / 86400:.0f} d" if seconds >= 2 * 86400 else _duration(timedelta(seconds=seconds))
+def _age(seconds: float, spans: Mapping[str, str]) -> str:
+    """A length of time in the reader's words; days from the second day on. spans: minute, hour and day."""
+    if seconds >= 2 * 86400:
+        return f"{seconds / 86400:.0f} {spans['day']}"
+    hours, minutes = divmod(int(seconds // 60), 60)
+    return (
+        f"{hours} {spans['hour']} {minutes:02d} {spans['minute']}"
+        if hours
+        else f"{minutes} {spans['minute']}"
+    )
 
 
 def _department(department: str | None, names: dict[str, str], unmapped: str) -> str:
