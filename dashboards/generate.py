@@ -17,20 +17,11 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 
+from ullage_reports.palette import STATE_COLOURS
+
 HERE = Path(__file__).parent / "grafana"
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-# The seven states in the order they are read, with colours that stay apart for the colour-blind
-# (smallest CIE76 distance 31 over normal, protan, deutan and tritan sight; unknown is not free).
-STATES = {
-    "used": "#56a0e0",
-    "allocated_idle": "#ffcf4d",
-    "unallocated_idle": "#c6d0da",
-    "fragmented": "#fe907e",
-    "faulty": "#d7301f",
-    "isolated": "#4b1d73",
-    "unknown": "#6b737c",
-}
 PICK = 'cluster=~"$cluster"'
 CARD = 'cluster=~"$cluster",vendor=~"$vendor",node=~"$node"'
 CARD_LEGEND = "{{cluster}} {{node}} {{card}}"
@@ -52,7 +43,7 @@ class Query:
 
 
 def _states_overrides(panel: timeseries.Panel) -> timeseries.Panel:
-    for state, color in STATES.items():
+    for state, color in STATE_COLOURS.items():
         panel = panel.override_by_name(
             state, [models.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})]
         )
