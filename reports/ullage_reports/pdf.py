@@ -32,6 +32,9 @@ _TABLE_POINTS: Final = 8.6
 """Size of the larger table text in the template."""
 _NARROWER: Final = 1.12
 """Our font is that much narrower than what text_width allows for."""
+WHOLE_LINES: Final = 14
+"""Tables of so many lines never break over a page. Our choice: because such a table is read at a glance, and the page
+loses less than a quarter of itself."""
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 _BOX: Final = "\u25a1"
 """White square: what a reader takes for a missing character; in the font (GB 2312)."""
@@ -131,12 +134,13 @@ def _document(report: Report, lang: str) -> dict[str, Any]:
 
 def _tiles(page: Pages) -> list[dict[str, Any]]:
     room = PAGE_POINTS / max(len(page.tiles), 1) - 15
+    # as large as the longest fits on one line, 13 pt at most and 8 at least; all alike, for none counts more
+    size = min((room / max(text_width(tile.value, 1), 0.1) for tile in page.tiles), default=13.0)
     return [
         {
             "label": tile.label,
             "value": tile.value,
-            # as large as fits on one line, 13 pt at most and 8 at least
-            "size": max(8.0, min(13.0, room / max(text_width(tile.value, 1), 0.1))),
+            "size": max(8.0, min(13.0, size)),
             "change": tile.change,
             "tone": tile.tone,
             "note": tile.note,
@@ -172,9 +176,15 @@ def _block(block: Figure | Table | Lines) -> dict[str, Any]:
         "rows": [_row(row, ems) for row in block.shown_rows],
         "total": None if total is None else _row(total, ems),
         "empty": block.empty,
+        "whole": lines(block) <= WHOLE_LINES,
         "more": block.more if block.cut else "",
         "note": block.note,
     }
+
+
+def lines(table: Table) -> int:
+    """How many lines its rows take at least; a swatch's second text stands on the same line."""
+    return sum(2 if any(cell.sub and not cell.swatch for cell in row) else 1 for row in table.shown_rows)
 
 
 def _widths(table: Table) -> list[float]:
