@@ -183,7 +183,7 @@ def fleet() -> dashboard.Dashboard:
                 (_number("Cards / 卡数", "Owned cards in service.", f"sum({fleet_cards})", "short"), 4, 4),
                 (
                     _number(
-                        "Working / 使用中",
+                        "Used / 使用中",
                         "Share of owned capacity that is held and busy.",
                         'ullage_fleet_card_share{state="used"} / ignoring(state) sum without(state) (ullage_fleet_card_share)',
                         "percentunit",

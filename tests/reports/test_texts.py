@@ -12,6 +12,8 @@ import pytest
 from rendering_sample import sample
 
 import ullage_reports
+from ullage_collector.console.words import words
+from ullage_collector.isolate.verdict import Action, Follow
 from ullage_collector.ledger import STATES
 from ullage_contract.errors import ConfigError
 from ullage_reports.format import Format
@@ -46,6 +48,17 @@ OPEN = (
 )
 
 
+def test_the_console_and_the_reports_call_a_state_the_same() -> None:
+    for language in LANGUAGES:
+        console = {state: word.casefold() for state, word in words(language)["states"].items()}
+        assert console == {state: catalogue(language)[f"state.{state}"].casefold() for state in STATES}
+
+
+def test_what_may_be_done_about_an_incident_has_a_word() -> None:
+    for language in LANGUAGES:
+        assert {f"action.{word}" for word in (*Action, *Follow)} <= set(catalogue(language))
+
+
 def source() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in HERE.glob("*.py"))
 
@@ -65,8 +78,8 @@ def test_no_text_is_unused_and_none_is_missing() -> None:
         family, word = key.split(".", 1)
         by_word = any(prefix == family and word.startswith(start) for prefix, start in families)
         assert key in used or by_word or family in OPEN, f"{key} is used nowhere"
-    for family, words in BY_WORD.items():
-        for word in words:
+    for family, known in BY_WORD.items():
+        for word in known:
             assert f"{family}.{word}" in catalogue("zh"), f"{family}.{word} is missing"
 
 
