@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ullage_collector.audit import naive_utc
 from ullage_collector.detect.fault_evaluator import Evaluator
 from ullage_collector.detect.fault_observation import Change, EventSeen, Holder, SampleSeen
 from ullage_collector.detect.fault_rule import Condition, FaultRule
@@ -176,3 +177,16 @@ def told(changes: list[Change]) -> list[tuple[str, str]]:
 
 def by_condition(*conditions: Condition) -> list[FaultRule]:
     return [rule for rule in shipped_rules() if rule.condition in conditions and rule.signal != "none"]
+
+
+def released(at: float, by: str, card: str) -> dict[str, Any]:
+    """The parameters of close_incidents_of for a card that a person gave back. at: epoch seconds."""
+    return {
+        "now": naive_utc(at),
+        "by": by,
+        "family": "card",
+        "subject": card,
+        "cluster": "c",
+        "incident": None,
+        "isolation": None,
+    }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.collector.fault_world import released
 
 from ullage_collector import fault_engine, incident_memory
 from ullage_collector.detect.fault_settings import FaultSettings
@@ -355,7 +356,7 @@ def test_a_nodes_fault_swallows_its_cards_and_gives_them_back(world: World) -> N
     with world.store.write() as db:
         db.execute(
             statements("incidents")["close_incidents_of"],
-            [naive_utc(world.clock.wall()), "released by ada", "GPU-1", None, None],
+            released(world.clock.wall(), "released by ada", "GPU-1"),
         )
     world.engine.forget_closed()
     world.clock.advance(2)
@@ -508,9 +509,7 @@ def test_a_card_isolated_three_times_in_a_month_is_somebodys_decision(world: Wor
             ("repeat_offender", "GPU-1")
         ]
     with world.store.write() as db:
-        db.execute(
-            statements("incidents")["close_incidents_of"], [naive_utc(NOW + 60), "ada", "GPU-1", None, None]
-        )
+        db.execute(statements("incidents")["close_incidents_of"], released(NOW + 60, "ada", "GPU-1"))
     world.engine.forget_closed()
     world.clock.advance(120)
     world.engine.tick()

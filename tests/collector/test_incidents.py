@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.collector.fault_world import released
 
 from ullage_collector.detect.faults import shipped_rules
 from ullage_collector.fault_engine import FaultEngine
@@ -18,7 +19,7 @@ from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
 from ullage_collector.journal import Journal, JournalReader, Record
 from ullage_collector.sql import statements
-from ullage_collector.store.store import Store, naive_utc
+from ullage_collector.store.store import Store
 from ullage_contract import wire
 from ullage_contract.clock import ManualClock
 from ullage_contract.event import Event, Severity
@@ -86,7 +87,7 @@ class World:
         with self.store.write() as db:
             db.execute(
                 statements("incidents")["close_incidents_of"],
-                [naive_utc(self.clock.wall()), by, subject, None, None],
+                released(self.clock.wall(), by, subject),
             )
         self.engine.forget_closed()
 

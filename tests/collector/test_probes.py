@@ -12,19 +12,19 @@ import pytest
 from tests.collector.front_world import Front, batch
 
 from ullage_collector.isolate.probes import RUN_SECONDS, Probes, ProbeState
+from ullage_collector.sql import migrations
 from ullage_contract.asked import MAX_ASKED
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import BadInput
 
-SQL = Path(__file__).parents[2] / "collector/ullage_collector/sql"
 NOW = 1_800_000_000.0
 
 
 @pytest.fixture
 def store() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
-        for name in ("0001_initial.sql", "0009_probes.sql"):
-            connection.execute((SQL / name).read_text(encoding="utf-8"))
+        for _, _, text in migrations():
+            connection.execute(text)
         for key, node in ((1, "gpu-a01"), (2, "gpu-a02")):
             connection.execute(
                 "INSERT INTO node (node_key, cluster_id, node_id, origin) VALUES (?, 'c1', ?, 'real')",
@@ -40,11 +40,11 @@ def store() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def isolate(connection: duckdb.DuckDBPyConnection, subject: str) -> None:
+def isolate(connection: duckdb.DuckDBPyConnection, subject: str, family: str = "card") -> None:
     connection.execute(
         "INSERT INTO isolation (isolation_id, family, subject, reason, actuator, requested_by, isolated_at, placed, undo) "
-        "VALUES (nextval('isolation_number'), 'card', ?, 'r', 'a', 'rule x', now(), '[]', '[]')",
-        [subject],
+        "VALUES (nextval('isolation_number'), ?, ?, 'r', 'a', 'rule x', now(), '[]', '[]')",
+        [family, subject],
     )
 
 
@@ -92,7 +92,7 @@ def test_a_card_that_is_not_isolated_is_not_probed(probes: Probes, store: duckdb
         probes.ask(7, "GPU-2-0", "memory", asked_by="rule x")
     with pytest.raises(BadInput, match="no card"):
         probes.ask(7, "GPU-9", "memory", asked_by="rule x")
-    isolate(store, "gpu-a02")
+    isolate(store, "gpu-a02", "node")
     assert probes.ask(7, "GPU-2-0", "memory", asked_by="rule x")
 
 

@@ -241,7 +241,7 @@ def _card(console: Console, request: Request, identity: Identity, **more: Any) -
         end = min(end, now.last_time.replace(tzinfo=UTC).timestamp() + 60)
     elif row["last_seen"] is not None:
         end = row["last_seen"].replace(tzinfo=UTC).timestamp() + 60
-    isolations = api.select(views, "isolation", "standing", [card_id])
+    isolations = api.select(views, "isolation", "standing", ["card", card_id, ""])
     return console.render(
         request,
         "card.html",

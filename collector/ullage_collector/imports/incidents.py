@@ -36,9 +36,13 @@ _INCIDENT: Final = {
     "confirmed": pa.bool_(),
     "action": pa.string(),
     "evidence": pa.string(),
+    "cluster_id": pa.string(),
     "origin": pa.string(),
 }
-_SAME: Final = "a.family = i.family AND a.subject = i.subject AND a.cause = i.cause AND a.onset = i.onset"
+_SAME: Final = (
+    "a.family = i.family AND a.subject = i.subject AND a.cause = i.cause AND a.onset = i.onset "
+    "AND (i.family <> 'node' OR i.cluster_id IS NULL OR a.cluster_id IS NULL OR a.cluster_id = i.cluster_id)"
+)
 
 
 def import_incidents(
@@ -55,7 +59,7 @@ def import_incidents(
             rows.append((*_incident(entry), given.origin.value))
         except BadInput as e:
             report.refuse(number, str(e))
-    once = {(row[0], row[1], row[2], row[6]): row for row in rows}
+    once = {(row[0], row[1], row[2], row[6], row[11]): row for row in rows}
     sql = statements("imports")
     with store.write() as writer:
         incoming.execute(writer, sql["stage_records"], incoming.table(_INCIDENT, once.values()))
@@ -103,4 +107,5 @@ def _incident(entry: Mapping[str, Any]) -> tuple[Any, ...]:
         confirmed,
         action,
         evidence,
+        text("cluster") if family == Family.NODE else None,
     )

@@ -287,6 +287,8 @@ class Change:
                 number,
                 intent.family,
                 intent.subject,
+                intent.cluster_id,
+                intent.node_id,
                 intent.incident_id,
                 intent.reason,
                 plan.actuator,

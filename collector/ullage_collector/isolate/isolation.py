@@ -132,7 +132,7 @@ class Isolation:
     ) -> Outcome:
         """Keep new work off a card (or node); a dry run unless ``execute_calls``.
 
-        subject: card_id, UUID, serial, NODE/INDEX, NODE/PCI address, or a node. until: epoch seconds of expiry.
+        subject: card_id, UUID, serial, NODE/INDEX, NODE/PCI address, or a node; NODE may be CLUSTER/NODE. until: epoch seconds of expiry.
         Raises BadInput for an unknown or ambiguous subject, an empty reason, or one that is isolated already;
         ActuatorError when the scheduler refuses.
         """
@@ -140,13 +140,13 @@ class Isolation:
         place = self._place(subject)
         with self._places.lock(place), self._lock, self._connect() as connection:
             where = self._find(connection, subject)
-            standing = connection.execute(statements("isolation")["standing"], [where.subject]).fetchone()
+            standing = connection.execute(statements("isolation")["standing"], where.key).fetchone()
             if standing is not None:
                 raise BadInput(
                     f"{where.subject} is isolated already (isolation {standing[0]}: {standing[3]}); "
                     "release it first"
                 )
-            incident = connection.execute(statements("incidents")["incident_of"], [where.subject]).fetchone()
+            incident = connection.execute(statements("incidents")["incident_of"], where.key).fetchone()
             incident_id = int(incident[0]) if incident else None
             chosen = self._actuator(actuator, where.cluster_id)
             target = where.target(reason)
@@ -171,6 +171,8 @@ class Isolation:
                     isolation_id,
                     where.family,
                     where.subject,
+                    where.cluster_id,
+                    where.node_id,
                     incident_id,
                     reason,
                     plan.actuator,
@@ -218,13 +220,13 @@ class Isolation:
         place = self._place(subject)
         with self._places.lock(place), self._lock, self._connect() as connection:
             where = self._find(connection, subject)
-            row = connection.execute(statements("isolation")["standing"], [where.subject]).fetchone()
+            row = connection.execute(statements("isolation")["standing"], where.key).fetchone()
             if row is None:
                 raise BadInput(f"{where.subject} is not isolated by Ullage: nothing to release")
             isolation_id, actuator_name, incident_id = row[:3]
             chosen = self._actuator(actuator_name, where.cluster_id)
             others = connection.execute(
-                statements("isolation")["standing_of_node"], [actuator_name, where.subject, where.node_key]
+                statements("isolation")["standing_of_node"], [actuator_name, isolation_id, where.node_key]
             ).fetchall()
             plan = chosen.plan_release(where.target(reason))
             if plan.whole_node and others:
@@ -249,7 +251,15 @@ class Isolation:
             connection.execute(statements("isolation")["end_isolation"], [now, actor, isolation_id])
             connection.execute(
                 statements("incidents")["close_incidents_of"],
-                [now, f"released by {actor}", where.subject, incident_id, isolation_id],
+                {
+                    "now": now,
+                    "by": f"released by {actor}",
+                    "family": where.family,
+                    "subject": where.subject,
+                    "cluster": where.cluster_id,
+                    "incident": incident_id,
+                    "isolation": isolation_id,
+                },
             )
             self._audit(connection, outcome, plan, actor, reason, "; ".join(results) or "nothing to call")
             connection.execute("COMMIT")
@@ -397,6 +407,11 @@ class _Where:
     vendor: str | None
     minor: int | None
     pci_address: str | None
+
+    @property
+    def key(self) -> list[str]:
+        """A node's name is its cluster's alone."""
+        return [self.family, self.subject, self.cluster_id]
 
     def target(self, reason: str) -> Target:
         return Target(

@@ -48,12 +48,16 @@ held AS (
     GROUP BY card_key
 ),
 broken AS (
-    SELECT subject, max(severity) AS severity FROM incident
-    WHERE closed_at IS NULL AND confirmed AND action <> 'observe'
-    GROUP BY subject
+    SELECT DISTINCT subject FROM incident
+    WHERE closed_at IS NULL AND confirmed AND action <> 'observe' AND family = 'card'
 ),
 apart AS (
-    SELECT DISTINCT subject FROM isolation WHERE released_at IS NULL
+    SELECT DISTINCT subject FROM isolation WHERE released_at IS NULL AND family = 'card'
+),
+apart_node AS (
+    SELECT DISTINCT m.node_key FROM isolation s
+    JOIN named_node m ON m.node_id = s.subject AND m.told IS NOT DISTINCT FROM s.cluster_id
+    WHERE s.released_at IS NULL AND s.family = 'node'
 )
 SELECT c.card_key, c.card_id, coalesce(o.cluster_id, n.cluster_id) AS cluster_id,
        coalesce(o.node_id, n.node_id) AS node_id, coalesce(nullif(c.vendor, 'unknown'), o.vendor, 'unknown') AS vendor,
@@ -64,7 +68,7 @@ SELECT c.card_key, c.card_id, coalesce(o.cluster_id, n.cluster_id) AS cluster_id
        r.power_watts, r.temperature_celsius, r.health, r.busiest_ratio,
        least(coalesce(h.share_nano, 0), 1000000000) AS held_nano, h.workload_key, h.held_from,
        b.subject IS NOT NULL AS is_broken,
-       (a.subject IS NOT NULL OR an.subject IS NOT NULL) AS is_apart,
+       (a.subject IS NOT NULL OR an.node_key IS NOT NULL) AS is_apart,
        n.clock_wrong, c.origin
 FROM card c
 JOIN node n USING (node_key)
@@ -73,7 +77,7 @@ LEFT JOIN owned o USING (card_id)
 LEFT JOIN held h USING (card_key)
 LEFT JOIN broken b ON b.subject = c.card_id
 LEFT JOIN apart a ON a.subject = c.card_id
-LEFT JOIN apart an ON an.subject = n.node_id
+LEFT JOIN apart_node an ON an.node_key = c.node_key
 WHERE o.life IS NOT NULL OR c.last_seen >= $now - INTERVAL 7 DAY
 ORDER BY cluster_id, node_id, c.card_index NULLS LAST, c.card_id;
 

@@ -237,10 +237,12 @@ FROM import_record i ANTI JOIN (SELECT * FROM {table} WHERE known_to IS NULL) a 
 SELECT count(*) FROM import_record i SEMI JOIN incident a ON {same};
 
 -- name: put_incidents
--- Incidents of the past: records, never an action.
+-- Incidents of the past: records, never an action. A node's name without its cluster is a node's only where one cluster has it.
 INSERT INTO incident (incident_id, family, subject, cause, severity, vendor, code, onset, opened_at, closed_at,
-                      closed_by, confirmed, action, evidence, history, origin)
+                      closed_by, confirmed, action, evidence, history, origin, cluster_id, node_id)
 SELECT nextval('incident_number'),
        i.family, i.subject, i.cause, i.severity, i.vendor, i.code, i.onset, i.onset, i.closed_at,
-       CASE WHEN i.closed_at IS NOT NULL THEN 'import' END, i.confirmed, i.action, i.evidence, true, i.origin
-FROM import_record i ANTI JOIN incident a ON {same};
+       CASE WHEN i.closed_at IS NOT NULL THEN 'import' END, i.confirmed, i.action, i.evidence, true, i.origin,
+       coalesce(i.cluster_id, n.cluster_id), CASE WHEN i.family = 'node' THEN i.subject END
+FROM (SELECT i.* FROM import_record i ANTI JOIN incident a ON {same}) i
+LEFT JOIN named_node n ON i.family = 'node' AND n.node_id = i.subject AND n.told IS NULL;

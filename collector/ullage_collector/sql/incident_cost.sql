@@ -47,8 +47,8 @@ WITH serious AS (
     SELECT i.*, epoch_us(i.onset) AS onset_us, epoch_us(i.closed_at) AS closed_us FROM incident i
     WHERE i.confirmed AND epoch_us(i.onset) < $to_us
 ), place AS (
-    SELECT s.incident_id, s.onset_us, s.closed_us, n.node_key FROM serious s JOIN node n ON n.node_id = s.subject
-    WHERE s.family = 'node' AND (s.cluster_id IS NULL OR s.cluster_id = n.cluster_id)
+    SELECT s.incident_id, s.onset_us, s.closed_us, n.node_key FROM serious s
+    JOIN named_node n ON n.node_id = s.subject AND n.told IS NOT DISTINCT FROM s.cluster_id WHERE s.family = 'node'
     UNION
     SELECT s.incident_id, s.onset_us, s.closed_us, p.node_key FROM serious s JOIN port p ON p.port_id = s.subject
     WHERE s.family = 'port'

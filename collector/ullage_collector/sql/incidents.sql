@@ -38,9 +38,9 @@ SELECT i.incident_id, i.family, i.subject, i.cause, i.severity, i.vendor, i.code
 FROM incident i
 LEFT JOIN card c ON i.family = 'card' AND c.card_id = i.subject
 LEFT JOIN port p ON i.family = 'port' AND p.port_id = i.subject
-LEFT JOIN node n ON n.node_key = coalesce(c.node_key, p.node_key) OR (i.family = 'node' AND n.node_id = i.subject)
+LEFT JOIN named_node m ON i.family = 'node' AND m.node_id = i.subject AND m.told IS NOT DISTINCT FROM i.cluster_id
+LEFT JOIN node n ON n.node_key = coalesce(c.node_key, p.node_key, m.node_key)
 WHERE i.closed_at IS NULL
-QUALIFY row_number() OVER (PARTITION BY i.incident_id ORDER BY n.node_key) = 1
 ORDER BY i.incident_id;
 
 -- name: next_incident
@@ -90,26 +90,32 @@ UPDATE incident SET closed_at = ?, closed_by = ? WHERE incident_id = ? AND close
 -- name: incident_of
 -- The open incident of a subject that asks for the strongest action, newest first.
 SELECT incident_id, cause, severity, code, action FROM incident
-WHERE subject = ? AND closed_at IS NULL
+WHERE family = ?1 AND subject = ?2 AND closed_at IS NULL
+  AND (family <> 'node' OR coalesce(cluster_id, (SELECT cluster_id FROM named_node WHERE node_id = ?2 AND told IS NULL)) = ?3)
 ORDER BY confirmed DESC, coalesce("mode", '') = 'shadow', opened_at DESC LIMIT 1;
 
 -- name: close_incidents_of
--- All open incidents of a released subject, and those its isolation stood for: a node's may be its cards'.
-UPDATE incident SET closed_at = ?, closed_by = ? WHERE closed_at IS NULL AND (
-    subject = ? OR incident_id = ?
-    OR incident_id IN (SELECT c.incident_id FROM intent_cause c JOIN isolation_intent i USING (intent_id) WHERE i.isolation_id = ?));
+-- All open incidents of a released subject, and those its isolation stood for: a node's may be its cards'. A node's are its
+-- cluster's alone.
+UPDATE incident SET closed_at = $now, closed_by = $by WHERE closed_at IS NULL AND (
+    (family = $family AND subject = $subject AND (family <> 'node' OR coalesce(
+        cluster_id, (SELECT cluster_id FROM named_node WHERE node_id = $subject AND told IS NULL)) = $cluster))
+    OR incident_id = $incident
+    OR incident_id IN (SELECT c.incident_id FROM intent_cause c JOIN isolation_intent i USING (intent_id)
+                       WHERE i.isolation_id = $isolation));
 
 -- name: list_incidents
--- For the console and the API: newest first, of one subject or of all.
+-- For the console and the API: newest first, of one subject (a node also as CLUSTER/NODE) or of all.
 SELECT i.incident_id, i.family, i.subject, i.cause, i.severity, i.vendor, i.code, i.onset, i.opened_at,
        i.closed_at, i.closed_by, i.confirmed, i.action, i.proposal, i.evidence, i.history, i.origin,
        c.model, coalesce(n.node_id, i.node_id) AS node_id, coalesce(n.cluster_id, i.cluster_id) AS cluster_id,
        i.parent_id, coalesce(i."mode", 'advise') AS "mode", i.follow, i.reason
 FROM incident i
 LEFT JOIN card c ON i.family = 'card' AND c.card_id = i.subject
-LEFT JOIN node n ON n.node_key = c.node_key
-    OR (i.family = 'node' AND n.node_id = i.subject AND n.cluster_id = coalesce(i.cluster_id, n.cluster_id))
-WHERE (?1 IS NULL OR i.subject = ?1) AND (?2 OR i.closed_at IS NULL)
+LEFT JOIN named_node m ON i.family = 'node' AND m.node_id = i.subject AND m.told IS NOT DISTINCT FROM i.cluster_id
+LEFT JOIN node n ON n.node_key = coalesce(c.node_key, m.node_key)
+WHERE (?1 IS NULL OR i.subject = ?1 OR (i.family = 'node' AND coalesce(i.cluster_id, m.cluster_id) || '/' || i.subject = ?1))
+  AND (?2 OR i.closed_at IS NULL)
 ORDER BY i.closed_at IS NOT NULL, coalesce(i."mode", '') = 'shadow', i.opened_at DESC
 LIMIT ?3;
 
@@ -146,7 +152,8 @@ SELECT cluster_id, node_id, epoch_us(last_seen) FROM node WHERE last_seen IS NOT
 SELECT s.family, s.subject, n.cluster_id, n.node_id, epoch_us(s.isolated_at)
 FROM isolation s
 LEFT JOIN card c ON s.family = 'card' AND c.card_id = s.subject
-JOIN node n ON n.node_key = c.node_key OR (s.family = 'node' AND n.node_id = s.subject)
+LEFT JOIN named_node m ON s.family = 'node' AND m.node_id = s.subject AND m.told IS NOT DISTINCT FROM s.cluster_id
+JOIN node n ON n.node_key = coalesce(c.node_key, m.node_key)
 WHERE s.isolated_at >= ? AND coalesce(s.released_by, '') <> 'failed'
 ORDER BY s.isolated_at;
 

@@ -37,8 +37,7 @@ FROM now i
 LEFT JOIN news_seen s ON s.source = 'incident' AND s.id = i.incident_id
 LEFT JOIN (SELECT card_id, node_id, cluster_id, model FROM card JOIN node USING (node_key)) c
        ON i.family = 'card' AND c.card_id = i.subject
-LEFT JOIN (SELECT node_id, any_value(cluster_id) AS cluster_id FROM node GROUP BY node_id) n
-       ON i.family = 'node' AND n.node_id = i.subject
+LEFT JOIN named_node n ON i.family = 'node' AND n.node_id = i.subject AND n.told IS NOT DISTINCT FROM i.cluster_id
 WHERE (i.incident_id > $after AND s.id IS NULL) OR (s.standing AND s.mark <> i.mark)
 ORDER BY i.incident_id LIMIT $most;
 
@@ -47,13 +46,12 @@ ORDER BY i.incident_id LIMIT $most;
 SELECT i.isolation_id, CASE WHEN i.released_at IS NULL THEN 'in force' ELSE 'ended' END AS mark, s.mark AS seen,
        i.released_at IS NULL AS standing, i.family, i.subject, i.incident_id, i.reason, i.actuator, i.requested_by, i.isolated_at,
        i.expires_at, i.released_at, i.released_by, s.news,
-       coalesce(c.node_id, n.node_id) AS node_id, coalesce(c.cluster_id, n.cluster_id) AS cluster_id, c.model
+       coalesce(i.node_id, c.node_id, n.node_id) AS node_id, coalesce(i.cluster_id, c.cluster_id, n.cluster_id) AS cluster_id, c.model
 FROM isolation i
 LEFT JOIN news_seen s ON s.source = 'isolation' AND s.id = i.isolation_id
 LEFT JOIN (SELECT card_id, node_id, cluster_id, model FROM card JOIN node USING (node_key)) c
        ON i.family = 'card' AND c.card_id = i.subject
-LEFT JOIN (SELECT node_id, any_value(cluster_id) AS cluster_id FROM node GROUP BY node_id) n
-       ON i.family = 'node' AND n.node_id = i.subject
+LEFT JOIN named_node n ON i.family = 'node' AND n.node_id = i.subject AND n.told IS NOT DISTINCT FROM i.cluster_id
 WHERE (i.isolation_id > $after AND s.id IS NULL)
    OR (s.standing AND s.mark <> CASE WHEN i.released_at IS NULL THEN 'in force' ELSE 'ended' END)
 ORDER BY i.isolation_id LIMIT $most;

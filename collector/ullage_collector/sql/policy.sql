@@ -67,14 +67,13 @@ ON CONFLICT (incident_id) DO UPDATE SET weight = excluded.weight, considered_at 
 -- name: stray_isolations
 -- Isolations in force that no live intent knows: a person's, or placed before there were intents.
 SELECT s.isolation_id, s.family, s.subject, s.incident_id, s.reason, s.actuator, s.requested_by, s.isolated_at,
-       s.expires_at, coalesce(nc.cluster_id, nn.cluster_id), coalesce(nc.node_id, nn.node_id, s.subject)
+       s.expires_at, coalesce(nc.cluster_id, nn.cluster_id, s.cluster_id), coalesce(nc.node_id, nn.node_id, s.node_id, s.subject)
 FROM isolation s
 LEFT JOIN card c ON s.family = 'card' AND c.card_id = s.subject
 LEFT JOIN node nc ON nc.node_key = c.node_key
-LEFT JOIN node nn ON s.family = 'node' AND nn.node_id = s.subject
+LEFT JOIN named_node nn ON s.family = 'node' AND nn.node_id = s.subject AND nn.told IS NOT DISTINCT FROM s.cluster_id
 WHERE s.released_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM isolation_intent i WHERE i.isolation_id = s.isolation_id)
-QUALIFY row_number() OVER (PARTITION BY s.isolation_id ORDER BY nn.node_key) = 1
 ORDER BY s.isolation_id;
 
 -- name: ended_isolations

@@ -6,8 +6,10 @@ SELECT n.cluster_id, n.node_id FROM card c JOIN node n USING (node_key) WHERE c.
 
 -- name: isolated
 -- Whether the card, or its node, is isolated now.
-SELECT count(*) > 0 FROM isolation
-WHERE released_at IS NULL AND subject IN (?1, ?3, ?2 || '/' || ?3);
+SELECT count(*) > 0 FROM isolation s
+LEFT JOIN named_node m ON s.family = 'node' AND m.node_id = s.subject AND m.told IS NOT DISTINCT FROM s.cluster_id
+WHERE s.released_at IS NULL
+  AND ((s.family = 'card' AND s.subject = ?1) OR (m.cluster_id = ?2 AND m.node_id = ?3));
 
 -- name: insert_probe
 -- Asked; it travels with every answer to the node until it is answered or over.

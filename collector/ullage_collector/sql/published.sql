@@ -100,9 +100,8 @@ SELECT i.incident_id, i.family, i.subject, n.node_id, i.cause, i.severity, coale
 FROM incident i
 LEFT JOIN card c ON i.family = 'card' AND c.card_id = i.subject
 LEFT JOIN port p ON i.family = 'port' AND p.port_id = i.subject
-LEFT JOIN node n ON n.node_key = coalesce(c.node_key, p.node_key)
-                 OR (i.family = 'node' AND n.node_id = i.subject)
-QUALIFY row_number() OVER (PARTITION BY i.incident_id ORDER BY n.node_key) = 1
+LEFT JOIN named_node m ON i.family = 'node' AND m.node_id = i.subject AND m.told IS NOT DISTINCT FROM i.cluster_id
+LEFT JOIN node n ON n.node_key = coalesce(c.node_key, p.node_key, m.node_key)
 ORDER BY i.incident_id
 
 -- name: dimension_finding

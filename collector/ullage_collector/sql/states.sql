@@ -191,7 +191,8 @@ WITH serious AS (
     SELECT l.card_key, s.incident_id, s.cause, s.origin, s.f, s.t FROM serious s JOIN slice l ON l.slice_id = s.subject
     WHERE s.family = 'slice'
     UNION
-    SELECT k.card_key, s.incident_id, s.cause, s.origin, s.f, s.t FROM serious s JOIN node n ON n.node_id = s.subject
+    SELECT k.card_key, s.incident_id, s.cause, s.origin, s.f, s.t FROM serious s
+    JOIN named_node n ON n.node_id = s.subject AND n.told IS NOT DISTINCT FROM s.cluster_id
     JOIN states_capacity k ON k.node_key = n.node_key WHERE s.family = 'node'
     UNION
     SELECT k.card_key, s.incident_id, s.cause, s.origin, s.f, s.t FROM serious s JOIN port p ON p.port_id = s.subject
@@ -214,7 +215,8 @@ WITH kept AS (
     JOIN card c ON c.card_id = k.subject WHERE k.family = 'card'
     UNION
     SELECT s.card_key, k.isolation_id, k.incident_id, k.reason, k.from_us, k.to_us FROM kept k
-    JOIN node n ON n.node_id = k.subject JOIN states_capacity s ON s.node_key = n.node_key WHERE k.family = 'node'
+    JOIN named_node n ON n.node_id = k.subject AND n.told IS NOT DISTINCT FROM k.cluster_id
+    JOIN states_capacity s ON s.node_key = n.node_key WHERE k.family = 'node'
 )
 SELECT * FROM hit WHERE from_us < to_us;
 
