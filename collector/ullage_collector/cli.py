@@ -30,6 +30,10 @@ _DOORS: Final = {
         "ullage_collector.detect.fragmentation.cli",
         "free cards that typical work cannot use, of files or of the fleet",
     ),
+    "defragment": (
+        "ullage_collector.detect.fragmentation.cli",
+        "a few moves that would give most back; a proposal, nothing is moved",
+    ),
     "isolate": ("ullage_collector.isolate.cli", "keep new work off a card; a dry run unless --execute"),
     "release": ("ullage_collector.isolate.cli", "give a card back; a dry run unless --execute"),
     "freeze": ("ullage_collector.isolate.cli", "emergency stop: nothing is isolated until unfreeze"),

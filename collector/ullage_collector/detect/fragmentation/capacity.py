@@ -25,6 +25,9 @@ class FreeNode:
 
     cpu_milli, memory_mib None: nobody told. model "": not known; a task that names models has no access.
     Cards that are fenced, isolated or broken are not among ``cards``.
+    card_ids: of ``cards``, or () where nobody names them. islands: of ``cards``, the NVLink, HCCS or xGMI domain of each,
+    "": not known; () where none is known. domain: what nodes of one job have to share, ``rails``: the fabric planes its
+    cards are on; "": not known.
     """
 
     name: str
@@ -34,6 +37,19 @@ class FreeNode:
     cards: tuple[int, ...]
     cluster: str = ""
     pool: str = ""
+    card_ids: tuple[str, ...] = ()
+    islands: tuple[str, ...] = ()
+    domain: str = ""
+    rails: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What tells it from every other: cluster, name and model."""
+        return self.cluster, self.name, self.model
+
+    def island(self, card: int) -> str:
+        """The island of the card at this position; "": not known."""
+        return self.islands[card] if self.islands else ""
 
     @property
     def free_milli(self) -> int:

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ullage_collector.detect.fragmentation.capacity import FreeNode
+from ullage_collector.detect.fragmentation.placed import Placed
 from ullage_collector.detect.fragmentation.task import WHOLE_MILLI, Ask, Task, models_of
 from ullage_contract.errors import BadInput
 
 NODE_COLUMNS: Final = ("sn", "model", "cpu_free_milli", "mem_free_mib", "gpu_free_milli")
+OPTIONAL_NODE_COLUMNS: Final = ("cluster", "pool", "islands", "domain", "rails")
 TASK_COLUMNS: Final = ("cpu_milli", "memory_mib", "num_gpu", "gpu_milli", "gpu_spec")
+PLACED_COLUMNS: Final = ("name", "sn", "cards", *TASK_COLUMNS)
 MOST_ROWS: Final = 1_000_000  # our choice: because a fleet of 100,000 cards has 20,000 nodes
 MOST_CARDS: Final = 1024  # our choice: because no node has a tenth of it
 MOST_AMOUNT: Final = (
@@ -30,28 +33,33 @@ Row = Mapping[str, str]
 
 
 def read_nodes(path: Path, *, memory: bool = False) -> list[FreeNode]:
-    """Columns NODE_COLUMNS, and cluster and pool where they are there; others are not looked at.
+    """Columns NODE_COLUMNS, and OPTIONAL_NODE_COLUMNS where they are there; others are not looked at.
 
     gpu_free_milli: ``1000|340|0``, a number a card; empty: no cards. memory: mem_free_mib may not be empty.
+    islands: ``a|a|b|b``, a name a card, of those that reach each other without the network.
     Raises BadInput, naming file and lines.
     """
     seen: dict[tuple[str, str], int] = {}
 
     def node(row: Row, line: int) -> FreeNode:
-        name, cluster = row["sn"].strip(), (row.get("cluster") or "").strip()
+        name, cluster = row["sn"].strip(), _optional(row, "cluster")
         if not name:
             raise BadInput("sn is empty: a node needs a name")
         before = seen.setdefault((cluster, name), line)
         if before != line:
             raise BadInput(f"sn {name!r} is already on line {before}; a node stands once")
+        cards = shares(row, "gpu_free_milli")
         return FreeNode(
             name=name,
             model=row["model"].strip(),
             cpu_milli=whole(row, "cpu_free_milli"),
             memory_mib=_memory(row, "mem_free_mib", memory),
-            cards=shares(row, "gpu_free_milli"),
+            cards=cards,
             cluster=cluster,
-            pool=(row.get("pool") or "").strip(),
+            pool=_optional(row, "pool"),
+            islands=_islands(row, len(cards)),
+            domain=_optional(row, "domain"),
+            rails=_optional(row, "rails"),
         )
 
     return read(path, NODE_COLUMNS, node)
@@ -71,6 +79,52 @@ def read_tasks(path: Path, *, memory: bool = False) -> list[Task]:
     if not any(task.weight > 0 for task in found):
         raise BadInput(f"{path}: no task has a weight above 0; nothing can be typical")
     return found
+
+
+def read_placed(path: Path, nodes: Sequence[FreeNode]) -> list[Placed]:
+    """Work that runs: columns PLACED_COLUMNS, and cluster, owner and movable (yes, no) where they are there.
+
+    cards: ``0|3``, places in the node's list counted from 0; a task without cards has none. Free shares are those of
+    ``nodes``, beside this work. Raises BadInput, naming file and lines.
+    """
+    numbers = {(node.cluster, node.name): number for number, node in enumerate(nodes)}
+    names: set[str] = set()
+    left = [[WHOLE_MILLI - milli for milli in node.cards] for node in nodes]
+
+    def placed(row: Row, line: int) -> Placed:
+        name, node = row["name"].strip(), row["sn"].strip()
+        if not name or name in names:
+            raise BadInput(f"name {name!r} stands twice" if name else "name is empty: a workload needs one")
+        names.add(name)
+        number = numbers.get((_optional(row, "cluster"), node))
+        if number is None:
+            raise BadInput(f"sn {node!r} is not among the nodes")
+        ask = ask_of(row)
+        cards = tuple(
+            _whole(part, "cards", MOST_CARDS) for part in row["cards"].split("|") if row["cards"].strip()
+        )
+        if len(cards) != ask.cards or len(set(cards)) != len(cards):
+            raise BadInput(f"cards {row['cards']!r}: num_gpu is {ask.cards}; name each card once, e.g. 0|3")
+        for card in cards:
+            if card >= len(left[number]):
+                raise BadInput(f"cards: {node} has {len(left[number])}, counted from 0; there is no {card}")
+            left[number][card] -= ask.share_milli
+            if left[number][card] < 0:
+                raise BadInput(
+                    f"cards: card {card} of {node} would hold and have free more than {WHOLE_MILLI}"
+                )
+        return Placed(name, number, cards, ask, _optional(row, "owner") or None, _stays(row, ask))
+
+    return read(path, PLACED_COLUMNS, placed)
+
+
+def _stays(row: Row, ask: Ask) -> str | None:
+    word = _optional(row, "movable").casefold()
+    if word not in ("", "yes", "no"):
+        raise BadInput(f"movable {word[:40]!r}: write yes or no")
+    if word == "no":
+        return "its file says no"
+    return "its memory is not known" if ask.memory_mib is None else None
 
 
 def read_asks(path: Path, *, memory: bool = False) -> list[Ask]:
@@ -159,6 +213,20 @@ def shares(row: Row, column: str) -> tuple[int, ...]:
     found = tuple(_whole(part, column, WHOLE_MILLI) for part in text.split("|"))
     if len(found) > MOST_CARDS:
         raise BadInput(f"{column}: {len(found)} cards; a node has at most {MOST_CARDS}")
+    return found
+
+
+def _optional(row: Row, column: str) -> str:
+    return (row.get(column) or "").strip()
+
+
+def _islands(row: Row, cards: int) -> tuple[str, ...]:
+    text = _optional(row, "islands")
+    if not text:
+        return ()
+    found = tuple(name.strip() for name in text.split("|"))
+    if len(found) != cards:
+        raise BadInput(f"islands {text[:40]!r}: {len(found)} names for {cards} cards")
     return found
 
 
