@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
@@ -28,13 +29,15 @@ from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.sql import statements
 from ullage_contract import catalogue
 from ullage_contract.clock import Clock
-from ullage_contract.errors import ActuatorError, BadInput, UllageError
+from ullage_contract.errors import ActuatorError, BadInput, ConfigError, StoreError, UllageError
 from ullage_contract.sample import Family
 
 if TYPE_CHECKING:
     import duckdb
 
     from ullage_collector.isolate.assembly import Assembly
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION: Final = 1
 MAX_ROWS: Final = (
@@ -44,6 +47,8 @@ MAX_POINTS: Final = 5_000  # our choice: because a chart has fewer pixels
 NO_OWNER: Final = 255
 UNKNOWN_BYTE: Final = 255
 PLANES: Final = 4
+Answer = Callable[[Request, Identity, dict[str, Any]], Any]
+"""Of the request, who made it and its JSON body ({} where it is no POST): the answer, a dict or a whole Response."""
 _HEADER: Final = struct.Struct("<4sBBHIIQ")
 """FMAP, version, planes, reserved, cards, topology version, milliseconds since the epoch: 24 bytes."""
 
@@ -105,50 +110,85 @@ def routes(views: Views) -> list[Route]:
         ("GET", "/api/v1/isolations", Role.VIEWER, _isolations),
     ]
     found = [
-        Route(path, _answering(views, role, function), methods=[method])
+        Route(path, endpoint(role, reading(views, function)), methods=[method])
         for method, path, role, function in table
     ]
-    found.append(Route("/api/v1/isolate", _acting(views, _isolate), methods=["POST"]))
-    found.append(Route("/api/v1/release", _acting(views, _release), methods=["POST"]))
+
+    def isolate(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
+        return _isolate(views, identity, body)
+
+    def release(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
+        return _release(views, identity, body)
+
+    found.append(Route("/api/v1/isolate", endpoint(Role.OPERATOR, isolate), methods=["POST"]))
+    found.append(Route("/api/v1/release", endpoint(Role.OPERATOR, release), methods=["POST"]))
     return found
 
 
-def _answering(
-    views: Views, role: Role, function: Callable[[Views, Request], Any]
-) -> Callable[[Request], Awaitable[Response]]:
-    """Run a blocking reader in a thread and turn its result or refusal into an answer."""
+def reading(views: Views, function: Callable[[Views, Request], Any]) -> Answer:
+    """A reader of views and the query alone as an endpoint's function."""
 
-    async def answer(request: Request) -> Response:
-        try:
-            need(request, role)
-            result = await asyncio.to_thread(function, views, request)
-        except Refused as e:
-            return refusal(e.status, e.error, str(e))
-        except BadInput as e:
-            return refusal(400, "bad_input", str(e))
-        return result if isinstance(result, Response) else as_json(result)
+    def answer(request: Request, identity: Identity, body: dict[str, Any]) -> Any:
+        return function(views, request)
 
     return answer
 
 
-def _acting(
-    views: Views, function: Callable[[Views, Identity, dict[str, Any]], dict[str, Any]]
+def endpoint(
+    role: Role, function: Answer, *, on_socket: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
+    """A blocking function as an endpoint for at least ``role``; it runs in a thread, and a dict gets schema_version.
+
+    on_socket: only who opened the collector's own socket, as the function reads files of this machine.
+    A wrong request is 400, what a scheduler refused 502, what the store cannot do 500; each in the body of refusal().
+    """
+
     async def answer(request: Request) -> Response:
         try:
-            identity = need(request, Role.OPERATOR)
-            body = json.loads(await request.body() or b"{}")
-            if not isinstance(body, dict):
-                raise BadInput("the body is not a JSON object")
-            return as_json(await asyncio.to_thread(function, views, identity, body))
+            identity = need(request, role)
+            if on_socket and identity.how != "socket":
+                raise Refused(403, "forbidden", "this names files of the collector's machine: use its socket")
+            found = await asyncio.to_thread(function, request, identity, await _body(request))
         except Refused as e:
             return refusal(e.status, e.error, str(e))
-        except (BadInput, ValueError) as e:
+        except (BadInput, ConfigError) as e:
             return refusal(400, "bad_input", str(e))
         except ActuatorError as e:
             return refusal(502, "actuator", str(e))
+        except StoreError as e:
+            log.error("%s: %s", request.url.path, e)
+            return refusal(500, "store", str(e))
+        except ValueError as e:
+            if request.method != "POST":
+                raise
+            return refusal(400, "bad_input", str(e))  # a number or date of the body that is none
+        if isinstance(found, Response):
+            return found
+        return as_json({"schema_version": SCHEMA_VERSION, **found})
 
     return answer
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    if request.method != "POST":
+        return {}
+    body = json.loads(await request.body() or b"{}")
+    if not isinstance(body, dict):
+        raise BadInput("the body is not a JSON object")
+    return body
+
+
+def actor_of(body: dict[str, Any], identity: Identity) -> str:
+    """Who acts: whom the command on the collector's socket names, else whose token it is."""
+    return str(body.get("actor") or identity.name) if identity.how == "socket" else identity.name
+
+
+def text_of(body: dict[str, Any], name: str) -> str:
+    """A text of the body. Raises BadInput where it is missing or empty."""
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadInput(f"{name} is missing")
+    return value
 
 
 def refusal(status: int, error: str, message: str) -> JSONResponse:
@@ -522,7 +562,7 @@ def _isolate(views: Views, identity: Identity, body: dict[str, Any]) -> dict[str
     outcome = views.isolation.isolate(
         str(body.get("subject", "")),
         reason=str(body.get("reason", "")),
-        actor=str(body.get("actor") or identity.name) if identity.how == "socket" else identity.name,
+        actor=actor_of(body, identity),
         execute_calls=body.get("execute") is True,
         until=until,
         actuator=body.get("actuator"),
@@ -534,7 +574,7 @@ def _release(views: Views, identity: Identity, body: dict[str, Any]) -> dict[str
     outcome = views.isolation.release(
         str(body.get("subject", "")),
         reason=str(body.get("reason", "")),
-        actor=str(body.get("actor") or identity.name) if identity.how == "socket" else identity.name,
+        actor=actor_of(body, identity),
         execute_calls=body.get("execute") is True,
     )
     if outcome.executed:

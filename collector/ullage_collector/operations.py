@@ -6,8 +6,6 @@ machine, so they are answered on the socket alone: whoever may open it may read 
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
@@ -18,47 +16,45 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ullage_collector.api import Refused, as_json, need, refusal
+from ullage_collector.api import Answer, actor_of, endpoint, text_of
 from ullage_collector.config import Config
-from ullage_collector.receive.identity import Role
-from ullage_contract.errors import BadInput, ConfigError, StoreError
+from ullage_collector.receive.identity import Identity, Role
+from ullage_contract.errors import BadInput
 
 if TYPE_CHECKING:
     from ullage_collector.store.store import Store
 
 log = logging.getLogger(__name__)
 
-Action = Callable[[dict[str, Any], Request], dict[str, Any]]
-
 
 def routes(store: Callable[[], Store], config: Config) -> list[Route]:
     """The routes. store: the open store now; it may be opened anew meanwhile."""
 
-    def import_(body: dict[str, Any], request: Request) -> dict[str, Any]:
+    def import_(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         from ullage_collector.imports import map as maps
         from ullage_collector.imports.door import import_file
 
-        given = maps.parse(_text(body, "map"), _text(body, "map_name"))
+        given = maps.parse(text_of(body, "map"), text_of(body, "map_name"))
         reports = import_file(
             store(),
             request.path_params["kind"],
-            Path(_text(body, "file")),
+            Path(text_of(body, "file")),
             given,
             again=bool(body.get("again")),
         )
         return {"imports": [report.to_json() for report in reports]}
 
-    def import_slurm(body: dict[str, Any], request: Request) -> dict[str, Any]:
+    def import_slurm(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         from ullage_collector.allocation.slurm.history import keep
 
         return {"imports": [keep(store(), config, body)]}
 
-    def import_departments(body: dict[str, Any], request: Request) -> dict[str, Any]:
+    def import_departments(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         from ullage_collector.ownership.keeping import keep_departments, said_of
 
         return {"imports": [keep_departments(store(), said_of(body))]}
 
-    def publish(body: dict[str, Any], request: Request) -> dict[str, Any]:
+    def publish(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         from ullage_collector.publish.publisher import publish as publish_due
         from ullage_collector.states import rules_of
 
@@ -73,7 +69,7 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
             rules=rules_of(config.part("states")),
         ).to_json()
 
-    def close(body: dict[str, Any], request: Request) -> dict[str, Any]:
+    def close(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         from ullage_collector.publish.closing import close as close_period
 
         first, end = _day(body, "from"), _day(body, "to")
@@ -83,55 +79,30 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
             store(),
             first,
             end,
-            _text(body, "zone"),
-            reason=_text(body, "reason"),
-            actor=str(body.get("actor") or need(request, Role.OPERATOR).name),
+            text_of(body, "zone"),
+            reason=text_of(body, "reason"),
+            actor=actor_of(body, identity),
         ).to_json()
 
-    def backup(body: dict[str, Any], request: Request) -> dict[str, Any]:
+    def backup(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         from ullage_collector.store.backup import back_up
 
-        out = Path(_text(body, "out"))
+        out = Path(text_of(body, "out"))
         if not out.is_absolute():
             raise BadInput(f"out {str(out)!r} is not an absolute path")
         return back_up(store(), config.published_dir, out)
 
+    def door(function: Answer) -> Callable[[Request], Awaitable[Response]]:
+        return endpoint(Role.OPERATOR, function, on_socket=True)
+
     return [
-        Route("/api/v1/import/departments", _on_socket(import_departments), methods=["POST"]),
-        Route("/api/v1/import/slurm", _on_socket(import_slurm), methods=["POST"]),
-        Route("/api/v1/import/{kind}", _on_socket(import_), methods=["POST"]),
-        Route("/api/v1/publish", _on_socket(publish), methods=["POST"]),
-        Route("/api/v1/close", _on_socket(close), methods=["POST"]),
-        Route("/api/v1/backup", _on_socket(backup), methods=["POST"]),
+        Route("/api/v1/import/departments", door(import_departments), methods=["POST"]),
+        Route("/api/v1/import/slurm", door(import_slurm), methods=["POST"]),
+        Route("/api/v1/import/{kind}", door(import_), methods=["POST"]),
+        Route("/api/v1/publish", door(publish), methods=["POST"]),
+        Route("/api/v1/close", door(close), methods=["POST"]),
+        Route("/api/v1/backup", door(backup), methods=["POST"]),
     ]
-
-
-def _on_socket(action: Action) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            identity = need(request, Role.OPERATOR)
-            if identity.how != "socket":
-                raise Refused(403, "forbidden", "this names files of the collector's machine: use its socket")
-            body = json.loads(await request.body() or b"{}")
-            if not isinstance(body, dict):
-                raise BadInput("the body is not a JSON object")
-            return as_json(await asyncio.to_thread(action, body, request))
-        except Refused as e:
-            return refusal(e.status, e.error, str(e))
-        except (BadInput, ConfigError, ValueError) as e:
-            return refusal(400, "bad_input", str(e))
-        except StoreError as e:
-            log.error("%s: %s", request.url.path, e)
-            return refusal(500, "store", str(e))
-
-    return answer
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise BadInput(f"{name} is missing")
-    return value
 
 
 def _day(body: dict[str, Any], name: str) -> date | None:

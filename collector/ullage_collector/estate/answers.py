@@ -5,30 +5,27 @@ While a collector serves, a command asks it over its socket; else it opens the s
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from ullage_collector import operator_door, version_reading
-from ullage_collector.api import Refused, Views, as_json, need, refusal
+from ullage_collector.api import Answer, Views, endpoint
 from ullage_collector.config import Config
 from ullage_collector.detect.versions import rules_of as version_rules
 from ullage_collector.inventory import reading as inventory_reading
 from ullage_collector.inventory.history import history
 from ullage_collector.inventory.life import rules_of as inventory_rules
-from ullage_collector.receive.identity import Role
+from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.topology import cli as command
 from ullage_collector.topology import reading as topology_reading
 from ullage_collector.topology.door import import_topology
-from ullage_contract.errors import BadInput, ConfigError
+from ullage_contract.errors import BadInput
 
 if TYPE_CHECKING:
     import duckdb
@@ -123,51 +120,26 @@ ANSWERS: Final[Mapping[str, Callable[[Asked], dict[str, Any]]]] = {
 def routes(views: Views, config: Config, store: Callable[[], Store]) -> list[Route]:
     """The routes. The collector listens from now on, as far as silence is judged. store: the open store now."""
     since_us = round(views.clock.wall() * 1e6)
-    found = [Route(path, _answering(views, config, since_us, make)) for path, make in ANSWERS.items()]
-    return [*found, Route(command.ROUTE, _importing(config, store), methods=["POST"])]
+    found = [
+        Route(path, endpoint(Role.VIEWER, _answering(views, config, since_us, make)))
+        for path, make in ANSWERS.items()
+    ]
 
-
-def _importing(config: Config, store: Callable[[], Store]) -> Callable[[Request], Awaitable[Response]]:
-    """Import a file of this machine: on the socket alone, as whoever may open it may read what the collector may."""
-
-    def imported(body: dict[str, Any]) -> dict[str, Any]:
+    def imported(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         report = import_topology(store(), command.asked_of(body), config.part("topology"))
         return {"imports": [report.to_json()]}
 
-    async def answer(request: Request) -> Response:
-        try:
-            if need(request, Role.OPERATOR).how != "socket":
-                raise Refused(
-                    403, "forbidden", "this names a file of the collector's machine: use its socket"
-                )
-            body = json.loads(await request.body() or b"{}")
-            if not isinstance(body, dict):
-                raise BadInput("the body is not a JSON object")
-            return as_json(await asyncio.to_thread(imported, body))
-        except Refused as e:
-            return refusal(e.status, e.error, str(e))
-        except (BadInput, ConfigError, ValueError) as e:
-            return refusal(400, "bad_input", str(e))
-
-    return answer
+    importing = endpoint(Role.OPERATOR, imported, on_socket=True)
+    return [*found, Route(command.ROUTE, importing, methods=["POST"])]
 
 
 def _answering(
     views: Views, config: Config, since_us: int, make: Callable[[Asked], dict[str, Any]]
-) -> Callable[[Request], Awaitable[Response]]:
-    def answered(parameters: Mapping[str, str]) -> dict[str, Any]:
+) -> Answer:
+    def answer(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         now_us = round(views.clock.wall() * 1e6)
         with views.connect() as connection:
-            return make(Asked(connection, parameters, config, now_us, since_us))
-
-    async def answer(request: Request) -> Response:
-        try:
-            need(request, Role.VIEWER)
-            return as_json(await asyncio.to_thread(answered, dict(request.query_params)))
-        except Refused as e:
-            return refusal(e.status, e.error, str(e))
-        except (BadInput, ConfigError) as e:
-            return refusal(400, "bad_input", str(e))
+            return make(Asked(connection, dict(request.query_params), config, now_us, since_us))
 
     return answer
 

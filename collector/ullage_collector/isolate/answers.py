@@ -5,20 +5,18 @@ Not here: pages (console/), deciding (policy.py), stopping (freeze.py).
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from ullage_collector.api import SCHEMA_VERSION, Refused, as_json, need, refusal
+from ullage_collector.api import SCHEMA_VERSION, Answer, actor_of, endpoint
 from ullage_collector.audit import naive_utc
 from ullage_collector.isolate.intent import PERSON, STANDS, Intent, State
 from ullage_collector.receive.identity import Identity, Role
-from ullage_contract.errors import ActuatorError, BadInput
+from ullage_contract.errors import BadInput
 
 if TYPE_CHECKING:
     from ullage_collector.api import Views
@@ -87,29 +85,17 @@ def of_incident(views: Views, incident_id: int) -> list[dict[str, Any]]:
 def routes(assembly: Assembly) -> list[Route]:
     """POST freeze, unfreeze, approve, deny below /api/v1, for operators."""
     acts: dict[str, Act] = {"freeze": freeze, "unfreeze": unfreeze, "approve": approve, "deny": deny}
-    return [Route(f"/api/v1/{name}", _acting(assembly, act), methods=["POST"]) for name, act in acts.items()]
+    return [
+        Route(f"/api/v1/{name}", endpoint(Role.OPERATOR, _acting(assembly, act)), methods=["POST"])
+        for name, act in acts.items()
+    ]
 
 
-def _acting(assembly: Assembly, act: Act) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            identity = need(request, Role.OPERATOR)
-            body = json.loads(await request.body() or b"{}")
-            if not isinstance(body, dict):
-                raise BadInput("the body is not a JSON object")
-            return as_json(await asyncio.to_thread(act, assembly, _actor(identity, body), body))
-        except Refused as e:
-            return refusal(e.status, e.error, str(e))
-        except (BadInput, ValueError) as e:
-            return refusal(400, "bad_input", str(e))
-        except ActuatorError as e:
-            return refusal(502, "actuator", str(e))
+def _acting(assembly: Assembly, act: Act) -> Answer:
+    def answer(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
+        return act(assembly, actor_of(body, identity), body)
 
     return answer
-
-
-def _actor(identity: Identity, body: dict[str, Any]) -> str:
-    return str(body.get("actor") or identity.name) if identity.how == "socket" else identity.name
 
 
 def freeze(assembly: Assembly, actor: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.routing import Route
 
+from ullage_collector.api import actor_of, endpoint
 from ullage_collector.fleet_now import FleetNow
 from ullage_collector.maintenance import work
-from ullage_collector.notify.api import answering
 from ullage_collector.receive.identity import Identity, Role
 from ullage_contract.errors import BadInput
 
@@ -25,14 +25,13 @@ def routes(store: Callable[[], Store], fleet: FleetNow, isolation: work.Isolates
         return work.listed(store())
 
     def act(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
-        actor = str(body.get("actor") or identity.name) if identity.how == "socket" else identity.name
         action = request.url.path.rpartition("/")[2]
-        return do(store(), fleet, isolation, action, {**body, "actor": actor})
+        return do(store(), fleet, isolation, action, {**body, "actor": actor_of(body, identity)})
 
     return [
-        Route("/api/v1/maintenance", answering(Role.VIEWER, listed), methods=["GET"]),
+        Route("/api/v1/maintenance", endpoint(Role.VIEWER, listed), methods=["GET"]),
         *(
-            Route(f"/api/v1/maintenance/{action}", answering(Role.OPERATOR, act), methods=["POST"])
+            Route(f"/api/v1/maintenance/{action}", endpoint(Role.OPERATOR, act), methods=["POST"])
             for action in ("plan", "start", "end")
         ),
     ]

@@ -5,16 +5,14 @@ Reading needs the viewer role; sums a department's token may see are of its own 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from ullage_collector.api import SCHEMA_VERSION, Refused, Views, as_json, identity_of, need, refusal
+from ullage_collector.api import Views, endpoint, identity_of, reading
 from ullage_collector.ownership import departments, rules
 from ullage_collector.ownership.reading import MOST_DAYS
 from ullage_collector.publish.closing import closings
@@ -34,23 +32,7 @@ def routes(views: Views) -> list[Route]:
         ("/api/v1/mapping/explain", Role.VIEWER, _explain),
         ("/api/v1/closings", Role.VIEWER, _closings),
     ]
-    return [Route(path, _answering(views, role, function)) for path, role, function in table]
-
-
-def _answering(
-    views: Views, role: Role, function: Callable[[Views, Request], dict[str, Any]]
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            need(request, role)
-            found = await asyncio.to_thread(function, views, request)
-        except Refused as e:
-            return refusal(e.status, e.error, str(e))
-        except BadInput as e:
-            return refusal(400, "bad_input", str(e))
-        return as_json({"schema_version": SCHEMA_VERSION, **found})
-
-    return answer
+    return [Route(path, endpoint(role, reading(views, function))) for path, role, function in table]
 
 
 def _departments(views: Views, request: Request) -> dict[str, Any]:

@@ -5,25 +5,22 @@ Reading needs the viewer role, sprints the operator's; files are named on the so
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from ullage_collector.api import MAX_ROWS, SCHEMA_VERSION, Refused, as_json, need, refusal
+from ullage_collector.api import MAX_ROWS, actor_of, endpoint, text_of
 from ullage_collector.audit import naive_utc
 from ullage_collector.quota import imports, show, sprint
 from ullage_collector.quota.known import read
 from ullage_collector.quota.readers import Given
 from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.sql import statements
-from ullage_contract.errors import BadInput, ConfigError
+from ullage_contract.errors import BadInput
 
 if TYPE_CHECKING:
     from ullage_collector.store.store import Store
@@ -34,7 +31,7 @@ MAX_DAYS: Final = 92  # our choice: because a longer stretch is added up from th
 def routes(store: Callable[[], Store]) -> list[Route]:
     """The routes; they stand before those of other imports. store: the open store now."""
 
-    def quotas(request: Request, identity: Identity) -> dict[str, Any]:
+    def quotas(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         opened = store()
         now = opened.clock.wall()
         asked = request.query_params
@@ -45,7 +42,7 @@ def routes(store: Callable[[], Store]) -> list[Route]:
         at = us(asked.get("at"), "at", now)
         return instant(opened, at, us(asked.get("known"), "known", now), asked.get("tree"))
 
-    def hours(request: Request, identity: Identity) -> dict[str, Any]:
+    def hours(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         opened = store()
         now = opened.clock.wall()
         end = us(request.query_params.get("to"), "to", now)
@@ -70,12 +67,12 @@ def routes(store: Callable[[], Store]) -> list[Route]:
         with opened.write() as cursor:
             made = sprint.declare(
                 cursor,
-                _text(body, "pool"),
-                _text(body, "department"),
-                us(_text(body, "from"), "from", 0),
-                us(_text(body, "to"), "to", 0),
+                text_of(body, "pool"),
+                text_of(body, "department"),
+                us(text_of(body, "from"), "from", 0),
+                us(text_of(body, "to"), "to", 0),
                 reason=str(body.get("reason") or ""),
-                actor=_actor(body, identity),
+                actor=actor_of(body, identity),
                 now=opened.clock.wall(),
             )
         return {
@@ -93,23 +90,24 @@ def routes(store: Callable[[], Store]) -> list[Route]:
                 cursor,
                 number,
                 reason=str(body.get("reason") or ""),
-                actor=_actor(body, identity),
+                actor=actor_of(body, identity),
                 now=opened.clock.wall(),
             )
         return {"sprint_id": number, "result": "ended" if left else "withdrawn"}
 
     def bring(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
-        if identity.how != "socket":
-            raise Refused(403, "forbidden", "this names files of the collector's machine: use its socket")
         kind = request.url.path.rpartition("/")[2]
         return {"imports": [bring_in(store(), kind, body)]}
 
     return [
-        Route("/api/v1/quotas", _answering(Role.VIEWER, quotas), methods=["GET"]),
-        Route("/api/v1/quotas/hours", _answering(Role.VIEWER, hours), methods=["GET"]),
-        Route("/api/v1/quotas/sprints", _acting(declare), methods=["POST"]),
-        Route("/api/v1/quotas/sprints/cancel", _acting(cancel), methods=["POST"]),
-        *(Route(f"/api/v1/import/{kind}", _acting(bring), methods=["POST"]) for kind in imports.KINDS),
+        Route("/api/v1/quotas", endpoint(Role.VIEWER, quotas), methods=["GET"]),
+        Route("/api/v1/quotas/hours", endpoint(Role.VIEWER, hours), methods=["GET"]),
+        Route("/api/v1/quotas/sprints", endpoint(Role.OPERATOR, declare), methods=["POST"]),
+        Route("/api/v1/quotas/sprints/cancel", endpoint(Role.OPERATOR, cancel), methods=["POST"]),
+        *(
+            Route(f"/api/v1/import/{kind}", endpoint(Role.OPERATOR, bring, on_socket=True), methods=["POST"])
+            for kind in imports.KINDS
+        ),
     ]
 
 
@@ -144,7 +142,7 @@ def bring_in(store: Store, kind: str, body: dict[str, Any]) -> dict[str, Any]:
     return imports.import_file(
         store,
         kind,
-        Path(_text(body, "file")),
+        Path(text_of(body, "file")),
         form=body.get("format") or None,
         given=Given(
             cluster=body.get("cluster") or None,
@@ -175,48 +173,3 @@ def us(text: str | None, name: str, default: float) -> int:
         raise BadInput(f"{name}: {text[:40]!r} lacks an offset; add Z or +08:00")
     found = found.astimezone(UTC)
     return int(found.timestamp()) * 1_000_000 + found.microsecond
-
-
-def _actor(body: dict[str, Any], identity: Identity) -> str:
-    return str(body.get("actor") or identity.name) if identity.how == "socket" else identity.name
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise BadInput(f"{name} is missing")
-    return value
-
-
-def _answering(
-    role: Role, function: Callable[[Request, Identity], dict[str, Any]]
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            found = await asyncio.to_thread(function, request, need(request, role))
-        except Refused as e:
-            return refusal(e.status, e.error, str(e))
-        except (BadInput, ConfigError) as e:
-            return refusal(400, "bad_input", str(e))
-        return as_json({"schema_version": SCHEMA_VERSION, **found})
-
-    return answer
-
-
-def _acting(
-    function: Callable[[Request, Identity, dict[str, Any]], dict[str, Any]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            identity = need(request, Role.OPERATOR)
-            body = json.loads(await request.body() or b"{}")
-            if not isinstance(body, dict):
-                raise BadInput("the body is not a JSON object")
-            found = await asyncio.to_thread(function, request, identity, body)
-        except Refused as e:
-            return refusal(e.status, e.error, str(e))
-        except (BadInput, ConfigError, ValueError) as e:
-            return refusal(400, "bad_input", str(e))
-        return as_json({"schema_version": SCHEMA_VERSION, **found})
-
-    return answer

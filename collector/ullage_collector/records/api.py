@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from ullage_collector import audit_export
+from ullage_collector.api import endpoint
 from ullage_collector.audit_export import instant
 from ullage_collector.incident_cost import costs
-from ullage_collector.notify.api import answering
 from ullage_collector.receive.identity import Identity, Role
 from ullage_contract.errors import BadInput
 
@@ -30,9 +30,9 @@ def routes(store: Callable[[], Store]) -> list[Route]:
         return export_page(store(), dict(request.query_params))
 
     return [
-        Route("/api/v1/incidents/cost", answering(Role.VIEWER, cost), methods=["GET"]),
-        Route("/api/v1/incidents/{number:int}/cost", answering(Role.VIEWER, cost), methods=["GET"]),
-        Route("/api/v1/audit/export", answering(Role.VIEWER, export), methods=["GET"]),
+        Route("/api/v1/incidents/cost", endpoint(Role.VIEWER, cost), methods=["GET"]),
+        Route("/api/v1/incidents/{number:int}/cost", endpoint(Role.VIEWER, cost), methods=["GET"]),
+        Route("/api/v1/audit/export", endpoint(Role.VIEWER, export), methods=["GET"]),
     ]
 
 
