@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ullage_agent.config import Config
 
-GOOD, FAILED, USAGE, PARTIAL = 0, 1, 2, 3
+GOOD, FAILED, PARTIAL = 0, 1, 3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,18 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    from ullage_contract.errors import ConfigError, UllageError
+    from ullage_contract.command import exit_code
+    from ullage_contract.errors import UllageError
 
     options = _parser().parse_args(words)
     _log_to_stderr(getattr(options, "log_level", None) or "warning")
     try:
         return int(options.run(options))
-    except ConfigError as e:
-        print(f"ullage-agent: {e}", file=sys.stderr)
-        return USAGE
     except UllageError as e:
         print(f"ullage-agent: {e}", file=sys.stderr)
-        return FAILED
+        return exit_code(e)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away; nobody is left to tell
         return FAILED
@@ -49,23 +47,22 @@ def _main(words: list[str]) -> int:
 
 
 def _parser() -> ArgumentParser:
-    import argparse
     from pathlib import Path
 
+    from ullage_agent import config
     from ullage_contract import __version__
+    from ullage_contract.command import Parser
 
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("--config", type=Path, metavar="FILE", help="default /etc/ullage/agent.toml")
-    common.add_argument("--data", type=Path, metavar="DIR", help="default /var/lib/ullage")
-    common.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
-    parser = argparse.ArgumentParser(
-        prog="ullage-agent", parents=[common], description="Reads this server's accelerators, ports and host."
-    )
+    class AgentParser(Parser):
+        config_default = config.DEFAULT_PATH
+        data_default = config.DEFAULT_DATA
+
+    parser = AgentParser(prog="ullage-agent", description="Reads this server's accelerators, ports and host.")
     parser.add_argument("--version", action="version", version=f"ullage-agent {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, run: Any, text: str) -> ArgumentParser:
-        added = commands.add_parser(name, parents=[common], help=text, description=text)
+        added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         return added
 
@@ -218,7 +215,10 @@ def _backends(options: Namespace) -> int:
 def _decode(options: Namespace) -> int:
     from ullage_agent.commands import decode
 
-    document = decode.document(options.maker, decode.read(options.file))
+    known = decode.decoder_of(
+        options.maker
+    )  # before the file is read: of two mistakes the first word's is told
+    document = decode.as_document(decode.checked(known, decode.read(options.file)))
     if options.json:
         _print_json(document)
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import ullage_contract
 from ullage_collector import config as settings
+from ullage_contract.command import FAILED, USAGE, Parser, exit_code, instant
 from ullage_contract.errors import ConfigError, UllageError
 
 _DOORS: Final = {
@@ -81,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     parser = _parser(arguments)
     args = parser.parse_args(arguments)
+    for name in ("config", "data", "log_level"):
+        vars(args).setdefault(name, None)
     try:
         config = settings.load(args.config, data=args.data)
     except ConfigError as e:
@@ -97,50 +101,49 @@ def _run(arguments: Sequence[str]) -> int:
         module = importlib.import_module(_DOORS[args.command][0])
         code: int = module.run(args, config)
         return code
-    except ConfigError as e:
-        print(f"ullage-collector: {e}", file=sys.stderr)
-        return 2
     except UllageError as e:
         print(f"ullage-collector: {e}", file=sys.stderr)
-        return 1
+        return exit_code(e)
+    except OSError as e:
+        return _told(e, config)
     except KeyboardInterrupt:
         return 1
 
 
+def _told(error: OSError, config: settings.Config) -> int:
+    """A file or folder that cannot be made or read; where it is below the data, another place has to be named."""
+    logging.getLogger(__name__).debug("where it happened", exc_info=error)
+    if error.filename is None:
+        print(f"ullage-collector: {error}", file=sys.stderr)
+        return FAILED
+    place = Path(os.fsdecode(error.filename))
+    # /proc/x/collector fails at /proc/x already, a file in the data's place at the folder below it
+    ours = place.is_relative_to(config.data) or config.data.is_relative_to(place)
+    next_step = "; give another place with --data DIR" if ours else ""
+    print(f"ullage-collector: {place}: {error.strerror}{next_step}", file=sys.stderr)
+    return USAGE if ours else FAILED
+
+
+class _Parser(Parser):
+    config_default = settings.DEFAULT_PATH
+    data_default = settings.DEFAULT_DATA
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    # Given before or after the command; what stands after it, if it does, counts.
-    common = _common(argparse.SUPPRESS)
-    parser = argparse.ArgumentParser(
-        prog="ullage-collector",
-        description="Receives what agents measure, keeps it, prices it and shows it.",
-        parents=[_common(None)],
+    parser = _Parser(
+        prog="ullage-collector", description="Receives what agents measure, keeps it, prices it and shows it."
     )
     parser.add_argument("--version", action="version", version=f"ullage {ullage_contract.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("serve", parents=[common], help="receiver, store, engine, console and API")
-    token = commands.add_parser("token", parents=[common], help="make a token, print it once, store its hash")
-    _token_arguments(token)
+    serve = "receiver, store, engine, console and API"
+    commands.add_parser("serve", help=serve, description=serve)
+    makes = "make a token, print it once, store its hash"
+    _token_arguments(commands.add_parser("token", help=makes, description=makes))
     for name, (module, meaning) in _DOORS.items():
-        command = commands.add_parser(name, parents=[common], help=meaning)
+        command = commands.add_parser(name, help=meaning, description=meaning)
         if name in arguments:  # only the command that is used is imported
             importlib.import_module(module).add_arguments(command)
     return parser
-
-
-def _common(default: str | None) -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--config",
-        type=Path,
-        default=default,
-        metavar="FILE",
-        help=f"settings (default {settings.DEFAULT_PATH})",
-    )
-    common.add_argument(
-        "--data", type=Path, default=default, metavar="DIR", help=f"data (default {settings.DEFAULT_DATA})"
-    )
-    common.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=default)
-    return common
 
 
 def _token_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,15 +159,7 @@ def _token_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="what a department's token may see; may be repeated",
     )
-    parser.add_argument("--expires", type=_instant, metavar="TIME", help="e.g. 2027-01-31T00:00:00Z")
-
-
-def _instant(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time, e.g. 2027-01-31T00:00:00Z") from e
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    parser.add_argument("--expires", type=instant, metavar="TIME", help="e.g. 2027-01-31T00:00:00Z")
 
 
 def _token(args: argparse.Namespace, config: settings.Config) -> int:

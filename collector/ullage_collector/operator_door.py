@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import IO, Any, Final
 
-from ullage_contract.errors import UllageError
+from ullage_contract.errors import BadInput, UllageError
 
 TIMEOUT_SECONDS: Final = 3600.0  # our choice: because an import of a year takes minutes, and Ctrl-C is there
 
@@ -23,6 +23,13 @@ class DoorError(UllageError):
         super().__init__(message)
         self.status = status
         self.word = word
+
+
+class WrongRequest(DoorError, BadInput):
+    """What was asked is wrong, as it would be without a running collector."""
+
+
+_WRONG: Final = (400, 404, 409)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -82,5 +89,6 @@ def call(
     except ValueError as e:
         raise DoorError(response.status, "malformed", f"{path}: the answer is not JSON") from e
     if response.status >= 400:
-        raise DoorError(response.status, found.get("error", "failed"), found.get("message", ""))
+        kind = WrongRequest if response.status in _WRONG else DoorError
+        raise kind(response.status, found.get("error", "failed"), found.get("message", ""))
     return found

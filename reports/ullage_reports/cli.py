@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 import ullage_contract
 from ullage_contract.clock import Clock, SystemClock
-from ullage_contract.errors import ConfigError, UllageError
+from ullage_contract.command import FAILED, GOOD, PARTIAL, Parser, exit_code
+from ullage_contract.errors import ConfigError, LedgerError, UllageError
 from ullage_reports import config as settings
 from ullage_reports import period as periods
 from ullage_reports.period import PeriodKind
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ullage_reports")
 
-GOOD: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-PARTIAL: Final = 3
 SETTLE: Final = "Price a world given in one file, with no store behind it: docs/settle.md."
 _OPTION: Final = {
     PeriodKind.DAILY: ("--date", "D", "the local day, e.g. 2026-11-20, or last"),
@@ -54,10 +51,10 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
             priced = run(args.file, as_json=args.json, by=args.by, policies=args.policy)
             return GOOD if priced else PARTIAL
         return _report(args, chosen, clock or SystemClock())
-    except ConfigError as e:
+    except UllageError as e:
         print(f"ullage-report: {e}", file=sys.stderr)
-        return USAGE
-    except (UllageError, OSError) as e:
+        return exit_code(e)
+    except OSError as e:
         print(f"ullage-report: {e}", file=sys.stderr)
         return FAILED
     except ModuleNotFoundError as e:
@@ -70,6 +67,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
 
 def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
+    from ullage_collector import ledger
     from ullage_collector.published import Published
     from ullage_reports.formats import LANGUAGES, renderer
 
@@ -91,11 +89,18 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
 
     from ullage_reports.statement import statement
 
+    if (currency := args.currency or chosen.currency) is not None:
+        try:
+            ledger.minor_units(currency)
+        except LedgerError as e:
+            raise ConfigError(str(e)) from e
+    if not args.data.is_dir():
+        raise ConfigError(f"{args.data}: no such folder; name the collector's data with --data DIR")
     published = Published(args.data / "published")
     report = statement(
         published,
         period,
-        currency=args.currency or chosen.currency,
+        currency=currency,
         now=now,
         verify=not args.trust_files,
         tree_at=now if args.tree == "now" else None,
@@ -115,7 +120,10 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
         sys.stdout.write(text(report))
     else:
         out = args.out or chosen.out or args.data / "reports"
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise ConfigError(f"{out}: {e.strerror}; name a folder that can be written with --out DIR") from e
         failed = False
         for name in formats:
             try:
@@ -151,36 +159,19 @@ def _said(report: Report) -> int:
     return PARTIAL if report.status.value == "partial" else GOOD
 
 
+class _Parser(Parser):
+    config_default = settings.DEFAULT_PATH
+    data_default = settings.DEFAULT_DATA
+
+
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--config",
-        type=Path,
-        default=argparse.SUPPRESS,
-        metavar="FILE",
-        help=f"settings (default {settings.DEFAULT_PATH})",
-    )
-    common.add_argument(
-        "--data",
-        type=Path,
-        default=argparse.SUPPRESS,
-        metavar="DIR",
-        help=f"data; reports read DIR/published (default {settings.DEFAULT_DATA})",
-    )
-    common.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default=argparse.SUPPRESS,
-        help="how much to say on stderr",
-    )
-    parser = argparse.ArgumentParser(
-        prog="ullage-report", description="Statements of cost and use from published days.", parents=[common]
-    )
+    parser = _Parser(prog="ullage-report", description="Statements of cost and use from published days.")
     parser.add_argument("--version", action="version", version=f"ullage {ullage_contract.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for kind in PeriodKind:
         option, metavar, meaning = _OPTION[kind]
-        command = commands.add_parser(kind.value, help=f"a {kind.value} statement", parents=[common])
+        statement = f"a {kind.value} statement"
+        command = commands.add_parser(kind.value, help=statement, description=statement)
         command.add_argument(option, dest="period", metavar=metavar, required=True, help=meaning)
         command.add_argument(
             "--out", type=Path, metavar="DIR", help="where to write (default DATA/reports); - is stdout"
@@ -200,9 +191,7 @@ def _parser() -> argparse.ArgumentParser:
             action="store_true",
             help="do not check published files against their manifests first",
         )
-    command = commands.add_parser(
-        "settle", help="price a small world given in one file", parents=[common], description=SETTLE
-    )
+    command = commands.add_parser("settle", help="price a small world given in one file", description=SETTLE)
     command.add_argument("file", type=Path, metavar="FILE", help="the world as JSON; - is stdin")
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
     command.add_argument(

@@ -80,13 +80,13 @@ def test_people_get_tables(settings: Path) -> None:
     )
 
 
-def test_usage_and_settings_errors_are_two_and_bad_input_is_one(settings: Path, tmp_path: Path) -> None:
+def test_usage_settings_and_bad_input_are_two(settings: Path, tmp_path: Path) -> None:
     _run("decode", "acme", str(settings), expect=2)
     _run("once", "--config", str(tmp_path / "absent"), expect=2)
     _run("once", "--tier", "third", expect=2)
     _run(expect=2)
-    _run("decode", "nvidia", str(tmp_path / "absent"), expect=1)
-    _run("decode", "nvidia", str(settings), expect=1)
+    _run("decode", "nvidia", str(tmp_path / "absent"), expect=2)
+    _run("decode", "nvidia", str(settings), expect=2)
     assert _run("--version").startswith("ullage-agent ")
 
 

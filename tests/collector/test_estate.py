@@ -332,7 +332,7 @@ def test_the_commands_answer_without_a_collector_that_serves(
     code, text = run(tmp_path / "d", capsys, "inventory", "history", "G9")
     assert code == 0
     assert "asset G1" in text
-    assert main(["--data", str(tmp_path / "d"), "inventory", "history", "G7"]) == 1
+    assert main(["--data", str(tmp_path / "d"), "inventory", "history", "G7"]) == 2
     assert "'G7' is not listed" in capsys.readouterr().err
     code, found = run(tmp_path / "d", capsys, "inventory", "reconcile", "--json")
     assert code == 3

@@ -67,13 +67,14 @@ def test_a_partial_import_is_exit_code_3_and_json_stands_alone(
     assert (code, said["imports"][0]["imported_before"]) == (0, True)
 
 
-def test_a_wrong_map_is_a_usage_error_and_an_absent_file_a_failure(
+def test_a_wrong_map_and_an_absent_file_are_usage_errors_and_make_no_store(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--data", str(tmp_path / "d"), "import", "telemetry", "x.csv", "--map", "nowhere.toml"]) == 2
     assert "shipped map" in capsys.readouterr().err
-    assert main(["--data", str(tmp_path / "d"), "import", "telemetry", str(tmp_path / "x.csv")]) == 1
-    assert "cannot be read" in capsys.readouterr().err
+    assert main(["--data", str(tmp_path / "d"), "import", "telemetry", str(tmp_path / "x.csv")]) == 2
+    assert "no such file; name the telemetry to import" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
 
 
 class Prometheus(BaseHTTPRequestHandler):

@@ -133,9 +133,9 @@ def test_the_commands_freeze_a_store_nobody_serves_and_a_restart_keeps_it(
     assert said("freeze", "--reason", "bad rule")[0] == 0
     code, out = said("unfreeze", "--reason", "ok", "--json")
     assert code == 0 and json.loads(out)["frozen"] is False
-    assert said("unfreeze", "--reason", "again")[0] == 1
-    assert said("approve", "7")[0] == 1
-    assert said("deny", "7", "--reason", "no")[0] == 1
+    assert said("unfreeze", "--reason", "again")[0] == 2
+    assert said("approve", "7")[0] == 2
+    assert said("deny", "7", "--reason", "no")[0] == 2
 
 
 def test_metrics_count_isolations_by_mode_and_state_and_name_stopped_rules() -> None:

@@ -380,7 +380,7 @@ def test_the_command_without_a_collector_says_what_is_wrong(
     assert said["unmatched"][0]["source"] == "import:mapping.toml"
     assert main([*data, "mapping", "check"]) == 0
     assert "matched nobody: rule" in capsys.readouterr().out
-    assert main([*data, "mapping", "explain", "slurm/dc1/7"]) == 1
+    assert main([*data, "mapping", "explain", "slurm/dc1/7"]) == 2
     assert "no workload" in capsys.readouterr().err
 
 

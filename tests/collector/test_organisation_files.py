@@ -139,7 +139,7 @@ def test_a_tree_that_does_not_hold_together_is_refused_whole_and_names_its_rows(
     assert main(command) == 0
     capsys.readouterr()
     file.write_text(text)
-    assert main(command) == 1
+    assert main(command) == 2
     out, err = capsys.readouterr()
     assert (out, said in err) == ("", True), err
     assert len(kept(tmp_path / "data").believed()) == 3

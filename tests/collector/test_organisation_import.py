@@ -63,7 +63,7 @@ def test_departments_rules_and_closing_go_through_a_collector_that_serves(
         ]
         assert main(close) == 0
         capsys.readouterr()
-        assert main(close) == 1
+        assert main(close) == 2
         assert "shares time with the closed period" in capsys.readouterr().err
         assert main([*command, "mapping", "explain", "7"]) == 0
         out = capsys.readouterr().out

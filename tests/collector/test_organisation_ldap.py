@@ -94,13 +94,13 @@ def test_a_wrong_password_and_an_unknown_certificate_are_told_and_the_password_n
         directory["ldaps"],
         "--map",
     ]
-    assert main([*command, str(ldap_map(tmp_path, directory, "wr0ng"))]) == 1
+    assert main([*command, str(ldap_map(tmp_path, directory, "wr0ng"))]) == 2
     err = capsys.readouterr().err
     assert "invalidCredentials" in err
     assert "wr0ng" not in err
     spec = ldap_map(tmp_path, directory)
     spec.write_text(spec.read_text().replace(str(directory["ca"]), str(_other_ca(tmp_path))))
-    assert main([*command, str(spec)]) == 1
+    assert main([*command, str(spec)]) == 2
     err = capsys.readouterr().err
     assert "certificate" in err.lower()
     assert "s3cret" not in err

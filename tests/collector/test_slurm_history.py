@@ -89,7 +89,7 @@ def test_accounting_that_does_not_answer_fails_the_import(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _configured(tmp_path)
-    assert cli.main(["import", "slurm", "--config", str(config)]) == 1
+    assert cli.main(["import", "slurm", "--config", str(config)]) == 2
     assert "sacct is not in" in capsys.readouterr().err
 
 

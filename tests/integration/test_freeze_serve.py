@@ -42,6 +42,6 @@ def test_a_freeze_through_the_socket_outlives_a_kill(
     assert json.loads(capsys.readouterr().out)["freeze"]["reason"] == "wrong rule"
     assert main(["--data", data, "unfreeze", "--reason", "fixed"]) == 0
     assert "ullage_isolation_frozen 0" in page(collector, "/metrics")
-    assert main(["--data", data, "approve", "99"]) == 1
+    assert main(["--data", data, "approve", "99"]) == 2
     actions = [row["action"] for row in json.loads(page(collector, "/api/v1/audit"))["audit"]]
     assert actions == ["unfreeze", "freeze"]

@@ -97,7 +97,7 @@ def whole_way(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     number = json.loads(out)["sprint_id"]
     assert f"--cancel {number}" in err
     code, out, err = command(data, capsys, *sprint, "2026-10-21T06:00:00Z", "--reason", "again")
-    assert code == 1
+    assert code == 2
     assert f"sprint {number} of rd/a" in err
     code, out, _ = command(data, capsys, "quota", "show", "--at", at)
     assert "SPRINT" in out
@@ -128,7 +128,7 @@ def test_what_is_missing_or_wrong_is_a_usage_error(
         assert (code, out) == (2, ""), arguments
         assert says in err
     code, out, err = command(data, capsys, "quota", "show", "--at", "tomorrow")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "ISO 8601" in err
 
 

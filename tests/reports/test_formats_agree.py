@@ -19,6 +19,7 @@ import ullage_assets
 from ullage_collector import published
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
+from ullage_contract.command import FAILED, PARTIAL
 from ullage_reports import cli
 
 EVIL = '研发一部 "];#panic()'
@@ -86,7 +87,7 @@ def test_all_formats_carry_the_same_figures(
     data: Path, tmp_path: Path, period: tuple[str, str, str], lang: str
 ) -> None:
     formats = "html,csv,json" + (",pdf" if ullage_assets.available() and shutil.which("pdftotext") else "")
-    assert run(data, tmp_path, period, lang, formats) == cli.PARTIAL, "days and a price are missing: code 3"
+    assert run(data, tmp_path, period, lang, formats) == PARTIAL, "days and a price are missing: code 3"
     stem = f"ullage-{period[0]}-{period[2]}"
     told = json.loads((tmp_path / f"{stem}.json").read_text("utf-8"))
     page = Page((tmp_path / f"{stem}.{lang}.html").read_text("utf-8"))
@@ -153,7 +154,7 @@ def test_a_missing_font_stops_the_pdf_and_nothing_else(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ullage_assets, "_files", lambda: tmp_path / "none")
-    assert run(data, tmp_path, PERIODS[1], "en", "pdf,html") == cli.FAILED
+    assert run(data, tmp_path, PERIODS[1], "en", "pdf,html") == FAILED
     assert (tmp_path / "ullage-weekly-2026-W41.en.html").exists()
     assert "make assets" in capsys.readouterr().err
 

@@ -31,7 +31,7 @@ from ullage_agent.config import Config
 from ullage_contract import __version__
 from ullage_contract.catalogue import Tier
 from ullage_contract.clock import SystemClock
-from ullage_contract.errors import UllageError
+from ullage_contract.errors import BadInput
 from ullage_contract.identity import machine_id
 
 MAX_FILE_BYTES: Final = 2 * 1024 * 1024  # our choice: because a bundle should fit a mail
@@ -53,7 +53,7 @@ _PLAIN_FILES: Final = (
 def run(config: Config, *, out: Path | None = None, reveal: bool = False, root: Path = Path("/")) -> int:
     """List, gather, write. 0 when the file stands; the path is the last line on stdout.
 
-    Raises UllageError when it cannot be written.
+    Raises BadInput when it cannot be written.
     """
     target = out or Path(f"ullage-bundle-{strftime('%Y%m%dT%H%M%SZ', gmtime())}.tar.gz")
     pieces = list(_pieces(config, root))
@@ -74,7 +74,7 @@ def run(config: Config, *, out: Path | None = None, reveal: bool = False, root: 
     try:
         _write(target, contents, names)
     except OSError as e:
-        raise UllageError(f"{target}: cannot be written: {e.strerror}; give another place with --out") from e
+        raise BadInput(f"{target}: cannot be written: {e.strerror}; give another place with --out") from e
     sys.stdout.write(f"{target}\n")
     return 0
 

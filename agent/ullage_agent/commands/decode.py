@@ -62,6 +62,11 @@ def decoded(maker: str, text: str) -> Decoded:
 
     Raises ConfigError for a maker nobody knows or that has no decoder, BadInput for a text that is not its.
     """
+    return checked(decoder_of(maker), text)
+
+
+def decoder_of(maker: str) -> Callable[[str], Any]:
+    """The maker's decoder. Raises ConfigError for a maker nobody knows or that has none."""
     entry = DECODERS.get(maker)
     if entry is None:
         known = registry.load()
@@ -72,7 +77,8 @@ def decoded(maker: str, text: str) -> Decoded:
         if backend.decoder is None:
             raise ConfigError(f"{backend.title} has no tool whose output could be decoded")
         entry = backend.decoder
-    return checked(registry.resolve(entry), text)
+    found: Callable[[str], Any] = registry.resolve(entry)
+    return found
 
 
 def checked(decoder: Callable[[str], Any], text: str) -> Decoded:

@@ -104,7 +104,10 @@ def load(name: str) -> Scenario:
     try:
         return parse(Path(name).read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as e:
-        raise BadInput(f"{name}: {e}; give a file or one of {', '.join(known)}") from e
+        why = e.strerror if isinstance(e, OSError) else "not UTF-8"
+        raise BadInput(
+            f"{name}: cannot be read: {why}; give the file of a scenario, or one of {', '.join(known)}"
+        ) from e
 
 
 def parse(text: str, file: str) -> Scenario:

@@ -20,7 +20,7 @@ from ullage_collector.detect import fault_trial, fault_words
 from ullage_collector.detect.fault_observation import Change
 from ullage_collector.detect.fault_rule import FaultRule
 from ullage_collector.detect.fault_settings import settings_of
-from ullage_collector.isolate.verdict import Turn
+from ullage_collector.isolate.verdict import Mode, Turn
 from ullage_contract.errors import BadInput
 
 SCHEMA_VERSION = 1
@@ -86,6 +86,10 @@ def as_json(rule: FaultRule) -> dict[str, Any]:
 
 
 def _list(args: argparse.Namespace, rules: Sequence[FaultRule]) -> int:
+    makers = sorted({rule.vendor for rule in rules if rule.vendor is not None})
+    for option, given, known in (("--maker", args.maker, makers), ("--mode", args.mode, list(Mode))):
+        if given is not None and given not in known:
+            raise BadInput(f"{option} {given[:40]!r} is none of {', '.join(known)}")
     shown = [
         rule
         for rule in rules
@@ -142,7 +146,8 @@ def _test(args: argparse.Namespace, rules: Sequence[FaultRule]) -> int:
     try:
         text = sys.stdin.read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise BadInput(f"{args.file}: cannot be read: {e}") from e
+        why = e.strerror if isinstance(e, OSError) else "not UTF-8"
+        raise BadInput(f"{args.file}: cannot be read: {why}") from e
     observations, problems = fault_trial.read(text.splitlines(), args.node)
     until = None if args.until is None else round(args.until * 1e6)
     changes = fault_trial.run(wanted, observations, until_us=until)

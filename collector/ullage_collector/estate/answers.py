@@ -92,7 +92,7 @@ def _reconcile(asked: Asked) -> dict[str, Any]:
 def _history(asked: Asked) -> dict[str, Any]:
     named = asked.parameters.get("of", "")
     if not named:
-        raise BadInput("of: name a card_id, a serial or an asset_id")
+        raise BadInput("inventory history: name a card_id, a serial or an asset_id")
     known = datetime.fromtimestamp(asked.instant_us("known") / 1e6, UTC).replace(tzinfo=None)
     rules = inventory_rules(asked.config.part("inventory"))
     return history(asked.connection, named, known, rules).to_json()

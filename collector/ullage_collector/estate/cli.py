@@ -15,6 +15,7 @@ from typing import Any
 from ullage_collector import text_table
 from ullage_collector.config import Config
 from ullage_collector.estate.answers import ask
+from ullage_contract.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +77,10 @@ def _topology(args: argparse.Namespace, config: Config) -> Answer:
     asked = {"at": args.at, "known": args.known}
     if args.what == "show":
         found = ask(config, "/api/v1/topology", {**asked, "node": args.node})
+        if args.node is not None and not found["rows"]:
+            raise BadInput(
+                f"no source says anything of node {args.node[:80]!r}; topology show lists them all"
+            )
         rows = [["cluster", "family", "subject", "relation", "target", "source"]]
         rows += [[row[name] for name in rows[0]] for row in found["rows"]]
         return found, text_table.lines(rows), False
@@ -100,6 +105,10 @@ def _topology(args: argparse.Namespace, config: Config) -> Answer:
 def _versions(args: argparse.Namespace, config: Config) -> Answer:
     found = ask(config, "/api/v1/versions", {"of": args.of})
     if args.of:
+        if not found["ran"]:
+            raise BadInput(
+                f"nothing is known of {args.of[:80]!r}; name a card_id, a node or a port (GET /api/v1/cards lists cards)"
+            )
         rows = [["family", "name", "version", "from", "to"]]
         rows += [
             [r["family"], r["name"], r["version"] or "not said", _day(r["from_us"]), _day(r["to_us"])]

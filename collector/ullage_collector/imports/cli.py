@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +22,8 @@ from ullage_collector.quota import cli as quota
 from ullage_collector.quota.readers import FORMATS as QUOTA_FORMATS
 from ullage_collector.topology import cli as topology
 from ullage_collector.topology.door import FORMATS as TOPOLOGY_FORMATS
-from ullage_contract.errors import ConfigError
+from ullage_contract.command import instant
+from ullage_contract.errors import BadInput, ConfigError
 
 if TYPE_CHECKING:
     from ullage_collector.imports.map import Map
@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--again", action="store_true", help="even when this very file was imported before")
     parser.add_argument("--url", help="of a Prometheus, or of departments as JSON")
-    parser.add_argument("--from", dest="from_", type=_instant, metavar="T", help="e.g. 2026-11-01T00:00:00Z")
-    parser.add_argument("--to", type=_instant, metavar="T", help="e.g. 2026-11-15T00:00:00Z")
+    parser.add_argument("--from", dest="from_", type=instant, metavar="T", help="e.g. 2026-11-01T00:00:00Z")
+    parser.add_argument("--to", type=instant, metavar="T", help="e.g. 2026-11-15T00:00:00Z")
     parser.add_argument(
         "--format",
         choices=tuple(dict.fromkeys(form for forms in FORMATS.values() for form in forms)),
@@ -87,16 +87,18 @@ def run(args: argparse.Namespace, config: Config) -> int:
         return _told(history.run(args, config))
     if args.kind in quota.IMPORTS:
         return _told(quota.run_import(args, config))
-    with _door(config) as import_:
-        if args.kind == "prometheus":
-            reports = _prometheus(args, import_)
-        else:
-            if args.file is None:
-                raise ConfigError(f"import {args.kind}: name the FILE")
-            from ullage_collector.imports import map as maps
+    if args.kind == "prometheus":
+        with _door(config) as import_:
+            return _told(_prometheus(args, import_))
+    if args.file is None:
+        raise ConfigError(f"import {args.kind}: name the FILE")
+    from ullage_collector.imports import map as maps
 
-            reports = import_(args.kind, args.file.absolute(), maps.load(args.map), args.again)
-    return _told(reports)
+    given = maps.load(args.map)
+    if not args.file.exists():
+        raise BadInput(f"{args.file}: no such file; name the {args.kind} to import")
+    with _door(config) as import_:
+        return _told(import_(args.kind, args.file.absolute(), given, args.again))
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -189,11 +191,3 @@ def _tell(report: dict[str, Any]) -> None:
         print(f"  row {refusal['row']}: {refusal['reason']}", file=sys.stderr)
     for warning in report["warnings"]:
         print(f"  warning: {warning}", file=sys.stderr)
-
-
-def _instant(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time, e.g. 2026-11-01T00:00:00Z") from e
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

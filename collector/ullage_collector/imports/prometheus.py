@@ -28,7 +28,7 @@ from ullage_collector.imports import map as maps
 from ullage_collector.imports.expression import Template
 from ullage_contract import catalogue
 from ullage_contract.catalogue import Type
-from ullage_contract.errors import BadInput, ConfigError
+from ullage_contract.errors import BadInput, ConfigError, UllageError
 from ullage_contract.sample import Family
 from ullage_contract.settings import Table
 
@@ -221,7 +221,10 @@ def _patiently(url: str, expression: str, get: Get) -> bytes:
             trouble = e
         if attempt + 1 < ATTEMPTS:
             time.sleep(0.2 * 4**attempt)
-    raise BadInput(f"{expression}: Prometheus does not answer: {trouble}") from trouble
+    host = urllib.parse.urlsplit(url).netloc
+    raise UllageError(
+        f"{expression}: no Prometheus answers at {host}: {getattr(trouble, 'reason', trouble)}; look at --url"
+    ) from trouble
 
 
 def _get(url: str, deadline_seconds: float) -> bytes:

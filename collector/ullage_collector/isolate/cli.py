@@ -10,11 +10,12 @@ import argparse
 import getpass
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
+from ullage_contract.command import instant
 from ullage_contract.errors import BadInput
 
 
@@ -32,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--execute", action="store_true", help="do it; without this only print the calls")
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
     if isolating:
-        parser.add_argument(
-            "--until", type=_instant, metavar="TIME", help="expiry, e.g. 2027-01-31T00:00:00Z"
-        )
+        parser.add_argument("--until", type=instant, metavar="TIME", help="expiry, e.g. 2027-01-31T00:00:00Z")
         parser.add_argument("--actuator", metavar="NAME", help="instead of the cluster's own")
 
 
@@ -42,12 +41,13 @@ def run(args: argparse.Namespace, config: Config) -> int:
     """0 done or shown; UllageError when it is refused or fails."""
     if args.command not in ("isolate", "release"):
         return _decide(args, config)
+    until: datetime | None = getattr(args, "until", None)
     document = {
         "subject": args.subject,
         "reason": args.reason,
         "execute": args.execute,
         "actor": getpass.getuser(),
-        "until": getattr(args, "until", None),
+        "until": None if until is None else until.timestamp(),
         "actuator": getattr(args, "actuator", None),
     }
     if operator_door.is_served(config.socket_path):
@@ -134,6 +134,11 @@ def _decide(args: argparse.Namespace, config: Config) -> int:
             answer = operator_door.call(config.socket_path, "GET", route)
         else:
             answer = operator_door.call(config.socket_path, "POST", f"/api/v1/{args.command}", document)
+    elif args.command == "isolations":
+        raise BadInput(
+            f"{config.socket_path}: no collector answers there; start ullage-collector serve, or name its folder with "
+            "--data DIR"
+        )
     else:
         answer = _decided_alone(args.command, document, config)
     if args.json:
@@ -165,7 +170,7 @@ def _decided_alone(command: str, document: dict[str, Any], config: Config) -> di
             assembly.lifecycle.carry_out(int(decided["intent"]))
             intent = assembly.book.get(int(decided["intent"]))
             return {**decided, "state": intent.state.value if intent else "ended"}
-        raise BadInput("nobody serves here: the console and isolations need a running collector")
+        raise RuntimeError(f"BUG: {command} is no command that works alone")
     finally:
         store.close()
 
@@ -196,11 +201,3 @@ def _table(answer: dict[str, Any]) -> None:
             f"{row['state']:<10} {row['mode']:<9} {row['subject']} on {row['node_id']}, {hours:.1f} h, {row['owner']}: "
             f"{row['reason']}{why}; exit: {row['exit']}"
         )
-
-
-def _instant(text: str) -> float:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time, e.g. 2027-01-31T00:00:00Z") from e
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

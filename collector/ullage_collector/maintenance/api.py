@@ -56,7 +56,7 @@ def do(
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise BadInput(f"{name}: give epoch seconds")
     if window_id is None and end is None:
-        raise BadInput("to: say when the window is planned to end")
+        raise BadInput("to: say when the window is planned to end (--to), e.g. 2026-11-20T08:00:00Z")
     asked = work.Asked(
         str(body.get("nodes") or ""),
         float(now if begin is None else begin),

@@ -11,11 +11,12 @@ import getpass
 import json
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
+from ullage_contract.command import instant
 from ullage_contract.errors import ConfigError
 
 
@@ -31,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "named", metavar="NODES|RACK", nargs=None if each is plan else "?",
             help="n[1-4], CLUSTER/NODE, rack:NAME, room:NAME or leaf_switch:NAME",
         )  # fmt: skip
-        each.add_argument("--from", dest="from_", type=_instant, metavar="T", help="its begin (default: now)")
-        each.add_argument("--to", type=_instant, metavar="T", help="its planned end")
+        each.add_argument("--from", dest="from_", type=instant, metavar="T", help="its begin (default: now)")
+        each.add_argument("--to", type=instant, metavar="T", help="its planned end")
         each.add_argument("--reason", default="", metavar="TEXT", help="why; goes into the audit")
     plan.add_argument("--announce", action="store_true", help="keep the window and tell the departments")
     start.add_argument("--window", type=int, metavar="ID", help="a window that was planned")
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     if args.action == "end":
         body |= {"window_id": args.window, "execute": args.execute}
     else:
-        body |= {"nodes": args.named, "from": args.from_, "to": args.to}
+        body |= {"nodes": args.named, "from": _seconds(args.from_), "to": _seconds(args.to)}
         if args.action == "plan":
             body["announce"] = args.announce
         else:
@@ -133,9 +134,5 @@ def _found(config: Config, method: str, action: str, body: dict[str, Any]) -> di
         store.close()
 
 
-def _instant(text: str) -> float:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time, e.g. 2027-01-31T00:00:00Z") from e
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+def _seconds(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
+from ullage_contract.command import instant
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     explain.add_argument("workload", metavar="WORKLOAD", help="its id, or the end of it: a job's number")
     for command in (check, explain):
         command.add_argument(
-            "--at", type=_instant, metavar="T", help="when (default: now; the end of what has ended)"
+            "--at", type=instant, metavar="T", help="when (default: now; the end of what has ended)"
         )
-        command.add_argument("--known", type=_instant, metavar="T", help="as believed then (default: now)")
+        command.add_argument("--known", type=instant, metavar="T", help="as believed then (default: now)")
         command.add_argument("--json", action="store_true", help="JSON on stdout")
 
 
@@ -165,11 +166,3 @@ def _hours(exact: str) -> str:
 
 def _text(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _instant(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time, e.g. 2026-11-01T00:00:00Z") from e
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -8,17 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
+from ullage_contract.command import day
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments; days are UTC."""
-    parser.add_argument("--day", type=_day, metavar="D", help="this day alone, e.g. 2026-11-20")
-    parser.add_argument("--through", type=_day, metavar="D", help="the last day (default: yesterday, UTC)")
+    parser.add_argument("--day", type=day, metavar="D", help="this day alone, e.g. 2026-11-20")
+    parser.add_argument("--through", type=day, metavar="D", help="the last day (default: yesterday, UTC)")
     parser.add_argument("--all", action="store_true", help="also days that are sealed and unchanged")
 
 
@@ -60,10 +61,3 @@ def _alone(args: argparse.Namespace, config: Config) -> dict[str, Any]:
         return outcome.to_json()
     finally:
         store.close()
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day, e.g. 2026-11-20") from e

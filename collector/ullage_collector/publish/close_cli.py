@@ -14,15 +14,16 @@ from typing import Any
 
 from ullage_collector import operator_door
 from ullage_collector.config import Config
+from ullage_contract.command import day
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments; days are those of the zone."""
     parser.add_argument(
-        "--from", dest="first", type=_day, required=True, metavar="DATE", help="the period's first day"
+        "--from", dest="first", type=day, required=True, metavar="DATE", help="the period's first day"
     )
     parser.add_argument(
-        "--to", dest="end", type=_day, required=True, metavar="DATE", help="the first day no longer in it"
+        "--to", dest="end", type=day, required=True, metavar="DATE", help="the first day no longer in it"
     )
     parser.add_argument(
         "--zone", required=True, metavar="IANA", help="whose midnights, e.g. Asia/Shanghai or UTC"
@@ -69,10 +70,3 @@ def _alone(document: dict[str, Any], config: Config) -> dict[str, Any]:
         ).to_json()
     finally:
         store.close()
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day, e.g. 2026-11-01") from e

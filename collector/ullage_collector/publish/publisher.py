@@ -21,7 +21,7 @@ from ullage_collector.sql import statements
 from ullage_collector.states import Rules, rules_of
 from ullage_collector.store.retention import Retention
 from ullage_collector.store.rollup import Rollup
-from ullage_contract.errors import UllageError
+from ullage_contract.errors import BadInput, UllageError
 
 if TYPE_CHECKING:
     from ullage_collector.config import Config
@@ -75,7 +75,13 @@ def publish(
     day: this day alone, whatever its state. through: the last day (default: yesterday, UTC). everything: also
     days that are sealed and unchanged. Days before anything is known of work or telemetry are left out: that
     a card was bought in spring is no reason to publish a spring nobody watched. rules: None takes those shipped.
+    Raises BadInput for a day that has not begun.
     """
+    for given in (day, through):
+        if given is not None and given > now.date():
+            raise BadInput(
+                f"{given} has not begun (it is {now:%Y-%m-%d} UTC): nothing of it can be published"
+            )
     outcome = Outcome()
     with _running:
         Rollup(store).catch_up()

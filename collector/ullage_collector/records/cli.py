@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from ullage_collector import operator_door
 from ullage_collector.audit_export import GENESIS, as_csv, as_jsonl, verify
 from ullage_collector.config import Config
+from ullage_contract.errors import BadInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +89,12 @@ def _amount(amount: dict[str, Any]) -> str:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    with args.file.open(encoding="utf-8") as lines:
-        found = verify(lines)
+    try:
+        with args.file.open(encoding="utf-8") as lines:
+            found = verify(lines)
+    except (OSError, UnicodeDecodeError) as e:
+        why = e.strerror if isinstance(e, OSError) else "not UTF-8"
+        raise BadInput(f"{args.file}: cannot be read: {why}; name what audit export wrote") from e
     if args.json:
         document = {"schema_version": 1, "rows": found.rows, "changed": found.wrong, "gaps": found.gaps}
         print(json.dumps(document))

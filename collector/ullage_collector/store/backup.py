@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 def back_up(store: Store, published: Path, out: Path) -> dict[str, Any]:
     """Copy the open store and the published days to a new folder; what was copied.
 
-    Raises BadInput when ``out`` is there already, StoreError when the copy fails; nothing half-made stays.
+    Raises BadInput when ``out`` is there already or cannot be made, StoreError when the copy fails; nothing half-made stays.
     """
     from ullage_collector.store.store import CATALOG, STORAGE_VERSION
 
@@ -70,6 +70,9 @@ def back_up(store: Store, published: Path, out: Path) -> dict[str, Any]:
     shutil.rmtree(making, ignore_errors=True)
     try:
         making.mkdir(mode=0o700, parents=True)
+    except OSError as e:
+        raise BadInput(f"{out}: cannot be made: {e.strerror}; give another place with --out DIR") from e
+    try:
         # The published days first: the store may know newer ones than the copy has, never the other way round
         # once they are published again; a reader trusts manifests alone.
         (making / "collector").mkdir(mode=0o700)

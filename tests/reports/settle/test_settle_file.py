@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.reports.settle.settle_file import at, cards, hold, inputs, price, told
 
+from ullage_contract.command import GOOD, PARTIAL, USAGE
 from ullage_contract.errors import ConfigError
 from ullage_reports import cli
 from ullage_reports.settle.reader import read_world
@@ -82,13 +83,13 @@ def written(folder: Path, keys: dict[str, Any]) -> str:
 
 def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, inputs(allocations=[hold("nlp\u202e", card="G1", fraction="0.5")]))
-    assert cli.main(["settle", path, "--json"]) == cli.GOOD
+    assert cli.main(["settle", path, "--json"]) == GOOD
     found = json.loads(capsys.readouterr().out)
     assert found["schema_version"] == 1 and found["totals"] == {"2026-10-05": "240.00"}
-    assert cli.main(["settle", path]) == cli.GOOD
+    assert cli.main(["settle", path]) == GOOD
     shown = capsys.readouterr().out
     assert "120.00" in shown and "fragmented" in shown and "total" in shown and "\u202e" not in shown
-    assert cli.main(["settle", path, "--by", "month", "--json"]) == cli.GOOD
+    assert cli.main(["settle", path, "--by", "month", "--json"]) == GOOD
     assert json.loads(capsys.readouterr().out)["totals"] == {"2026-10": "240.00"}
 
 
@@ -96,18 +97,18 @@ def test_a_policy_can_be_tried_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, inputs(cards=cards("G1", "G2"), allocations=[hold("a", card="G1")]))
-    assert cli.main(["settle", path, "--json", "--policy", "unallocated_idle=even"]) == cli.GOOD
+    assert cli.main(["settle", path, "--json", "--policy", "unallocated_idle=even"]) == GOOD
     assert {x["department"] for x in json.loads(capsys.readouterr().out)["lines"]} == {"a"}
-    assert cli.main(["settle", path, "--policy", "unallocated_idle=odd"]) == cli.USAGE
+    assert cli.main(["settle", path, "--policy", "unallocated_idle=odd"]) == USAGE
     assert "unallocated_idle=none|proportional|even" in capsys.readouterr().err
 
 
 def test_the_commands_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["settle", str(tmp_path / "none.json")]) == cli.USAGE
+    assert cli.main(["settle", str(tmp_path / "none.json")]) == USAGE
     assert "none.json: cannot be read" in capsys.readouterr().err
-    assert cli.main(["settle", written(tmp_path, inputs(window=None))]) == cli.USAGE
+    assert cli.main(["settle", written(tmp_path, inputs(window=None))]) == USAGE
     assert "world.json: inputs.window: is missing" in capsys.readouterr().err
-    assert cli.main(["settle", written(tmp_path, inputs(price_models=[]))]) == cli.PARTIAL
+    assert cli.main(["settle", written(tmp_path, inputs(price_models=[]))]) == PARTIAL
     assert "no price for H20" in capsys.readouterr().err
 
 
