@@ -57,7 +57,7 @@ def test_the_estate_is_imported_and_asked_through_the_socket(
     assert [(row["relation"], row["target"]) for row in rows] == [("leaf_switch", "leaf01")]
     assert (
         main(["--data", str(served.directory), "import", "topology", str(cards), "--format", "ibnetdiscover"])
-        == 1
+        == 2
     )
     assert "cards.csv:1" in capsys.readouterr().err
     assert served.stop() == 0
