@@ -122,15 +122,7 @@ def _understood(row: Row, spec: AllocationMap) -> _Held:
         raise BadInput("no workload")
     if cluster is None:
         raise BadInput("no cluster")
-    from_us, to_us = row["from"], row["to"]
-    if from_us is None:
-        raise BadInput(f"from {str(row['from_written'])[:40]!r} is no time")
-    if row["last"] is not None:
-        to_us = row["last"] + round(spec.interval_seconds * 1e6)
-    if to_us is None and row["to_written"] is not None:
-        raise BadInput(f"to {str(row['to_written'])[:40]!r} is no time")
-    if to_us is not None and to_us <= from_us:
-        raise BadInput("it ends before it begins" if to_us < from_us else "it holds nothing: from equals to")
+    from_us, to_us = row.bounds(spec.interval_seconds)
     share = _share(row, "share")
     cards = 1
     if spec.cards:

@@ -10,6 +10,7 @@ from ullage_collector.imports.expression import Template, TimeSpec, ValueSpec, i
 from ullage_collector.imports.source import Source
 from ullage_collector.imports.telemetry_rows import filter_sql
 from ullage_collector.sql import fill, statements
+from ullage_contract.errors import BadInput
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,6 +32,25 @@ class Row:
         """A field as text, or None."""
         value = self.fields.get(name)
         return None if value is None else str(value)
+
+    def bounds(self, interval_seconds: float) -> tuple[int, int | None]:
+        """``from`` and ``to`` of a row that holds for a time; None: it has not ended.
+
+        interval_seconds: how long its ``last`` row stands for, where equal rows became one. Raises BadInput for what is
+        no time, and for a row that holds for none.
+        """
+        from_us, to_us = self["from"], self["to"]
+        if from_us is None:
+            raise BadInput(f"from {str(self['from_written'])[:40]!r} is no time")
+        if self["last"] is not None:
+            to_us = self["last"] + round(interval_seconds * 1e6)
+        if to_us is None and self["to_written"] is not None:
+            raise BadInput(f"to {str(self['to_written'])[:40]!r} is no time")
+        if to_us is not None and to_us <= from_us:
+            raise BadInput(
+                "it ends before it begins" if to_us < from_us else "it holds nothing: from equals to"
+            )
+        return from_us, to_us
 
     def __getitem__(self, name: str) -> Any:
         return self.fields.get(name)
