@@ -165,19 +165,11 @@ class KubernetesNode:
 
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
         """Nodes that others took from new work, with what; None: no answer."""
-        try:
-            return self._nodes.taken(self._servers.api(cluster_id), self._maintenance)
-        except (ActuatorError, ApiError) as e:
-            log.debug("nodes of %s: %s", cluster_id, e)
-            return None
+        return self._nodes.taken(self._servers, cluster_id, self._maintenance)
 
     def node_labels(self, cluster_id: str) -> Mapping[str, Mapping[str, str]] | None:
         """node_id -> its labels; None: no answer."""
-        try:
-            return self._nodes.labels(self._servers.api(cluster_id))
-        except (ActuatorError, ApiError) as e:
-            log.debug("nodes of %s: %s", cluster_id, e)
-            return None
+        return self._nodes.labels(self._servers, cluster_id)
 
     # ------------------------------------------------------------------------------------- one write
     def _node(self, api: Api, target: Target) -> Document:

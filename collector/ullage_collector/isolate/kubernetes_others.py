@@ -6,15 +6,20 @@ or `unschedulable` on the node, and a field's manager says who wrote it last.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from ullage_collector.allocation.kubernetes.client import Document
+from ullage_collector.allocation.kubernetes.client import ApiError, Document
 from ullage_collector.isolate.kubernetes_api import Api
 from ullage_collector.isolate.kubernetes_mark import Mark, marks, same_taint
+from ullage_collector.isolate.kubernetes_settings import Servers
 from ullage_contract.clock import Clock
+from ullage_contract.errors import ActuatorError
+
+log = logging.getLogger(__name__)
 
 CONDITION: Final = "UllageIsolated"
 _CORDON_TAINT: Final = "node.kubernetes.io/unschedulable"
@@ -73,19 +78,32 @@ class Nodes:
                 known = self._read[api.server] = (self._clock.monotonic(), items)
             return known[1]
 
-    def taken(self, api: Api, maintenance: Sequence[str]) -> dict[str, str]:
-        """Nodes that others took from new work, with what. Raises ApiError."""
-        found = ((str(node["metadata"]["name"]), holders(node, maintenance)) for node in self.of(api))
+    def taken(self, servers: Servers, cluster_id: str, maintenance: Sequence[str]) -> dict[str, str] | None:
+        """Nodes that others took from new work, with what; None: no answer."""
+        nodes = self._answer(servers, cluster_id)
+        if nodes is None:
+            return None
+        found = ((str(node["metadata"]["name"]), holders(node, maintenance)) for node in nodes)
         return {name: "; ".join(what) for name, what in found if what}
 
-    def labels(self, api: Api) -> dict[str, dict[str, str]]:
-        """The labels of every node. Raises ApiError."""
+    def labels(self, servers: Servers, cluster_id: str) -> dict[str, dict[str, str]] | None:
+        """node_id -> its labels; None: no answer."""
+        nodes = self._answer(servers, cluster_id)
+        if nodes is None:
+            return None
         return {
             str(node["metadata"]["name"]): {
                 str(key): str(value) for key, value in (node["metadata"].get("labels") or {}).items()
             }
-            for node in self.of(api)
+            for node in nodes
         }
+
+    def _answer(self, servers: Servers, cluster_id: str) -> list[Document] | None:
+        try:
+            return self.of(servers.api(cluster_id))
+        except (ActuatorError, ApiError) as e:
+            log.debug("nodes of %s: %s", cluster_id, e)
+            return None
 
 
 def notes(node: Mapping[str, Any], maintenance: Sequence[str]) -> list[str]:
