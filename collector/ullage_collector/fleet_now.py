@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -92,7 +93,11 @@ class FleetNow:
     """
 
     def __init__(
-        self, connect: Callable[[], duckdb.DuckDBPyConnection], clock: Clock, *, keep_seconds: float = 2.0
+        self,
+        connect: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
+        clock: Clock,
+        *,
+        keep_seconds: float = 2.0,
     ) -> None:
         self._connect = connect
         self._clock = clock

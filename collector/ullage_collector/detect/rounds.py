@@ -1,7 +1,8 @@
 """The part of ``serve`` that compares what is owned, said and run with what is seen, every few minutes.
 
 Reading happens outside any write; a round that fails is told and tried again, and what was found before stays open.
-Not here: the judgements (detect/inventory.py, detect/over_subscription.py, detect/versions.py, topology/domains.py).
+Not here: the judgements (detect/inventory.py, detect/over_subscription.py, detect/fragmentation/, detect/versions.py,
+topology/domains.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from ullage_collector.detect import inventory as inventory_kinds
 from ullage_collector.detect import over_subscription
 from ullage_collector.detect import versions as version_kinds
 from ullage_collector.detect.findings import Found, keep
+from ullage_collector.detect.fragmentation import finding as fragmentation
+from ullage_collector.detect.fragmentation import reading as fragmentation_reading
+from ullage_collector.detect.fragmentation.settings import rules_of as fragmentation_rules
+from ullage_collector.fleet_now import FleetNow
 from ullage_collector.inventory.life import rules_of as inventory_rules
 from ullage_collector.inventory.reading import reconciled
 from ullage_collector.sql import statements
@@ -56,6 +61,7 @@ class Rounds:
         self._store = store
         self._inventory = inventory_rules(config.part("inventory"))
         self._versions = version_kinds.rules_of(config.part("versions"))
+        self._fragmentation = fragmentation_rules(config.part("fragmentation"))
         self._precedence, _ = settings_of(config.part("topology"))
         self._since_us = round(store().clock.wall() * 1e6)
         self._facts_said: dict[str, str] = {}
@@ -76,8 +82,12 @@ class Rounds:
         try:
             compared, _ = reconciled(cursor, self._inventory, now_us, self._since_us)
             odd = judged(cursor, self._versions, now_us)
-            conflicts = conflicts_of(load(cursor, now_us, now_us, self._precedence))
+            topology = load(cursor, now_us, now_us, self._precedence)
+            conflicts = conflicts_of(topology)
             handed_out = over_subscription.find(over_subscription.now_held(cursor, now_us))
+            fleet = FleetNow(store.cursor, store.clock, keep_seconds=0)
+            free = fragmentation_reading.read(cursor, fleet, topology, self._fragmentation)
+            fragmented = fragmentation.find(free, self._fragmentation, now_us)
         finally:
             cursor.close()
         with store.write() as writer:
@@ -92,6 +102,7 @@ class Rounds:
                 keep(writer, version_kinds.KINDS, odd, now_us),
                 keep(writer, TOPOLOGY_KINDS, conflicts, now_us),
                 keep(writer, [over_subscription.KIND], handed_out, now_us),
+                keep(writer, [fragmentation.KIND], fragmented, now_us),
             )
         return Round(*(sum(getattr(k, name) for k in kept) for name in ("opened", "ended", "open")))
 

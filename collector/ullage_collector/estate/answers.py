@@ -1,4 +1,4 @@
-"""Routes and commands about the estate: inventory, topology, versions. Each answer is made by one function for both.
+"""Routes and commands about the estate: inventory, topology, versions, fragmentation. Each answer is made by one function for both.
 
 While a collector serves, a command asks it over its socket; else it opens the store itself. Not here: what the answers say.
 """
@@ -17,6 +17,7 @@ from starlette.routing import Route
 from ullage_collector import operator_door, version_reading
 from ullage_collector.api import Answer, Views, endpoint
 from ullage_collector.config import Config
+from ullage_collector.detect.fragmentation import store_answers
 from ullage_collector.detect.versions import rules_of as version_rules
 from ullage_collector.inventory import reading as inventory_reading
 from ullage_collector.inventory.history import history
@@ -107,12 +108,22 @@ def _versions(asked: Asked) -> dict[str, Any]:
     )
 
 
+def _fragmentation(asked: Asked) -> dict[str, Any]:
+    return store_answers.measured(asked.connection, asked.config, asked.now_us, asked.parameters)
+
+
+def _fragmentation_moves(asked: Asked) -> dict[str, Any]:
+    return store_answers.moves(asked.connection, asked.config, asked.now_us, asked.parameters)
+
+
 ANSWERS: Final[Mapping[str, Callable[[Asked], dict[str, Any]]]] = {
     "/api/v1/topology": _topology,
     "/api/v1/topology/check": _topology_check,
     "/api/v1/inventory/reconcile": _reconcile,
     "/api/v1/inventory/history": _history,
     "/api/v1/versions": _versions,
+    "/api/v1/fragmentation": _fragmentation,
+    "/api/v1/fragmentation/moves": _fragmentation_moves,
 }
 """Route -> answer; viewers may read all of them."""
 

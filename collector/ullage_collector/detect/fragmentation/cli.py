@@ -1,7 +1,7 @@
 """``ullage-collector fragmentation|defragment``: what typical work cannot use of what is free, and what moving would give.
 
-With --nodes it works on files alone; the store is not looked at. Exit codes: 0 good, 2 a file is wrong. Nothing is
-ever moved: the second command prints a proposal.
+With --nodes it works on files alone; the store is not looked at. Without, the fleet as the store knows it now. Exit
+codes: 0 good, 2 a file is wrong. Nothing is ever moved: the second command prints a proposal.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ullage_collector.detect.fragmentation.files import read_asks, read_nodes, r
 from ullage_collector.detect.fragmentation.proposal import proposal, started
 from ullage_collector.detect.fragmentation.settings import Rules, rules_of
 from ullage_collector.detect.fragmentation.task import Kinds, given, learned
+from ullage_collector.estate.answers import ask
 from ullage_contract.errors import BadInput, ConfigError
 
 SCHEMA_VERSION: Final = 1
@@ -29,15 +30,17 @@ MOST_MOVES: Final = 10_000  # our choice: as [moves] most of fragmentation.toml 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Files, and how to show; of whichever of the two commands the parser is for."""
     moving = _is_moving(parser.prog.rsplit(" ", 1)[-1])
-    parser.add_argument("--nodes", type=Path, required=True, metavar="CSV", help="what is free on every node")
+    parser.add_argument(
+        "--nodes", type=Path, metavar="CSV", help="what is free on every node (default: ask the store)"
+    )
     if moving:
-        parser.add_argument("--pods", type=Path, required=True, metavar="CSV", help="what runs where")
+        parser.add_argument("--pods", type=Path, metavar="CSV", help="what runs where")
         parser.add_argument(
             "--tasks", type=Path, metavar="CSV", help="kinds of tasks, weighted (default: typical of --pods)"
         )
         parser.add_argument("--most", type=int, metavar="N", help="at most so many moves")
     else:
-        tasks = parser.add_mutually_exclusive_group(required=True)
+        tasks = parser.add_mutually_exclusive_group()
         tasks.add_argument("--tasks", type=Path, metavar="CSV", help="kinds of tasks with their weights")
         tasks.add_argument(
             "--pods", type=Path, metavar="CSV", help="tasks that ran: typical kinds are learned"
@@ -48,11 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Measure and print. Raises ConfigError for wrong files: every wrong row with file and line."""
-    rules = rules_of(config.part("fragmentation"))
-    try:
-        found = _of_files(args, rules)
-    except BadInput as e:
-        raise ConfigError(str(e)) from e
+    if args.nodes is None:
+        found = _of_store(args, config)
+    else:
+        try:
+            found = _of_files(args, rules_of(config.part("fragmentation")))
+        except BadInput as e:
+            raise ConfigError(str(e)) from e
     if args.json:
         json.dump({"schema_version": SCHEMA_VERSION, **found}, sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
@@ -62,9 +67,24 @@ def run(args: argparse.Namespace, config: Config) -> int:
     return 0
 
 
+def _of_store(args: argparse.Namespace, config: Config) -> dict[str, Any]:
+    """What the running collector answers, or the store opened here."""
+    if args.tasks is not None or args.pods is not None:
+        raise ConfigError("--tasks and --pods go with --nodes; without it the store's own tasks count")
+    moving = _is_moving(args.command)
+    most = str(args.most) if moving and args.most is not None else None
+    path = "/api/v1/fragmentation/moves" if moving else "/api/v1/fragmentation"
+    return ask(config, path, {"memory": "1" if args.memory else None, "most": most})
+
+
 def _of_files(args: argparse.Namespace, rules: Rules) -> dict[str, Any]:
+    moving = _is_moving(args.command)
+    if (args.pods if moving else args.tasks or args.pods) is None:
+        raise BadInput(
+            "--pods says what runs where" if moving else "give --tasks, or --pods to learn typical tasks from"
+        )
     nodes, kinds = read_nodes(args.nodes, memory=args.memory), _kinds(args, rules)
-    if not _is_moving(args.command):
+    if not moving:
         return {**answer(nodes, kinds, memory=args.memory), **started(nodes, kinds, rules, None)}
     if args.most is not None:
         if not 1 <= args.most <= MOST_MOVES:

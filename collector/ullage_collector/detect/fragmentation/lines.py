@@ -27,6 +27,7 @@ def answer(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"fragmented by the published rule: {_part(found)}"
     if found["gpu_tasks"] is not None:
         yield f"fragmented for tasks that ask for cards: {_part(found['gpu_tasks'])}"
+    yield from _left_out(found)
     if found["nodes_without_cpu"]:
         yield f"free processors of {found['nodes_without_cpu']} nodes are not known: no task failed for them"
     if found["nodes_without_memory"]:
@@ -53,6 +54,7 @@ def proposal(found: Mapping[str, Any]) -> Iterator[str]:
     before, after = (found[when]["gpu_tasks"] or found[when] for when in ("before", "after"))
     yield f"{cards(before['free_milli'])} cards are free"
     yield f"fragmented for tasks that ask for cards: {_part(before)}"
+    yield from _left_out(found)
     yield f"{found['considered']} workloads may be moved"
     for why, count in sorted(found["stays"].items(), key=lambda one: (-one[1], one[0])):
         yield f"{count} stay: {why}"
@@ -88,6 +90,14 @@ def starts(found: Mapping[str, Any]) -> Iterator[str]:
             f"{held['cards']} cards are partly held: {cards(held['free_milli'])} free on them, "
             f"{cards(held['stranded_milli'])} of it where no typical task could run"
         )
+
+
+def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
+    """Of a fleet the store knows: cards that take no work, by why."""
+    for why, count in sorted(found.get("left_out", {}).items()):
+        yield f"{count} cards take no new work: {why.replace('_', ' ')}"
+    if found.get("tasks_without_cpu"):
+        yield f"of {found['typical_of_tasks']} tasks {found['tasks_without_cpu']} do not say their processors"
 
 
 def cards(milli: float) -> str:

@@ -1,0 +1,104 @@
+"""Pools where much of what is free fits no typical task, as findings. Pure: what the store said in, findings out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from ullage_collector.detect.findings import Found
+from ullage_collector.detect.fragmentation.capacity import Floats, as_arrays
+from ullage_collector.detect.fragmentation.measure import SATISFIED, measure, totalled
+from ullage_collector.detect.fragmentation.proposal import proposal
+from ullage_collector.detect.fragmentation.reading import Fleet
+from ullage_collector.detect.fragmentation.settings import Rules
+from ullage_collector.detect.fragmentation.task import WHOLE_MILLI, normalised
+
+KIND: Final = "fragmented_free_cards"
+OWNER: Final = "platform"
+_NAMED: Final = 5  # our choice: nodes and moves a line of evidence can hold; the route has all
+_BLIND: Final = (
+    0.5  # our choice: free cards are known; half of what could keep tasks from them is processors and memory
+)
+
+
+def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
+    """A finding for every pool (a cluster's cards without one are a pool) above both limits of the rules.
+
+    Nothing is said where too few tasks ran to call any typical.
+    """
+    if not fleet.kinds.asking:
+        return []
+    pools: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, node in enumerate(fleet.nodes):
+        pools[node.cluster, node.pool].append(number)
+    lost = measure(as_arrays(fleet.nodes), normalised(fleet.kinds.asking))
+    found = []
+    for (cluster, pool), places in sorted(pools.items()):
+        total = totalled(lost, places)
+        if total.ratio is None or total.ratio < rules.least_ratio:
+            continue
+        if total.fragmented_milli < rules.least_cards * WHOLE_MILLI:
+            continue
+        here = [fleet.nodes[number] for number in places]
+        moved = {number: place for place, number in enumerate(places)}
+        work = [replace(one, node=moved[one.node]) for one in fleet.work if one.node in moved]
+        plan = proposal(here, work, fleet.kinds, rules)
+        milli = lost.fragmented_milli
+        worst = sorted(places, key=lambda n: (-round(float(milli[n]), 3), fleet.nodes[n].name))[:_NAMED]
+        known = sum(fleet.nodes[n].free_milli for n in places if fleet.nodes[n].cpu_milli is not None)
+        found.append(
+            Found(
+                kind=KIND,
+                family="pool",
+                subject=f"{cluster}/{pool}" if pool else cluster,
+                since_us=now_us,
+                evidence={
+                    "cluster": cluster,
+                    "pool": pool or None,
+                    "free_cards": _cards(total.free_milli),
+                    "fragmented_cards": _cards(total.fragmented_milli),
+                    "of_free": f"{100 * total.ratio:.0f} %",
+                    "why_cards": {
+                        name: _cards(amount)
+                        for place, (name, amount) in enumerate(total.by_class.items())
+                        if place != SATISFIED and amount >= WHOLE_MILLI / 20
+                    },
+                    "nodes": [
+                        f"{fleet.nodes[n].name} {_cards(float(milli[n]))}" for n in worst if milli[n] > 0
+                    ],
+                    "jobs_that_could_start": {str(one["cards"]): one["jobs"] for one in plan["starts"]},
+                    "jobs_after_moves": {str(one["cards"]): one["jobs_after"] for one in plan["starts"]},
+                    "partly_held": plan["partly_held"]["cards"],
+                    "moves": [f"{m['workload']}: {m['from']} -> {m['to']}" for m in plan["moves"][:_NAMED]],
+                    "all_moves": len(plan["moves"]),
+                    "regained_cards": _cards(plan["regained_milli"]),
+                    "cost_a_day": _cost(fleet, places, milli),
+                    "typical_of_tasks": fleet.asked,
+                    "nodes_without_processors": sum(fleet.nodes[n].cpu_milli is None for n in places),
+                },
+                confidence=round(_BLIND + (1 - _BLIND) * known / total.free_milli, 2),
+                owner=OWNER,
+                action="move_a_few_workloads" if plan["moves"] else "pack_in_a_fixed_node_order",
+            )
+        )
+    return found
+
+
+def _cost(fleet: Fleet, places: Sequence[int], milli: Floats) -> list[str] | None:
+    """What the fragmented cards cost a day, one text a currency; None: a card has no price."""
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for number in places:
+        if milli[number] <= 0:
+            continue
+        price = fleet.prices[number]
+        if price is None:
+            return None
+        sums[price[1]] += Decimal(round(float(milli[number]) * 1000)) / 1000 / WHOLE_MILLI * price[0] * 24
+    return [f"{amount:,.2f} {currency}" for currency, amount in sorted(sums.items())]
+
+
+def _cards(milli: float) -> float:
+    return round(milli / WHOLE_MILLI, 1)
