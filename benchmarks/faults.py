@@ -4,8 +4,9 @@
 
 In one process, real: the journal with its fsync, the fault engine with the shipped rules, the policy in automatic mode,
 the lifecycle, the store on disk, all with the threads and waits that ``ullage-collector serve`` gives them. Stood in
-for: the scheduler (an actuator that notes when it is called and answers at once). Not here: the way from the driver
-to the journal (agent, HTTP), ingest of samples beside it, and what a real scheduler takes for its own part.
+for: the scheduler (an actuator that notes when it is called and answers at once). First, and by itself: from a line in the
+kernel's log to an event in front of an agent's sinks. Not here: HTTP and ingest of samples beside it
+(benchmarks/comeback.py), and what a real scheduler takes for its own part.
 
 Single faults come one at a time; the burst has every node at once, the breaker off and the limits raised. Between the
 single faults healthy nodes report what must isolate nobody. The peer is the best a system can do that looks every 60 s
@@ -18,6 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
+import queue
 import random
 import tempfile
 import threading
@@ -27,6 +30,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from ullage_agent.assembly import Agent
+from ullage_agent.config import Config as AgentConfig
+from ullage_agent.config import Sources
+from ullage_agent.source import SourceReport
 from ullage_collector.detect.fault_settings import FaultSettings
 from ullage_collector.detect.faults import shipped_rules
 from ullage_collector.fault_engine import FaultEngine
@@ -44,9 +51,10 @@ from ullage_collector.isolate.verdict import Mode
 from ullage_collector.journal import Journal, JournalReader, Record
 from ullage_collector.store.store import Store, naive_utc
 from ullage_contract import wire
+from ullage_contract.catalogue import Tier
 from ullage_contract.clock import SystemClock
 from ullage_contract.event import Event, Severity
-from ullage_contract.sample import Family, Origin
+from ullage_contract.sample import Facts, Family, Origin, Sample
 
 CARDS: Final = 8
 POLL_SECONDS: Final = 60.0
@@ -54,6 +62,7 @@ WAIT_SECONDS: Final = 60.0
 NEWS: Final = 20
 AWAY_SECONDS: Final = 6 * 3600.0
 SINGLE_LIMIT: Final = 2.0
+LOG_LIMIT: Final = 1.0
 BURST_LIMIT: Final = 10.0
 NODES_LIMIT: Final = 20.0
 
@@ -278,6 +287,59 @@ def fault(node: str, card: int, kind: str, code: str | None, severity: Severity 
     )
 
 
+class Heard:
+    """A sink of an agent: when each event of the kernel's log came."""
+
+    def __init__(self) -> None:
+        self.came: queue.SimpleQueue[float] = queue.SimpleQueue()
+
+    def facts(self, facts: Sequence[Facts], *, origin: Origin = Origin.REAL) -> None:
+        """Not measured here; nor are samples and sources."""
+
+    def samples(self, samples: Sequence[Sample], *, origin: Origin = Origin.REAL) -> None:
+        """See facts."""
+
+    def sources(self, reports: Sequence[SourceReport]) -> None:
+        """See facts."""
+
+    def events(self, events: Sequence[Event], *, origin: Origin = Origin.REAL) -> None:
+        for event in events:
+            if event.kind == "xid":
+                self.came.put(time.monotonic())
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def measure_kernel_log(lines: int, folder: Path, seed: int) -> dict[str, float]:
+    """From a line in the kernel's log (a pipe stands for /dev/kmsg) to the event in front of an agent's sinks."""
+    chance = random.Random(seed)
+    (folder / "dev").mkdir(parents=True)
+    os.mkfifo(folder / "dev/kmsg")
+    heard = Heard()
+    log = os.open(folder / "dev/kmsg", os.O_RDWR)  # both ends, so that opening waits for nobody
+    sources = Sources(rdma=False, host=False)
+    agent = Agent(AgentConfig(node="n1", sources=sources), SystemClock(), root=folder, sinks=[heard])
+    waits = []
+    try:
+        agent.tick(Tier.FAST)
+        for number in range(lines):
+            time.sleep(chance.uniform(0.0, 0.1))
+            text = f"NVRM: Xid (PCI:0000:{number % 256:02x}:{number // 256:02x}): 79, GPU has fallen off the bus."
+            uptime_us = round(time.monotonic() * 1e6)
+            written = time.monotonic()
+            os.write(log, f"4,{number + 1},{uptime_us},-;{text}\n".encode())
+            waits.append(heard.came.get(timeout=WAIT_SECONDS) - written)
+    finally:
+        agent.close()
+        os.close(log)
+    return {
+        "kernel_log_lines": lines,
+        "kernel_log_to_event_p50_seconds": percentile(waits, 0.5),
+        "kernel_log_to_event_p99_seconds": percentile(waits, 0.99),
+    }
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that ``share`` of all are not above; infinite when there is none."""
     ordered = sorted(values)
@@ -395,13 +457,15 @@ def main() -> int:
     args = parser.parse_args()
     logging.getLogger("ullage_collector").setLevel(logging.ERROR)  # every incident and page is told
     with tempfile.TemporaryDirectory() as directory:
-        figures = measure(args.singles, args.burst, Path(directory) / "faults", args.seed)
+        figures = measure_kernel_log(args.singles, Path(directory) / "agent", args.seed)
+        figures |= measure(args.singles, args.burst, Path(directory) / "faults", args.seed)
         if args.backlog:
             figures |= measure_backlog(args.backlog, Path(directory) / "backlog", args.seed)
     for name, value in figures.items():
         print(f"{name:28}{value:12,.3f}")
     kept = (
         figures["single_p99_seconds"] <= SINGLE_LIMIT
+        and figures["kernel_log_to_event_p99_seconds"] <= LOG_LIMIT
         and figures[f"burst_{args.burst}_p90_seconds"] <= BURST_LIMIT
         and figures["nodes_a_second"] >= NODES_LIMIT
         and figures["hard_fault_recall"] >= 0.99

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector import incident_memory
@@ -50,9 +52,7 @@ log = logging.getLogger(__name__)
 RECORDS: Final = (
     50  # our choice: because what is decided of a burst is told when so many are written, in half a second
 )
-HISTORY_SECONDS: Final = (
-    0.2  # our choice: because what comes meanwhile waits so long, and a commit costs some milliseconds
-)
+SLICE_SECONDS: Final = 0.2  # our choice: because news waits so long behind history or samples, and a commit costs some milliseconds
 SAMPLES_SECONDS: Final = 10.0  # our choice: because agents sample every 10 s
 TICK_SECONDS: Final = 1.0
 CLOSED_SECONDS: Final = 10.0  # our choice: because whoever closes an incident mostly says so at once
@@ -161,7 +161,7 @@ class FaultEngine:
             while (record := self._intake.take()) is not None:
                 self._judge_record(connection, record)
                 judged += 1
-                enough = judged >= RECORDS if news else self._clock.monotonic() - began >= HISTORY_SECONDS
+                enough = judged >= RECORDS if news else self._clock.monotonic() - began >= SLICE_SECONDS
                 if enough or self._intake.has_news is not news:
                     break
             # so that nothing waits for ever behind others' news
@@ -262,20 +262,26 @@ class FaultEngine:
 
     # ------------------------------------------------------------------------------------ samples
     def _judge_samples(self, reading: Reading, stop: threading.Event) -> None:
-        """Judge one reading in parts, and events between them."""
+        """Judge one reading slice by slice, and events between them."""
         for cluster, node, at_us in reading.booted:
             self._evaluator.booted(cluster, node, at_us)
-        for part in reading.parts():
-            self._in_transaction(lambda connection, part=part: self._judge_part(connection, part))  # type: ignore[misc]
+        rows = iter(reading.rows)
+        while (first := next(rows, None)) is not None:
+            self._in_transaction(partial(self._judge_part, first=first, rows=rows))
             self._give()
             if stop.is_set():
                 return
             self.step()
         self._in_transaction(lambda connection: self._samples.moved(connection, reading))
 
-    def _judge_part(self, connection: duckdb.DuckDBPyConnection, part: Sequence[SampleSeen]) -> None:
-        for seen in part:
+    def _judge_part(
+        self, connection: duckdb.DuckDBPyConnection, *, first: SampleSeen, rows: Iterator[SampleSeen]
+    ) -> None:
+        began = self._clock.monotonic()
+        for seen in chain((first,), rows):
             self._turns.apply(connection, self._evaluator.sample(seen))
+            if self._clock.monotonic() - began >= SLICE_SECONDS:
+                return
 
     # ------------------------------------------------------------------------------------ writing and telling
     def _give(self) -> None:

@@ -579,7 +579,7 @@ def test_a_port_that_stays_down_is_told_when_the_node_was_heard_since(world: Wor
 def test_a_new_fault_is_told_before_the_backlog_of_other_nodes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fault_engine, "HISTORY_SECONDS", 0.0)
+    monkeypatch.setattr(fault_engine, "SLICE_SECONDS", 0.0)
     for n in range(20):
         world.push(f"g{n}", event("xid", f"GPU-{n}", at=NOW - 3600, code="79"))
     world.push("g99", event("xid", "GPU-99", code="79"))
@@ -595,7 +595,7 @@ def test_a_new_fault_is_told_before_the_backlog_of_other_nodes(
 def test_a_node_judged_before_others_is_not_counted_again_after_a_crash(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fault_engine, "HISTORY_SECONDS", 0.0)
+    monkeypatch.setattr(fault_engine, "SLICE_SECONDS", 0.0)
     for n in range(5):
         world.push(f"g{n}", event("xid", f"GPU-{n}", at=NOW - 3600, code="94"))
     world.push("g99", *(event("xid", "GPU-99", at=NOW - n * 600, code="94") for n in (1, 0)))

@@ -8,7 +8,7 @@ ullage_contract.counters does). Not here: judging (fault_evaluator.py).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,8 +33,6 @@ LOOK_BACK_US: Final = 3_600_000_000
 """our choice: at a start a counter's last reading is looked for in the last hour."""
 OVERLAP_US: Final = 30_000_000
 """our choice: rows received a moment ago may be committed after younger ones; the evaluator knows a row again."""
-PART: Final = 500
-"""our choice: so many rows are judged in some tens of milliseconds, then events are looked at again."""
 YOUNG_SECONDS: Final = 900.0
 """our choice: nodes that booted in the last quarter of an hour are told; the longest grace is shorter."""
 
@@ -46,11 +44,6 @@ class Reading:
     rows: Sequence[SampleSeen]
     through_us: Mapping[str, int]
     booted: Sequence[tuple[str, str, int]] = ()
-
-    def parts(self) -> Iterator[Sequence[SampleSeen]]:
-        """The rows in parts of PART."""
-        for start in range(0, len(self.rows), PART):
-            yield self.rows[start : start + PART]
 
 
 class SampleReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -16,10 +17,11 @@ LOOK_EARLY_SECONDS: Final = (
 
 
 class Agenda:
-    """Times on the monotonic clock, by intent_id; what it does not know is due."""
+    """Times on the monotonic clock, by intent_id; what it does not know is due. Thread-safe: nodes run side by side."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
+        self._lock = threading.Lock()
         self._next: dict[int, float] = {}
         self._pause: dict[int, float] = {}
 
@@ -27,16 +29,18 @@ class Agenda:
         """Who is due, by node. What is wanted and has not been put off is due at once."""
         now = self._monotonic()
         due: dict[Place, list[int]] = {}
-        for intent in live:
-            if self._next.get(intent.intent_id, 0.0) <= now or (
-                intent.state is State.WANTED and intent.intent_id not in self._pause
-            ):
-                due.setdefault(intent.place, []).append(intent.intent_id)
+        with self._lock:
+            for intent in live:
+                if self._next.get(intent.intent_id, 0.0) <= now or (
+                    intent.state is State.WANTED and intent.intent_id not in self._pause
+                ):
+                    due.setdefault(intent.place, []).append(intent.intent_id)
         return due
 
     def in_seconds(self, intent_id: int, seconds: float) -> None:
         """Look after it again then."""
-        self._next[intent_id] = self._monotonic() + seconds
+        with self._lock:
+            self._next[intent_id] = self._monotonic() + seconds
 
     def early(self, intent_id: int) -> None:
         """Look after it again soon: something about it is about to change."""
@@ -44,20 +48,24 @@ class Agenda:
 
     def put_off(self, intent_id: int) -> None:
         """Look after it again after a pause, twice the last one."""
-        pause = min(self._pause.get(intent_id, FIRST_PAUSE_SECONDS / 2) * 2, LONGEST_PAUSE_SECONDS)
-        self._pause[intent_id] = pause
-        self.in_seconds(intent_id, pause)
+        with self._lock:
+            pause = min(self._pause.get(intent_id, FIRST_PAUSE_SECONDS / 2) * 2, LONGEST_PAUSE_SECONDS)
+            self._pause[intent_id] = pause
+            self._next[intent_id] = self._monotonic() + pause
 
     def paused(self, intent_id: int) -> bool:
         """Whether it was put off and nothing has gone well since."""
-        return intent_id in self._pause
+        with self._lock:
+            return intent_id in self._pause
 
     def settled(self, intent_id: int) -> None:
         """It went well: its next pause is the first again."""
-        self._pause.pop(intent_id, None)
+        with self._lock:
+            self._pause.pop(intent_id, None)
 
     def forget_all_but(self, known: Collection[int]) -> None:
         """Intents that are over need no next time."""
-        for gone in [number for number in self._next if number not in known]:
-            self._next.pop(gone, None)
-            self._pause.pop(gone, None)
+        with self._lock:
+            for gone in [number for number in self._next if number not in known]:
+                self._next.pop(gone, None)
+                self._pause.pop(gone, None)

@@ -30,8 +30,9 @@ class Keeping(Stage):
 
     def forget_all_but(self, known: Collection[int]) -> None:
         """Of intents that are over, when they were lost."""
-        for gone in [number for number in self._lost_at if number not in known]:
-            del self._lost_at[gone]
+        for gone in list(self._lost_at):  # a copy in one step: other nodes' threads add to it
+            if gone not in known:
+                self._lost_at.pop(gone, None)
 
     def keep(self, intent: Intent) -> None:
         """Waiting or isolated: does it still stand, is the card free, has its time or its cause ended."""
