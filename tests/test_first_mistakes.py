@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ullage_agent.cli import main as agent
-from ullage_collector.cli import main as collector
-from ullage_reports.cli import main as report
+from ullage_agent import cli as agent_cli
+from ullage_collector import cli as collector_cli
+from ullage_reports import cli as report_cli
+
+agent, collector, report = agent_cli.main, collector_cli.main, report_cli.main
 
 MISTAKES: list[tuple[Callable[[list[str]], int], str, str]] = [
     (agent, "once --config nope.toml", "nope.toml: no such file"),
@@ -119,6 +122,28 @@ def test_a_word_too_many_is_told_with_the_usage_of_its_own_command(
     err = capsys.readouterr().err
     assert err.startswith(usage)
     assert "unrecognized arguments: " in err
+
+
+def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from every_parser(below)
+
+
+def test_every_command_and_argument_says_what_it_is_for() -> None:
+    """In the help of each command, also of those below a command."""
+    mute = []
+    for top in (agent_cli._parser(), collector_cli._parser(list(collector_cli._DOORS)), report_cli._parser()):
+        for parser in every_parser(top):
+            mute += [] if parser.description else [parser.prog]
+            mute += [
+                f"{parser.prog} {' '.join(action.option_strings) or action.dest}"
+                for action in parser._actions
+                if not action.help and not isinstance(action, argparse._SubParsersAction)
+            ]
+    assert mute == []
 
 
 @pytest.mark.parametrize(

@@ -62,22 +62,25 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, run: Any, text: str) -> ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
+        added = commands.add_parser(name, help=text)
         added.set_defaults(run=run)
         return added
 
+    as_json = "JSON on stdout instead of a table"
     command("run", _run, "the daemon")
     once = command("once", _once, "one sample of everything, then exit")
-    once.add_argument("--json", action="store_true")
-    once.add_argument("--tier", choices=("fast", "slow"), default="slow")
+    once.add_argument("--json", action="store_true", help=as_json)
+    once.add_argument(
+        "--tier", choices=("fast", "slow"), default="slow", help="how much is read (slow: everything)"
+    )
     probe = command("probe", _probe, "per maker: found, tried, why not used")
-    probe.add_argument("--json", action="store_true")
+    probe.add_argument("--json", action="store_true", help=as_json)
     backends = command("backends", _backends, "the makers this installation knows")
-    backends.add_argument("--json", action="store_true")
+    backends.add_argument("--json", action="store_true", help=as_json)
     decode = command("decode", _decode, "a recorded tool output as cards")
     decode.add_argument("maker", metavar="MAKER", help="a maker's name, rdma, or kernel-log (kmsg)")
     decode.add_argument("file", metavar="FILE", help="the recorded text; - is stdin")
-    decode.add_argument("--json", action="store_true")
+    decode.add_argument("--json", action="store_true", help=as_json)
     bundle = command("bundle", _bundle, "a file with what a maintainer needs, names and addresses hidden")
     bundle.add_argument("--out", type=Path, metavar="FILE", help="default ./ullage-bundle-<time>.tar.gz")
     bundle.add_argument("--reveal", action="store_true", help="hide nothing")

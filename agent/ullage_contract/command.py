@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ullage_contract.errors import BadInput, ConfigError, UllageError
 
@@ -17,6 +17,20 @@ GOOD: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 PARTIAL: Final = 3
+
+
+if TYPE_CHECKING:
+    _Listed = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    _Listed = argparse._SubParsersAction  # a generic class for checkers alone
+
+
+class _Commands(_Listed):
+    """What the list says of a command stands on the command's own page as well."""
+
+    def add_parser(self, name: str, **settings: Any) -> argparse.ArgumentParser:
+        settings.setdefault("description", settings.get("help"))
+        return super().add_parser(name, **settings)
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,6 +45,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self.register("action", "parsers", _Commands)
         absent = argparse.SUPPRESS
         common = self.add_argument_group("common options")
         common.add_argument(

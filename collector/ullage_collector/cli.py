@@ -135,12 +135,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ullage {ullage_contract.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve = "receiver, store, engine, console and API"
-    commands.add_parser("serve", help=serve, description=serve)
-    makes = "make a token, print it once, store its hash"
-    _token_arguments(commands.add_parser("token", help=makes, description=makes))
+    commands.add_parser("serve", help="receiver, store, engine, console and API")
+    _token_arguments(commands.add_parser("token", help="make a token, print it once, store its hash"))
     for name, (module, meaning) in _DOORS.items():
-        command = commands.add_parser(name, help=meaning, description=meaning)
+        command = commands.add_parser(name, help=meaning)
         if name in arguments:  # only the command that is used is imported
             importlib.import_module(module).add_arguments(command)
     return parser
@@ -149,7 +147,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def _token_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NODE", help="the node it speaks for, or a person's or tool's name")
     parser.add_argument(
-        "--role", choices=("node", "department", "viewer", "operator", "admin"), default="node"
+        "--role",
+        choices=("node", "department", "viewer", "operator", "admin"),
+        default="node",
+        help="what it may do (default node)",
     )
     parser.add_argument("--cluster", help="a node's cluster (default: any)")
     parser.add_argument(

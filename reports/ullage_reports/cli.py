@@ -170,8 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for kind in PeriodKind:
         option, metavar, meaning = _OPTION[kind]
-        statement = f"a {kind.value} statement"
-        command = commands.add_parser(kind.value, help=statement, description=statement)
+        command = commands.add_parser(kind.value, help=f"a {kind.value} statement")
         command.add_argument(option, dest="period", metavar=metavar, required=True, help=meaning)
         command.add_argument(
             "--out", type=Path, metavar="DIR", help="where to write (default DATA/reports); - is stdout"

@@ -33,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("--maker", help="only rules of this maker, and those of every maker")
     listed.add_argument("--mode", help="only rules in this mode")
     one = what.add_parser("explain", help="one rule in sentences")
-    one.add_argument("rule", metavar="RULE")
+    one.add_argument("rule", metavar="RULE", help="its name, as list shows it")
     trial = what.add_parser(
         "test", help="what the rules make of a recording, one JSON object a line; - for stdin"
     )
-    trial.add_argument("file", metavar="FILE")
+    trial.add_argument("file", metavar="FILE", help="the recording; - is stdin")
     trial.add_argument("--rule", action="append", default=[], help="only this rule; may be repeated")
     trial.add_argument("--node", default="recorded", help="the node of lines that name none")
     trial.add_argument(

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--series", type=Path, required=True, metavar="FILE", help="Parquet: pod, ts, duty (%%), mem_bytes"
     )
-    parser.add_argument("--detector", choices=("idle",), required=True)
+    parser.add_argument("--detector", choices=("idle",), required=True, help="which one is tried")
     parser.add_argument(
         "--setting", choices=SETTINGS, default="cautious", help="how sure it has to be (default cautious)"
     )

@@ -22,11 +22,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of whichever of the three commands the parser is for."""
     command = parser.prog.rsplit(" ", 1)[-1]
     if command == "inventory":
-        parser.add_argument("what", choices=("reconcile", "history"), metavar="reconcile|history")
+        parser.add_argument(
+            "what",
+            choices=("reconcile", "history"),
+            metavar="reconcile|history",
+            help="owned cards against seen ones; or the lives of one",
+        )
         parser.add_argument("named", nargs="?", metavar="CARD|ASSET", help="card_id, serial or asset_id")
         parser.add_argument("--known", metavar="T", help="as believed at this time (default: now)")
     elif command == "topology":
-        parser.add_argument("what", choices=("check", "show"), metavar="check|show")
+        parser.add_argument(
+            "what",
+            choices=("check", "show"),
+            metavar="check|show",
+            help="what contradicts or is unknown; or every statement",
+        )
         parser.add_argument("--at", metavar="T", help="what held at this time, e.g. 2026-11-01T00:00:00Z")
         parser.add_argument("--known", metavar="T", help="as believed at this time (default: now)")
         parser.add_argument("--node", help="show what is said of this node alone")

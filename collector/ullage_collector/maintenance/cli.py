@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         each.add_argument("--reason", default="", metavar="TEXT", help="why; goes into the audit")
     plan.add_argument("--announce", action="store_true", help="keep the window and tell the departments")
     start.add_argument("--window", type=int, metavar="ID", help="a window that was planned")
-    end.add_argument("window", type=int, metavar="ID")
-    end.add_argument("--reason", default="", metavar="TEXT")
+    end.add_argument("window", type=int, metavar="ID", help="the window's number, as list shows it")
+    end.add_argument("--reason", default="", metavar="TEXT", help="why; goes into the audit")
     for each in (start, end):
         each.add_argument("--execute", action="store_true", help="do it; without this only print the calls")
     for each in (plan, start, end, listing):

@@ -31,10 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     else:
         actions = parser.add_subparsers(dest="action", required=True, metavar="export|verify")
         export = actions.add_parser("export", help="rows with the hash of all before them")
-        export.add_argument("--format", choices=("jsonl", "csv"), default="jsonl")
+        export.add_argument(
+            "--format", choices=("jsonl", "csv"), default="jsonl", help="default jsonl, which verify reads"
+        )
         export.add_argument("--subject", metavar="ID", help="rows about that subject alone")
         check = actions.add_parser("verify", help="whether an export in JSON lines was changed or has gaps")
-        check.add_argument("file", type=Path, metavar="FILE")
+        check.add_argument("file", type=Path, metavar="FILE", help="what audit export wrote")
         check.add_argument("--json", action="store_true", help="JSON on stdout")
         chosen = [export]
     for each in chosen:
