@@ -68,6 +68,18 @@ def test_the_map_paints_every_card_and_filters_by_state(stack: WholeStack, page:
     assert page.troubles == []
 
 
+def test_colours_that_are_not_the_states_are_explained(stack: WholeStack, page: Any) -> None:
+    page.goto(url(stack, "/"))
+    page.wait_for_selector("canvas[data-painted='4']", timeout=20_000)
+    assert page.is_hidden("#key")
+    page.select_option("#color-by", "memory")
+    assert [part.inner_text() for part in page.query_selector_all("#key .legend")][:2] == ["0 %", "25 %"]
+    page.select_option("#color-by", "owner")
+    parts = [part.inner_text().split() for part in page.query_selector_all("#key .legend")]
+    assert sum(int(words[-1]) for words in parts) == 4, "every card is somebody's or nobody's"
+    assert page.troubles == []
+
+
 def test_the_keyboard_reads_a_card_and_opens_it(stack: WholeStack, page: Any) -> None:
     page.goto(url(stack, "/fleet"))
     page.wait_for_selector("canvas[data-painted='4']", timeout=20_000)

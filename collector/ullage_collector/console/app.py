@@ -215,7 +215,10 @@ def _fleet(console: Console, request: Request, identity: Identity) -> Response:
     if request.query_params.get("view") != "table":
         text = console.words(request)
         keys = ("states", "utilization", "memory", "nobody", "somebody", "not_known")
-        data = json.dumps({key: text[key] for key in keys}, ensure_ascii=False).replace("<", "\\u003c")
+        names = console.views.fleet.department_names()
+        departments = {**{key: plain(name) for key, name in names.items()}, UNMAPPED: text["unmapped"]}
+        given = {**{key: text[key] for key in keys}, "departments": departments}
+        data = json.dumps(given, ensure_ascii=False).replace("<", "\\u003c")
         return console.render(request, "fleet.html", here="fleet", origins=origins, words_json=Markup(data))
     state = request.query_params.get("state")
     chosen = [card for card in cards if state is None or card.state == state]

@@ -106,7 +106,12 @@ function color(i) {
   }
   const value = (colorBy === "memory" ? planes.memory : planes.utilization)[i];
   if (value === UNKNOWN) return STATE_RGB[6];
-  const t = value / 100; // pale to blue: more is darker
+  return shade(value);
+}
+
+/** Pale to blue: more is darker. percent: 0 to 100. */
+function shade(percent) {
+  const t = percent / 100;
   return [Math.round(232 - 204 * t), Math.round(238 - 140 * t), Math.round(244 - 68 * t)];
 }
 
@@ -201,6 +206,49 @@ function nodeOf(card) {
   return nodes[low];
 }
 
+/** A department by its name; past the first 254 that a plane can tell apart, only that somebody holds it. */
+function ownerName(owner) {
+  const id = topology.owners[owner];
+  return id === undefined ? words.somebody : words.departments[id] || id;
+}
+
+const key = /** @type {HTMLElement} */ (document.getElementById("key"));
+
+/** What the colours mean, where they are not the states': departments by how many cards they hold, or a scale. */
+function explain() {
+  key.hidden = colorBy === "state";
+  if (key.hidden || !topology || !planes) return;
+  const parts = [];
+  if (colorBy === "owner") {
+    const held = new Map();
+    for (const owner of planes.owner) held.set(owner, (held.get(owner) || 0) + 1);
+    const owners = [...held.keys()].filter((owner) => owner !== UNKNOWN).sort((a, b) => held.get(b) - held.get(a));
+    for (const owner of owners.slice(0, OWNERS.length)) parts.push([OWNER_RGB[owner % OWNERS.length], ownerName(owner), held.get(owner)]);
+    if (owners.length > OWNERS.length) parts.push([null, `+${owners.length - OWNERS.length}`, ""]);
+    parts.push([STATE_RGB[2], words.nobody, held.get(UNKNOWN) || 0]);
+  } else {
+    for (const percent of [0, 25, 50, 75, 100]) parts.push([shade(percent), `${percent} %`, ""]);
+    parts.push([STATE_RGB[6], words.not_known, ""]);
+  }
+  key.replaceChildren(...parts.map(([color, text, many]) => {
+    const part = document.createElement("span");
+    part.className = "legend";
+    if (color) {
+      const swatch = document.createElement("span");
+      swatch.className = "swatch";
+      swatch.style.setProperty("background", `rgb(${color.join(" ")})`);
+      part.append(swatch);
+    }
+    part.append(text);
+    if (many !== "") {
+      const number = document.createElement("b");
+      number.textContent = many.toLocaleString();
+      part.append(number);
+    }
+    return part;
+  }));
+}
+
 function describe(card) {
   const node = nodeOf(card);
   const [id, model, index] = topology.cards[card];
@@ -210,7 +258,7 @@ function describe(card) {
     `${node.id} / ${index === null ? id : index} · ${topology.models[model]}`,
     words.states[STATES[planes.state[card]]],
     `${words.utilization} ${percent(planes.utilization[card])} · ${words.memory} ${percent(planes.memory[card])}`,
-    owner === UNKNOWN ? words.nobody : topology.owners[owner] || words.somebody,
+    owner === UNKNOWN ? words.nobody : ownerName(owner),
   ];
 }
 
@@ -304,7 +352,8 @@ for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.quer
   });
 }
 const choice = /** @type {HTMLSelectElement} */ (document.getElementById("color-by"));
-choice.addEventListener("change", () => { colorBy = choice.value; paintWorld(); draw(); });
+choice.addEventListener("change", () => { colorBy = choice.value; explain(); paintWorld(); draw(); });
+document.fonts.ready.then(draw); // a canvas does not wait for a web font by itself
 window.addEventListener("resize", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
@@ -339,6 +388,7 @@ async function loadState() {
   const age = document.getElementById("age");
   if (age) age.textContent = `${when.toISOString().slice(11, 19)} UTC`; // as every other time of these pages
   count();
+  explain();
   paintWorld();
   draw();
   canvas.dataset.painted = String(cards);
