@@ -232,3 +232,27 @@ def test_a_browser_shows_it_without_sideways_scrolling(tmp_path: Path) -> None:
         )
     assert picture.stat().st_size > 20_000
     assert pdf.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_on_a_phone_the_page_stands_and_names_keep_their_words(tmp_path: Path, language: str) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    path = render(sample(), language, tmp_path)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 420, "height": 900})
+        page.goto(path.as_uri())
+        wide, room = page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        narrow = page.evaluate(
+            "[...document.querySelectorAll('tbody tr > :first-child')].filter(c => c.clientWidth < 100).length"
+        )
+        browser.close()
+    assert wide <= room
+    assert narrow == 0, "first columns too narrow for a word"
