@@ -124,7 +124,7 @@ class FaultEngine:
                 with ready:
                     found, box[:] = list(box), []
                 for one in found:
-                    self._judge_samples(one, stop)
+                    self.judge(one, stop)
                 if not self.step():
                     wait(self._events, self._intake.end, stop, 1.0)
             except StoreError as e:
@@ -178,7 +178,7 @@ class FaultEngine:
     def sample_step(self) -> int:
         """Read and judge new samples now; how many rows could matter."""
         reading = self._samples.read()
-        self._judge_samples(reading, threading.Event())
+        self.judge(reading, threading.Event())
         return len(reading.rows)
 
     def tick(self) -> None:
@@ -261,20 +261,20 @@ class FaultEngine:
         return tuple(Holder(workload, user) for workload, user in rows)
 
     # ------------------------------------------------------------------------------------ samples
-    def _judge_samples(self, reading: Reading, stop: threading.Event) -> None:
-        """Judge one reading slice by slice, and events between them."""
+    def judge(self, reading: Reading, stop: threading.Event) -> None:
+        """Judge one reading of samples slice by slice, and events between them; ends early when ``stop`` is set."""
         for cluster, node, at_us in reading.booted:
             self._evaluator.booted(cluster, node, at_us)
         rows = iter(reading.rows)
         while (first := next(rows, None)) is not None:
-            self._in_transaction(partial(self._judge_part, first=first, rows=rows))
+            self._in_transaction(partial(self._judge_slice, first=first, rows=rows))
             self._give()
             if stop.is_set():
                 return
             self.step()
         self._in_transaction(lambda connection: self._samples.moved(connection, reading))
 
-    def _judge_part(
+    def _judge_slice(
         self, connection: duckdb.DuckDBPyConnection, *, first: SampleSeen, rows: Iterator[SampleSeen]
     ) -> None:
         began = self._clock.monotonic()

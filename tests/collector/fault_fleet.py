@@ -5,6 +5,7 @@ Nothing between the journal and the scheduler's call is stood in for; the clock 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from isolation_world import FakeActuator, Pages, Scheduler
 
 from ullage_collector.detect.fault_observation import SampleSeen
+from ullage_collector.detect.fault_reading import Reading
 from ullage_collector.detect.fault_rule import FaultRule
 from ullage_collector.detect.fault_settings import FaultSettings
 from ullage_collector.detect.faults import shipped_rules
@@ -150,9 +152,8 @@ class FaultFleet:
         self.journal.append([self.record(node, *events, **more)])
 
     def show(self, *samples: SampleSeen) -> None:
-        """Samples come to the engine as its sample reader hands them on (the rows that could matter, judged in one go)."""
-        self.engine._in_transaction(lambda db: self.engine._judge_part(db, samples))
-        self.engine._give()
+        """Samples come to the engine as its sample reader hands them on: the rows that could matter."""
+        self.engine.judge(Reading(samples, {}), threading.Event())
 
     def heard(self, *nodes: str) -> None:
         """Samples of these nodes have come to the store just now: of what waits for time to pass, this is the sign."""
