@@ -313,7 +313,7 @@ def test_the_routes_answer_what_the_commands_print(
     assert "make nothing typical" in refused.json()["message"]
     empty = ["--data", str(tmp_path / "empty")]
     assert main([*empty, "fragmentation", "--tasks", "x.csv"]) == 2
-    assert main([*empty, "fragmentation"]) == 1
+    assert main([*empty, "fragmentation"]) == 2
     assert "make nothing typical" in capsys.readouterr().err
 
 

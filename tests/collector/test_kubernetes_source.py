@@ -52,6 +52,25 @@ def test_a_pod_holds_from_its_binding_to_its_containers_end(kube: Kube, watched:
     assert row["attributes"] == {"phase": "Succeeded"}
 
 
+def test_what_all_pods_leave_of_a_node_is_kept_also_those_without_cards(
+    server: ApiServer, tmp_path: Path, kube: Kube
+) -> None:
+    kube.pod("trainer", {"nvidia.com/gpu": "2", "cpu": "16", "memory": "64Gi"}, node="n1")
+    kube.pod("logs", {"cpu": "500m", "memory": "1Gi"}, node="n1")
+    kube.pod("waits", {"nvidia.com/gpu": "1", "cpu": "8"})
+    with Watched(tmp_path, access_to(server.url)) as watched:
+        rows = watched.wait(
+            lambda: watched.rows(
+                "SELECT node_id, cpu_free_milli, memory_free_mib, takes_work FROM node_room"
+            ),
+            bool,
+        )
+        assert rows == [("n1", 47_500, (512 - 65) * 1024, True)]
+        (held,) = watched.until("trainer", bool)
+        assert (held["attributes"]["cpu_milli"], held["attributes"]["memory_mib"]) == (16_000, 65_536)
+        assert watched.held("logs") == []
+
+
 def test_the_nodes_word_of_the_kubelet_names_the_cards(kube: Kube, watched: Watched) -> None:
     cards = [watched.card(n, "n1") for n in (1, 2)]
     kube.pod("p1", {"nvidia.com/gpu": "2"}, node="n1")

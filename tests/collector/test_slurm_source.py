@@ -91,6 +91,27 @@ def test_no_minute_has_more_than_six_rpcs(world: World) -> None:
     assert 5 <= pending <= 7  # every two minutes, a node's turn notwithstanding
 
 
+def test_what_nodes_have_free_beside_their_cards_is_kept_with_the_same_question(world: World) -> None:
+    world.programs.answers["scontrol node"] = (
+        "NodeName=g1 CPUAlloc=2 CPUTot=8 RealMemory=1000 AllocMem=400 Gres=gpu:h200:8 State=MIXED\n"
+        "NodeName=g2 CPUAlloc=0 CPUTot=8 RealMemory=1000 AllocMem=0 Gres=gpu:h200:8 State=IDLE+DRAIN\n"
+    )
+    world.go_on(30)
+    assert world.programs.count("scontrol") <= 2
+    rows = (
+        world.store.reader()
+        .execute(
+            "SELECT source, cluster_id, node_id, cpu_free_milli, memory_free_mib, takes_work, why "
+            "FROM ullage.node_room ORDER BY node_id"
+        )
+        .fetchall()
+    )
+    assert rows == [
+        ("slurm", CLUSTER, "g1", 6000, 600, True, None),
+        ("slurm", CLUSTER, "g2", 8000, 1000, False, "drain"),
+    ]
+
+
 def test_no_job_and_no_node_is_asked_for_alone(world: World) -> None:
     world.programs.answers["squeue"] = squeue(*(live(n, AT, f"gpu:h200:1(IDX:{n})") for n in range(8)))
     world.go_on(300)

@@ -51,7 +51,8 @@ _LONGEST_NOTE: Final = 65536  # our choice: a register of 64 cards has a tenth o
 class Node:
     """One node. skew_seconds: its clock less the API server's; None: not told, or too little to tell.
 
-    offers: extended resources it can hand out, by name. document: the node as JSON gives it, as far as it speaks of
+    offers: extended resources it can hand out, by name. closed: why its scheduler puts no new work there, None: it does.
+    document: the node as JSON gives it, as far as it speaks of
     cards: labels, annotations and amounts.
     """
 
@@ -61,6 +62,7 @@ class Node:
     offers: Mapping[str, int]
     skew_seconds: float | None
     document: Mapping[str, Any]
+    closed: str | None = None
 
 
 def _is_kept(label: str) -> bool:
@@ -83,7 +85,20 @@ def read(node: Mapping[str, Any]) -> Node:
             "metadata": {"labels": labels, "annotations": _notes(metadata.get("annotations") or {})},
             "status": {"capacity": (node.get("status") or {}).get("capacity"), "allocatable": allocatable},
         },
+        closed=_closed(node),
     )
+
+
+def _closed(node: Mapping[str, Any]) -> str | None:
+    """Cordoned, or its kubelet does not say Ready; silence of a kubelet is told by its controller as Unknown."""
+    if (node.get("spec") or {}).get("unschedulable"):
+        return "cordoned"
+    ready = [
+        c.get("status")
+        for c in (node.get("status") or {}).get("conditions") or ()
+        if c.get("type") == "Ready"
+    ]
+    return "not ready" if ready and "True" not in ready else None
 
 
 def replicas(labels: Mapping[str, str], resource: str) -> int | None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ullage_collector.allocation.holding import Workload
+from ullage_collector.allocation.kubernetes.requests import requested
 from ullage_collector.allocation.kubernetes.workloads import Naming, workload
 from ullage_collector.allocation.sharing import asked, assigned
 from ullage_contract.errors import BadInput
@@ -96,7 +97,7 @@ def read(pod: Mapping[str, Any], naming: Naming) -> Pod | None:
         claimed=frozenset(
             str(m["resourceName"]) for m in extended.get("requestMappings") or () if m.get("resourceName")
         ),
-        attributes=_attributes(status, how),
+        attributes={**_attributes(status, how), **_beside(spec)},
         document=document,
     )
 
@@ -146,7 +147,8 @@ def _reduced(pod: Mapping[str, Any]) -> dict[str, Any]:
                 for c in spec.get(key) or ()
             ]
             for key in ("initContainers", "containers")
-        },
+        }
+        | ({"overhead": spec["overhead"]} if spec.get("overhead") else {}),
     }
 
 
@@ -199,6 +201,15 @@ def _attributes(status: Mapping[str, Any], how: str) -> dict[str, Value]:
     if how != "bound":
         found["from_estimated"] = how
     return found
+
+
+def _beside(spec: Mapping[str, Any]) -> dict[str, Value]:
+    """Processors and memory it asks for; left out where it asks for none, as it may need any, or in no known way."""
+    try:
+        cpu_milli, memory_mib = requested(spec)
+    except BadInput:
+        return {}
+    return {key: said for key, said in (("cpu_milli", cpu_milli), ("memory_mib", memory_mib)) if said}
 
 
 def _restarts(status: Mapping[str, Any]) -> Iterator[int]:

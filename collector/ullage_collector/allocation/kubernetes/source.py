@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ullage_collector.allocation.book import AllocationBook
 from ullage_collector.allocation.heard import Heard
 from ullage_collector.allocation.holding import Holding
-from ullage_collector.allocation.kubernetes import claims, nodes, waiting
+from ullage_collector.allocation.kubernetes import claims, nodes, rooms, waiting
 from ullage_collector.allocation.kubernetes.access import Access
 from ullage_collector.allocation.kubernetes.client import Absent, Client
 from ullage_collector.allocation.kubernetes.follow import (
@@ -97,6 +97,7 @@ class KubernetesSource:
         self.health = SourceHealth()
         self.roster = Roster(settings.naming, settings.drivers)
         self.unbound = waiting.WaitingPods(SOURCE, settings.cluster)
+        self.rooms = rooms.Rooms(SOURCE, settings.cluster)
         self.followers: list[Follower[Any]] = []
         self._access = access
         self._store = store
@@ -125,7 +126,7 @@ class KubernetesSource:
         access = self._access()
         self._inner = threading.Event()
         self.followers = [
-            self._follower(access, PODS, "/api/v1/pods", waiting.reader(self.settings.naming)),
+            self._follower(access, PODS, "/api/v1/pods", rooms.reader(self.settings.naming)),
             self._follower(access, NODES, "/api/v1/nodes", nodes.read),
         ]
         threads = [self._thread(f.run, f.kind) for f in self.followers]
@@ -204,6 +205,7 @@ class KubernetesSource:
             self._eyes.look(store, self.roster)
             self._believe(store)
             self.unbound.tell(store, self._clock)
+            self.rooms.tell(store, self._clock, self.roster.nodes)
         except StoreError as e:
             log.error("%s: what was told is said again later: %s", self.name, e)
             stop.wait(_RETRY_SECONDS)
@@ -244,10 +246,13 @@ class KubernetesSource:
         roster = self.roster
         match message.kind, message:
             case "pods", Listed():
+                self.rooms.hear_pods(message)
                 self.unbound.hear_pods(message)
                 roster.hear_pods(replace(message, items=_bound(message)))
             case "pods", Changed():
-                self.unbound.hear_pod(message)
+                self.rooms.hear_pod(message)
+                if not isinstance(message.item, rooms.Resident):
+                    self.unbound.hear_pod(message)
                 if isinstance(message.item, Pod):
                     roster.hear_pod(message)
             case "nodes", Listed():

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Final
 
+from ullage_collector.allocation.room import Room
 from ullage_collector.allocation.slurm import data_parser, reports, waiting
 from ullage_collector.allocation.slurm.command import Run
 from ullage_collector.allocation.slurm.gres import Gres
@@ -40,13 +41,14 @@ JITTER: Final = 0.1  # our choice: because several collectors started together s
 @dataclass(slots=True)
 class Asking:
     """One cluster's programs. calls: how often each was run, by name. seconds: the last squeue took, pending_seconds:
-    the last one of who waits."""
+    the last one of who waits. rooms: as ``nodes`` last said."""
 
     settings: SlurmSettings
     run: Run
     calls: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     pending_seconds: float = 0.0
+    rooms: list[Room] = field(default_factory=list)
 
     def queue(self) -> list[SlurmJob]:
         """All jobs that hold, or lately held, nodes. Raises ReadingError or BadInput."""
@@ -82,8 +84,10 @@ class Asking:
         return reports.reservations(self._text((self.settings.scontrol, "--oneliner", "show", "reservation")))
 
     def nodes(self) -> dict[str, tuple[Gres, ...]]:
-        """What each node is configured with."""
-        return reports.nodes(self._text((self.settings.scontrol, "--oneliner", "show", "node")))
+        """What each node is configured with; ``rooms`` is then what each has free beside its cards."""
+        said = self._text((self.settings.scontrol, "--oneliner", "show", "node"))
+        self.rooms = reports.rooms(said)
+        return reports.nodes(said)
 
     def accounts(self) -> dict[str, str]:
         """Account -> its path in the tree."""

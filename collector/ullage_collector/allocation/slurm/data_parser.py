@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ullage_collector.allocation.room import MIB
 from ullage_collector.allocation.slurm import gres, words
 from ullage_collector.allocation.slurm.gres import Gres
 from ullage_collector.allocation.slurm.job import SlurmJob
@@ -279,7 +280,9 @@ def _past(job: _Past) -> SlurmJob:
     for entry in (job.tres.allocated if job.tres else None) or ():
         count = whole(entry.count)
         if count is not None:
-            counts[f"{entry.type}/{entry.name}" if entry.name else entry.type] = count
+            # slurmdbd counts memory in MiB, squeue's text has a unit: bytes here, as there.
+            unit = MIB if entry.type == "mem" else 1
+            counts[f"{entry.type}/{entry.name}" if entry.name else entry.type] = count * unit
     return SlurmJob(
         job_id=job.job_id,
         states=states((job.state.current if job.state else None) or ""),

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ullage_collector.allocation.holding import NANO, Holding, Place, Workload
+from ullage_collector.allocation.room import MIB
 from ullage_collector.allocation.slurm import gres
 from ullage_collector.allocation.slurm.cards import CardIndex, NodeCards
 from ullage_collector.allocation.slurm.gres import Gres
@@ -109,6 +110,7 @@ def holding(known: Known, job: SlurmJob, *, over: bool, believed: bool = False) 
     attributes: dict[str, Value] = {"job_id": job.job_id, "state": job.state}
     if job.restarts is not None:
         attributes["restarts"] = job.restarts
+    attributes |= _beside(job)
     if job.suspended:
         attributes["suspended"] = True
     if not over and job.end is not None and 0 < job.end - job.start < UNLIMITED_SECONDS:
@@ -135,6 +137,16 @@ def holding(known: Known, job: SlurmJob, *, over: bool, believed: bool = False) 
     if any(told.values()):
         attributes["prolog"] = True
     return Holding(workload(known, job), job.start * SECOND, end_us, places, attributes=attributes)
+
+
+def _beside(job: SlurmJob) -> dict[str, Value]:
+    """Processors and memory of the run on all its nodes, as far as Slurm tracks them."""
+    found: dict[str, Value] = {}
+    if "cpu" in job.tres:
+        found["cpu_milli"] = 1000 * job.tres["cpu"]
+    if "mem" in job.tres:
+        found["memory_mib"] = job.tres["mem"] // MIB
+    return found
 
 
 def provisional(known: Known, told: Sequence[Told]) -> Holding:

@@ -11,10 +11,12 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from ullage_collector.allocation.book import AllocationBook, Believed
 from ullage_collector.allocation.heard import Heard
+from ullage_collector.allocation.room import keep_rooms
 from ullage_collector.allocation.slurm import cards, data_parser, waiting
 from ullage_collector.allocation.slurm.aside import Fence
 from ullage_collector.allocation.slurm.asking import WAITING_SHARE_OF_TIME, Asking, Clocked, Pace, Turns
@@ -81,6 +83,7 @@ class SlurmSource:
             WAITING_SECONDS, WAITING_SLOWEST_SECONDS, chance, share=WAITING_SHARE_OF_TIME
         )
         self._turns = Turns(store.clock, settings.poll_seconds)
+        self._rooms_due = False
         self._listed: dict[str, Listed] | None = None
         self._listed_at: float | None = None
         self._event = -1
@@ -171,6 +174,7 @@ class SlurmSource:
             nodes = self._asked("scontrol show node", self._asking.nodes)
             self._clocked.put_off("nodes", NODES_SECONDS if nodes is not None else NODES_AGAIN_SECONDS)
             known.configured = nodes if nodes is not None else known.configured
+            self._rooms_due = nodes is not None
         if self._settings.accounting and self._clocked.due("accounts"):
             paths = self._asked("sacctmgr", self._asking.accounts)
             self._clocked.put_off("accounts", NODES_SECONDS if paths is not None else RESERVATIONS_SECONDS)
@@ -185,9 +189,19 @@ class SlurmSource:
         listed = None if self._listed is None else cards.for_nodes(self._listed, known.configured)
         known.index = cards.card_index(seen, known.configured, listed, known.names)
         known.slices = {row[0]: Slice(*row) for row in slices}
+        self._tell_rooms()
         for node in known.index.nodes.values():
             if node.why_not and node.cards and known.configured:
                 self._tell(f"node {node.node}", f"Slurm's index does not say which card: {node.why_not}")
+
+    def _tell_rooms(self) -> None:
+        """What nodes have free beside their cards, under our names of them; once for each answer."""
+        if not self._rooms_due:
+            return
+        rooms = [replace(room, node=self._known.index.node_id(room.node)) for room in self._asking.rooms]
+        with self._store.write() as cursor:
+            keep_rooms(cursor, SOURCE, self._settings.cluster, rooms, round(self._store.clock.wall() * 1e6))
+        self._rooms_due = False
 
     def _read_gres_conf(self) -> None:
         path = self._settings.gres_conf

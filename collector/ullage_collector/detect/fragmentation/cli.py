@@ -21,7 +21,7 @@ from ullage_collector.detect.fragmentation.proposal import proposal, started
 from ullage_collector.detect.fragmentation.settings import Rules, rules_of
 from ullage_collector.detect.fragmentation.task import Kinds, given, learned
 from ullage_collector.estate.answers import ask
-from ullage_contract.errors import BadInput, ConfigError
+from ullage_contract.errors import BadInput
 
 SCHEMA_VERSION: Final = 1
 MOST_MOVES: Final = 10_000  # our choice: as [moves] most of fragmentation.toml allows
@@ -50,14 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
-    """Measure and print. Raises ConfigError for wrong files: every wrong row with file and line."""
+    """Measure and print. Raises BadInput for wrong files, every wrong row with file and line, ConfigError for settings."""
     if args.nodes is None:
         found = _of_store(args, config)
     else:
-        try:
-            found = _of_files(args, rules_of(config.part("fragmentation")))
-        except BadInput as e:
-            raise ConfigError(str(e)) from e
+        found = _of_files(args, rules_of(config.part("fragmentation")))
     if args.json:
         json.dump({"schema_version": SCHEMA_VERSION, **found}, sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
@@ -70,7 +67,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 def _of_store(args: argparse.Namespace, config: Config) -> dict[str, Any]:
     """What the running collector answers, or the store opened here."""
     if args.tasks is not None or args.pods is not None:
-        raise ConfigError("--tasks and --pods go with --nodes; without it the store's own tasks count")
+        raise BadInput("--tasks and --pods go with --nodes; without it the store's own tasks count")
     moving = _is_moving(args.command)
     most = str(args.most) if moving and args.most is not None else None
     path = "/api/v1/fragmentation/moves" if moving else "/api/v1/fragmentation"

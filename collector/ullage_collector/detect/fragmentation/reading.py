@@ -86,10 +86,10 @@ def read(
     ).fetchall()
     asks, without_cpu = _asks(ran)
     kinds = Kinds((), ())
-    if len(asks) >= rules.least_tasks:
+    if asks.total() >= rules.least_tasks:
         kinds = learned(asks, covered_ratio=rules.covered_ratio, with_memory=memory)
     work = list(_work(nodes, held))
-    return Fleet(nodes, work, kinds, len(asks), without_cpu, left_out, prices)
+    return Fleet(nodes, work, kinds, asks.total(), without_cpu, left_out, prices)
 
 
 def _parts(
@@ -225,14 +225,15 @@ def _stays(
     return "its processors or memory are not known" if unknown else None
 
 
-def _asks(ran: Iterable[tuple[Any, ...]]) -> tuple[list[Ask], int]:
-    """What was asked for, once a task, and for how many nobody said the processors; those are taken to need none."""
-    asks: list[Ask] = []
+def _asks(ran: Iterable[tuple[Any, ...]]) -> tuple[Counter[Ask], int]:
+    """What was asked for and how often, and for how many nobody said the processors; those are taken to need none."""
+    asks: Counter[Ask] = Counter()
     without = 0
     for cards, nano, nodes, cpu, memory_mib, count in ran:
         share = max(1, min(WHOLE_MILLI, nano // cards // NANO_A_MILLI))
-        ask = Ask((cpu or 0) // nodes, None if memory_mib is None else memory_mib // nodes, cards, share)
-        asks += [ask] * count
+        asks[Ask((cpu or 0) // nodes, None if memory_mib is None else memory_mib // nodes, cards, share)] += (
+            count
+        )
         without += 0 if cpu is not None else count
     return asks, without
 

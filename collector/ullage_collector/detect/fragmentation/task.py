@@ -6,7 +6,7 @@ Not here: reading them from files (files.py) or the store (reading.py).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -82,27 +82,30 @@ def given(tasks: Iterable[Task]) -> Kinds:
     return Kinds(tasks, tuple(task for task in tasks if task.ask.cards))
 
 
-def learned(asks: Iterable[Ask], *, covered_ratio: float, with_memory: bool = False) -> Kinds:
+def learned(
+    asks: Iterable[Ask] | Mapping[Ask, int], *, covered_ratio: float, with_memory: bool = False
+) -> Kinds:
     """Typical kinds of a history, and those typical of its tasks with cards alone (``typical``)."""
-    asks = tuple(asks)
+    seen = _counted(asks, with_memory)
+    asking = {ask: count for ask, count in seen.items() if ask.cards}
     return Kinds(
-        typical(asks, covered_ratio=covered_ratio, with_memory=with_memory),
-        typical((a for a in asks if a.cards), covered_ratio=covered_ratio, with_memory=with_memory),
+        typical(seen, covered_ratio=covered_ratio, with_memory=with_memory),
+        typical(asking, covered_ratio=covered_ratio, with_memory=with_memory),
     )
 
 
-def typical(asks: Iterable[Ask], *, covered_ratio: float, with_memory: bool = False) -> tuple[Task, ...]:
+def typical(
+    asks: Iterable[Ask] | Mapping[Ask, int], *, covered_ratio: float, with_memory: bool = False
+) -> tuple[Task, ...]:
     """The kinds most common among ``asks``, from the most common on, until ``covered_ratio`` of them are covered.
 
-    Weights sum to 1 over the kinds kept. Kinds seen equally often: the bigger first (``Ask.rank``).
-    with_memory: memory tells kinds apart too; else a kind's memory is None, as the published rule has it.
-    (): there are no asks.
+    asks: each task's, or how often each was seen. Weights sum to 1 over the kinds kept. Kinds seen equally often: the
+    bigger first (``Ask.rank``). with_memory: memory tells kinds apart too; else a kind's memory is None, as the
+    published rule has it. (): there are no asks.
     """
-    seen = Counter(ask if with_memory else replace(ask, memory_mib=None) for ask in asks)
+    seen = _counted(asks, with_memory)
     wanted = covered_ratio * seen.total()
-    ordered: Sequence[tuple[Ask, int]] = sorted(
-        seen.items(), key=lambda one: (one[1], one[0].rank()), reverse=True
-    )
+    ordered = sorted(seen.items(), key=lambda one: (one[1], one[0].rank()), reverse=True)
     kept: list[Task] = []
     covered = 0
     for ask, count in ordered:
@@ -111,3 +114,13 @@ def typical(asks: Iterable[Ask], *, covered_ratio: float, with_memory: bool = Fa
         kept.append(Task(ask, count))
         covered += count
     return normalised(kept) if kept else ()
+
+
+def _counted(asks: Iterable[Ask] | Mapping[Ask, int], with_memory: bool) -> Counter[Ask]:
+    counted = Counter(asks)
+    if with_memory:
+        return counted
+    found: Counter[Ask] = Counter()
+    for ask, count in counted.items():
+        found[replace(ask, memory_mib=None)] += count
+    return found
