@@ -20,7 +20,7 @@ from ullage_contract.errors import AssetMissing
 from ullage_reports import html, pdf
 from ullage_reports.model import Report
 from ullage_reports.pages import pages
-from ullage_reports.table import Table
+from ullage_reports.table import Lines, Table
 
 pytest.importorskip("typst", reason="the extra `reports` is not installed")
 if not ullage_assets.available():
@@ -80,12 +80,15 @@ def test_a_row_keeps_its_figures_together(make: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("departments", [1, 2, 3, 4])
-def test_a_short_table_is_never_cut_by_a_page(make: Callable[..., Path], departments: int) -> None:
+def test_a_short_table_or_list_is_never_cut_by_a_page(make: Callable[..., Path], departments: int) -> None:
     """Its total stands below it, not alone on the next page. More departments move every later break."""
     report = sample(names=tuple(f"department {n}" for n in range(departments)))
     sheets = [packed(sheet) for sheet in words(make(report, "en"), "-raw").split("\f")]
     told = 0
     for block in (block for section in pages(report, "en").sections for block in section.blocks):
+        if isinstance(block, Lines):
+            whole = [packed(block.heading), *map(packed, block.items)]
+            assert any(all(item in sheet for item in whole) for sheet in sheets), block.heading
         if not isinstance(block, Table) or not block.shown_rows or pdf.lines(block) > pdf.WHOLE_LINES:
             continue
         last = packed("".join(cell.text + cell.sub for cell in block.shown_total or block.shown_rows[-1]))
