@@ -58,7 +58,7 @@ def trust(
     states = sum((s.cost for s in reading.total.states), Decimal(0)) - reading.total.cost
     checks.insert(1, SumCheck("state", len(reading.total.states), reading.total.cost, states, exact))
     checks.append(workloads)
-    checks.append(_manifest_check(reading))
+    checks += _manifest_check(reading)
     dimensions = reading.facts.dimensions
     held = sum(c.quantity for c in reading.cells if c.state in ledger.HELD_STATES)
     known = sum(c.quantity for c in reading.cells if c.state in (ledger.USED, ledger.ALLOCATED_IDLE))
@@ -135,13 +135,17 @@ def _check(reading: Reading, level: str, rows: list[Amounts], exact: int) -> Sum
     return SumCheck(level, len(rows), total.cost, worst, exact)
 
 
-def _manifest_check(reading: Reading) -> SumCheck:
-    """What was read of each whole UTC day against what its publisher summed, and against what was owned."""
+def _manifest_check(reading: Reading) -> list[SumCheck]:
+    """What was read of each whole UTC day against what its publisher summed, and against what was owned.
+
+    Its total is those days' money, not the period's, which a zone's midnights cut elsewhere. Empty: no whole UTC day.
+    """
     read = {int(d): (int(q), int(a)) for d, q, a in reading.rows("day_sums")}
     owned = {int(d): int(q) for d, q in reading.rows("owned")}
     first, last = reading.span["from_us"], reading.span["to_us"]
     difference = 0
     days = 0
+    published = 0
     for manifest in reading.facts.days:
         number = day_us(manifest.day) // DAY_US if manifest.day else -1
         if not first <= number * DAY_US <= last - DAY_US:
@@ -152,7 +156,9 @@ def _manifest_check(reading: Reading) -> SumCheck:
         difference += abs(quantity - sum(int(s["quantity"]) for s in sums))
         difference += abs(atoms - sum(int(s["atoms"]) for s in sums))
         difference += abs(quantity - owned.get(number, 0))
-    return SumCheck("manifest", days, reading.total.cost, Decimal(0), difference)
+        published += sum(int(s["atoms"]) for s in sums if s["currency"] == reading.currency)
+    total = ledger.rounded(published, reading.currency)
+    return [SumCheck("manifest", days, total, total - total, difference)] if days else []
 
 
 def _method(period: Period, currency: str) -> tuple[MethodLine, ...]:

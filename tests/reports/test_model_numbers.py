@@ -384,6 +384,22 @@ def test_published_files_that_were_changed_stop_the_report(
     assert "segments.parquet" in said.err
 
 
+@pytest.mark.parametrize(("zone", "days"), [("UTC", 1), ("Asia/Shanghai", None)])
+def test_the_manifests_check_is_of_whole_utc_days_and_their_money(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], zone: str, days: int | None
+) -> None:
+    """A day of another zone holds no whole UTC day: nothing was compared, and no row says that it adds up."""
+    publish(worked(), tmp_path / "published", DAY.date())
+    asked = ["daily", "--date", "2026-10-07", "--zone", zone, "--format", "json", "--out", "-"]
+    cli.main(["--data", str(tmp_path), *asked])
+    found = json.loads(capsys.readouterr().out)
+    rows = {check["level"]: check for check in found["trust"]["checks"]}
+    if days is None:
+        assert "manifest" not in rows
+    else:
+        assert (rows["manifest"]["parts"], rows["manifest"]["total"]) == (days, found["total"]["cost"])
+
+
 def test_a_report_whose_sum_check_fails_is_not_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
