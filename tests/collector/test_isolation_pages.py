@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from ullage_collector import api
 from ullage_collector.api import Views
 from ullage_collector.cli import main
 from ullage_collector.console import app as console
+from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.fleet_now import FleetNow
 from ullage_collector.isolate import answers
 from ullage_collector.isolate.assembly import Assembly
 from ullage_collector.isolate.intent import State
-from ullage_collector.isolate.verdict import Mode
+from ullage_collector.isolate.verdict import Follow, Mode
 from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.store.store import Store
 
@@ -92,6 +94,29 @@ def test_a_page_shows_the_exact_calls_and_approves_these_alone() -> None:
     assert operator.post("/isolations", data={**form, "digest": digest}).status_code == 303
     world.step()
     assert world.scheduler.calls == ["isolate n0-0"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_way_out_is_said_in_the_readers_language(language: str) -> None:
+    said = words(language)["exits"]
+    assert set(said) == set(answers.EXITS)
+    for key, sentence in answers.EXITS.items():
+        assert re.findall(r"\{\w+\}", said[key]) == re.findall(r"\{\w+\}", sentence), key
+    assert words("en")["exits"] == answers.EXITS
+    assert {f"incidents_{follow}" for follow in Follow if follow is not Follow.NONE} <= set(said)
+
+
+def test_a_way_out_reads_in_chinese_as_in_english() -> None:
+    row = {
+        "state": "advised",
+        "closed_at": None,
+        "expires_at": None,
+        "open_incidents": [6],
+        "held_back": None,
+    }
+    row |= {"mode": "advise", "follow": "reboot"}
+    assert answers.exit_of(row, words("zh")["exits"]) == "事件 6 结束且已重启"
+    assert answers.exit_of(row) == "incident 6 ends and reboot is done"
 
 
 def test_every_isolation_is_listed_with_its_age_owner_and_exit() -> None:

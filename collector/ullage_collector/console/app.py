@@ -81,6 +81,7 @@ class Console:
             instant=_instant,
             department=_department,
             age=_age,
+            way_out=answers.exit_of,
         )
 
     def routes(self) -> list[BaseRoute]:

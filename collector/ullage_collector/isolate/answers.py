@@ -6,7 +6,7 @@ Not here: pages (console/), deciding (policy.py), stopping (freeze.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
@@ -50,28 +50,52 @@ def listing(views: Views, *, ended: bool = False) -> dict[str, Any]:
     }
 
 
-def exit_of(row: dict[str, Any]) -> str:
+EXITS: Final[Mapping[str, str]] = {
+    "ended": "{said}",
+    "asked": "approve or deny until {until}",
+    "probation": "probation ends {until}",
+    "until": "released at {until}",
+    "person": "a person releases it",
+    "probe": "a person releases it: {said}",
+    "others": "whoever took it over gives it back",
+    "incidents": "incident {incidents} ends",
+    "incidents_reset": "incident {incidents} ends and reset is done",
+    "incidents_reboot": "incident {incidents} ends and reboot is done",
+    "incidents_replace": "incident {incidents} ends and replace is done",
+    "back": "its incidents have ended: it is on its way back",
+    "withdrawn": "it is withdrawn next",
+}
+"""Every way out and its sentence; the console has the same in each language."""
+
+
+def exit_of(row: Mapping[str, Any], sentences: Mapping[str, str] = EXITS) -> str:
     """How this one ends, in words: every isolation has a way out."""
-    state, until = State(row["state"]), row["expires_at"]
+    until = row["expires_at"]
     incidents = ", ".join(str(number) for number in row["open_incidents"] or ())
+    return sentences[_way_out(row)].format(
+        said=row["held_back"] or row["state"],
+        until="" if until is None else f"{until:%Y-%m-%d %H:%M} UTC",
+        incidents=incidents,
+    )
+
+
+def _way_out(row: Mapping[str, Any]) -> str:
+    state = State(row["state"])
     if row["closed_at"] is not None:
-        return row["held_back"] or state.value
-    if state is State.ASKED:
-        return f"approve or deny until {until:%Y-%m-%d %H:%M} UTC"
-    if state is State.PROBATION:
-        return f"probation ends {until:%Y-%m-%d %H:%M} UTC"
-    if state in STANDS and until is not None:
-        return f"released at {until:%Y-%m-%d %H:%M} UTC"
+        return "ended"
+    if state in (State.ASKED, State.PROBATION):
+        return state.value
+    if state in STANDS and row["expires_at"] is not None:
+        return "until"
     if state in STANDS and (row["mode"] == PERSON or row["follow"] == "replace"):
-        return "a person releases it"
+        return "person"
     if state in STANDS and (row["held_back"] or "").startswith("probe"):
-        return f"a person releases it: {row['held_back']}"
+        return "probe"
     if state is State.OTHERS:
-        return "whoever took it over gives it back"
-    if incidents:
-        back = f" and {row['follow']} is done" if row["follow"] != "none" else ""
-        return f"incident {incidents} ends{back}"
-    return "its incidents have ended: it is on its way back" if state in STANDS else "it is withdrawn next"
+        return "others"
+    if row["open_incidents"]:
+        return "incidents" if row["follow"] == "none" else f"incidents_{row['follow']}"
+    return "back" if state in STANDS else "withdrawn"
 
 
 def of_incident(views: Views, incident_id: int) -> list[dict[str, Any]]:
