@@ -149,6 +149,7 @@ def test_typical_kinds_go_from_the_most_common_until_enough_are_covered() -> Non
     assert len(typical(asks, covered_ratio=0.951)) == 4
     assert [t.ask.cards for t in learned(asks, covered_ratio=1).asking] == [1, 1, 2]
     assert typical([], covered_ratio=0.95) == ()
+    assert [t.weight for t in typical(asks, covered_ratio=1, most=2)] == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_of_kinds_seen_equally_often_the_bigger_comes_first() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.collector.fleet_fixture import Fleet, card_sample
 from tests.collector.test_estate import client
 
@@ -21,7 +23,7 @@ from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.detect.fragmentation import finding, reading
 from ullage_collector.detect.fragmentation.settings import default_rules
 from ullage_collector.detect.rounds import Rounds
-from ullage_collector.fleet_now import FleetNow
+from ullage_collector.fleet_now import CardNow, FleetNow
 from ullage_collector.imports import map as maps
 from ullage_collector.imports.door import import_file
 from ullage_collector.store.store import naive_utc
@@ -180,6 +182,57 @@ def test_a_card_that_takes_no_work_is_never_free(world: World, why: str) -> None
     assert len(cards) == (11 if alone else 8)
 
 
+STATES = ("used", "allocated_idle", "unallocated_idle", "fragmented", "unknown", "isolated", "faulty")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(STATES),
+            st.sampled_from((0, 10, 299, 301, None)),
+            st.integers(0, 2 * NANO),
+            st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_isolated_broken_silent_and_closed_cards_are_never_counted(
+    drawn: list[tuple[str, int | None, int, bool]],
+) -> None:
+    at = 1_800_000_000.0
+    cards, expected, out = [], 0, 0
+    for number, (state, age, held, closed) in enumerate(drawn):
+        last = None if age is None else naive_utc(at - age)
+        node = "closed" if closed else "open"
+        named = (
+            "c",
+            node,
+            "v",
+            "m",
+            number,
+            None,
+            state,
+            None,
+            None,
+            None,
+            None,
+            None,
+            last,
+            min(held, NANO),
+        )
+        cards.append(CardNow(f"g{number}", *named, None, None, None, None, None, "real"))  # type: ignore[arg-type]
+        if state in ("isolated", "faulty") or age is None or age > 300 or closed:
+            out += 1
+        else:
+            expected += (NANO - min(held, NANO)) // 1_000_000
+    parts, left_out = reading.usable(cards, at, {("c", "closed"): (1, 1, False, "cordoned")})
+    assert sum(sum(part.free) for part in parts.values()) == expected
+    assert left_out.total() == out
+    states = {card.state for part in parts.values() for card in part.cards}
+    assert not states & {"isolated", "faulty"}
+
+
 def test_a_reserved_card_is_not_free_and_one_held_by_unknown_index_is_taken_from_the_freest(
     world: World,
 ) -> None:
@@ -225,7 +278,7 @@ def test_a_fragmented_pool_is_a_finding_with_evidence_cost_and_moves_and_ends_wh
     assert subject == "c1/train"
     assert (said["free_cards"], said["jobs_that_could_start"]["1"]) == (4.0, 0)
     # Tasks of 120 + 4 whole cards and 8 halves: 95 % is covered by whole cards and halves.
-    assert said["fragmented_cards"] == pytest.approx(4.0 * 124 / 132, abs=0.05)
+    assert said["frag_expected_cards"] == pytest.approx(4.0 * 124 / 132, abs=0.05)
     assert said["cost_a_day"] == [f"{240 * 4 * 124 / 132:,.2f} CNY"]
     assert said["all_moves"] == 4
     assert said["regained_cards"] == pytest.approx(4.0 * 124 / 132, abs=0.05)

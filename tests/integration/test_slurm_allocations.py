@@ -505,3 +505,5 @@ def test_an_empty_window_of_accounting_is_no_trouble(cluster: SlurmCluster) -> N
     assert asking.runs(1_600_000_000, 1_600_003_600) == []
     assert asking.accounts()["nlp"] == "/root/research/nlp"
     assert asking.nodes()["m1"][0].count == 7
+    assert "m1" in {room.node for room in asking.rooms}
+    assert all(room.cpu_free_milli is not None and room.memory_free_mib is not None for room in asking.rooms)

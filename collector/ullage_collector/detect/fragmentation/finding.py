@@ -59,7 +59,7 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
                     "cluster": cluster,
                     "pool": pool or None,
                     "free_cards": _cards(total.free_milli),
-                    "fragmented_cards": _cards(total.fragmented_milli),
+                    "frag_expected_cards": _cards(total.fragmented_milli),
                     "of_free": f"{100 * total.ratio:.0f} %",
                     "why_cards": {
                         name: _cards(amount)

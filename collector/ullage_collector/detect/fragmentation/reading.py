@@ -48,8 +48,8 @@ class Fleet:
 
 
 @dataclass(slots=True)
-class _Part:
-    """Cards of one model on one node that take work."""
+class Part:
+    """Cards of one model on one node that may take work. free: thousandths of each."""
 
     cards: list[CardNow] = field(default_factory=list)
     free: list[int] = field(default_factory=list)
@@ -74,7 +74,7 @@ def read(
         ).fetchall()
     }
     held = cursor.execute(sql["held"], {"now": now}).fetchall()
-    parts, left_out = _parts(cards, at, rooms)
+    parts, left_out = usable(cards, at, rooms)
     _take_unknown(parts, held)
     nodes, prices = [], []
     for (cluster, name, model), part in parts.items():
@@ -87,15 +87,20 @@ def read(
     asks, without_cpu = _asks(ran)
     kinds = Kinds((), ())
     if asks.total() >= rules.least_tasks:
-        kinds = learned(asks, covered_ratio=rules.covered_ratio, with_memory=memory)
+        kinds = learned(asks, covered_ratio=rules.covered_ratio, with_memory=memory, most=rules.most_kinds)
     work = list(_work(nodes, held))
     return Fleet(nodes, work, kinds, asks.total(), without_cpu, left_out, prices)
 
 
-def _parts(
+def usable(
     cards: Iterable[CardNow], at: float, rooms: Mapping[tuple[str, str], tuple[Any, ...]]
-) -> tuple[dict[tuple[str, str, str], _Part], Counter[str]]:
-    parts: dict[tuple[str, str, str], _Part] = defaultdict(_Part)
+) -> tuple[dict[tuple[str, str, str], Part], Counter[str]]:
+    """(cards that may take work by cluster, node and model, how many may not by why).
+
+    at: seconds since the epoch. rooms: by cluster and node what its scheduler says: processors, memory, whether it
+    takes work, why not.
+    """
+    parts: dict[tuple[str, str, str], Part] = defaultdict(Part)
     left_out: Counter[str] = Counter()
     for card in cards:
         why = _why_out(card, at, rooms.get((card.cluster_id, card.node_id)))
@@ -119,9 +124,9 @@ def _why_out(card: CardNow, at: float, room: tuple[Any, ...] | None) -> str | No
     return None
 
 
-def _take_unknown(parts: Mapping[tuple[str, str, str], _Part], held: Iterable[tuple[Any, ...]]) -> None:
+def _take_unknown(parts: Mapping[tuple[str, str, str], Part], held: Iterable[tuple[Any, ...]]) -> None:
     """What is held of a node and nobody knows of which card: the freest cards count as taken, as one of them may be."""
-    by_node: dict[tuple[str, str], list[_Part]] = defaultdict(list)
+    by_node: dict[tuple[str, str], list[Part]] = defaultdict(list)
     for (cluster, node, _), part in parts.items():
         by_node[cluster, node].append(part)
     for row in held:
@@ -141,7 +146,7 @@ def _node(
     cluster: str,
     name: str,
     model: str,
-    part: _Part,
+    part: Part,
     cpu: int | None,
     memory_mib: int | None,
     topology: Topology,

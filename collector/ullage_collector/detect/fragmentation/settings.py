@@ -25,6 +25,7 @@ class Rules:
     """
 
     covered_ratio: float
+    most_kinds: int
     history_days: int
     least_tasks: int
     sizes: tuple[int, ...]
@@ -67,6 +68,7 @@ def parse_rules(text: str, where: str) -> Rules:
     typical, start, moves, finding = (top.table(name) for name in ("typical", "start", "moves", "finding"))
     rules = Rules(
         covered_ratio=typical.number("covered_ratio", 0.95, 0.01, 1),
+        most_kinds=typical.whole("most_kinds", 200, 1, 10_000),
         history_days=typical.whole("history_days", 28, 1, 366),
         least_tasks=typical.whole("least_tasks", 100, 1, 1_000_000),
         sizes=tuple(sorted(set(start.wholes("sizes", (1, 2, 4, 8), 1, 100_000)))),

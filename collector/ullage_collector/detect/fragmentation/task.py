@@ -83,25 +83,33 @@ def given(tasks: Iterable[Task]) -> Kinds:
 
 
 def learned(
-    asks: Iterable[Ask] | Mapping[Ask, int], *, covered_ratio: float, with_memory: bool = False
+    asks: Iterable[Ask] | Mapping[Ask, int],
+    *,
+    covered_ratio: float,
+    with_memory: bool = False,
+    most: int | None = None,
 ) -> Kinds:
     """Typical kinds of a history, and those typical of its tasks with cards alone (``typical``)."""
     seen = _counted(asks, with_memory)
     asking = {ask: count for ask, count in seen.items() if ask.cards}
     return Kinds(
-        typical(seen, covered_ratio=covered_ratio, with_memory=with_memory),
-        typical(asking, covered_ratio=covered_ratio, with_memory=with_memory),
+        typical(seen, covered_ratio=covered_ratio, with_memory=with_memory, most=most),
+        typical(asking, covered_ratio=covered_ratio, with_memory=with_memory, most=most),
     )
 
 
 def typical(
-    asks: Iterable[Ask] | Mapping[Ask, int], *, covered_ratio: float, with_memory: bool = False
+    asks: Iterable[Ask] | Mapping[Ask, int],
+    *,
+    covered_ratio: float,
+    with_memory: bool = False,
+    most: int | None = None,
 ) -> tuple[Task, ...]:
     """The kinds most common among ``asks``, from the most common on, until ``covered_ratio`` of them are covered.
 
     asks: each task's, or how often each was seen. Weights sum to 1 over the kinds kept. Kinds seen equally often: the
     bigger first (``Ask.rank``). with_memory: memory tells kinds apart too; else a kind's memory is None, as the
-    published rule has it. (): there are no asks.
+    published rule has it. most: kinds kept at most, None: any number. (): there are no asks.
     """
     seen = _counted(asks, with_memory)
     wanted = covered_ratio * seen.total()
@@ -109,7 +117,7 @@ def typical(
     kept: list[Task] = []
     covered = 0
     for ask, count in ordered:
-        if covered >= wanted and kept:
+        if kept and (covered >= wanted or len(kept) == most):
             break
         kept.append(Task(ask, count))
         covered += count
