@@ -221,20 +221,8 @@ class States:
 
         Raises LedgerError when shares do not add up or capacity is lost (BUG), and for life words the rules do not know.
         """
-        rules = self._rules
         start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
-        p: dict[str, Any] = {
-            "from_us": start,
-            "to_us": start + DAY_US,
-            "as_of": _naive(known_at),
-            "margin_us": rules.margin_us,
-            "window_us": rules.window_seconds * 1_000_000,
-            "bridge_us": rules.bridge_seconds * 1_000_000,
-            "quantile": rules.learned_quantile,
-            "minutes": rules.learned_minutes,
-            "above_watts": rules.above_watts,
-            "above_ratio": rules.above_limit_ratio,
-        }
+        p = self._parameters(start, start + DAY_US, known_at, self._rules.margin_us)
         self._tables_of_rules()
         unknown = [row[0] for row in self._run("unknown_lives", {}).fetchall()]
         if unknown:
@@ -242,10 +230,7 @@ class States:
                 f"inventory: life {', '.join(map(repr, unknown))[:120]} is no word of states.toml [life]; "
                 "correct the inventory or add the word"
             )
-        self._minutes(p)
-        for name in ("capacity", "allocations", "faults", "isolations", "subject_models", "free_power"):
-            self._run(name, p)
-        self._configured_idle_power()
+        self._observe(p, {})
         for name in ("card_runs", "runs"):
             self._run(name, p)
         refused = (*self._owners(p, known_at), *self._prices(p, known_at))
@@ -257,6 +242,42 @@ class States:
             self._run(name, p)
         self._check(day)
         return self._worked(day, known_at, p, refused)
+
+    def observe(self, from_us: int, to_us: int, known_at: datetime, learned: Mapping[str, float]) -> None:
+        """Judge the minutes of [from_us, to_us) and nothing more: temp table ``states_judged`` (subject_key, minute, active;
+        NULL: unknown) beside states_capacity, states_allocation, states_fault and states_idle_power, for detectors that
+        look at the same rows as the money.
+
+        learned: model -> idle watts for models the span itself has too few free minutes of, as ``idle_watts`` gave them.
+        """
+        self._tables_of_rules()
+        self._observe(self._parameters(from_us, to_us, known_at, 0), learned)
+
+    def idle_watts(self) -> dict[str, float]:
+        """Model -> idle power as learned over what was observed last."""
+        return {str(model): float(watts) for model, watts in self._run("idle_watts", {}).fetchall()}
+
+    def _parameters(self, from_us: int, to_us: int, known_at: datetime, margin_us: int) -> dict[str, Any]:
+        rules = self._rules
+        return {
+            "from_us": from_us,
+            "to_us": to_us,
+            "as_of": _naive(known_at),
+            "margin_us": margin_us,
+            "window_us": rules.window_seconds * 1_000_000,
+            "bridge_us": rules.bridge_seconds * 1_000_000,
+            "quantile": rules.learned_quantile,
+            "minutes": rules.learned_minutes,
+            "above_watts": rules.above_watts,
+            "above_ratio": rules.above_limit_ratio,
+        }
+
+    def _observe(self, p: Mapping[str, Any], learned: Mapping[str, float]) -> None:
+        self._minutes(p)
+        for name in ("capacity", "allocations", "faults", "isolations", "subject_models", "free_power"):
+            self._run(name, p)
+        self._known_idle_power(learned)
+        self._run("judged", p)
 
     def _worked(
         self, day: date, known_at: datetime, p: Mapping[str, Any], refused: tuple[str, ...]
@@ -350,14 +371,16 @@ class States:
             **span,
         )
 
-    def _configured_idle_power(self) -> None:
-        """Add idle power from the rules for models of which no card was free long enough to learn it."""
-        if not self._rules.idle_watts:
+    def _known_idle_power(self, learned: Mapping[str, float]) -> None:
+        """Add idle power for models of which no card was free long enough: as learned before, else from the rules."""
+        if not learned and not self._rules.idle_watts:
             return
         for (model,) in self._run("unlearned_models", {}).fetchall():
+            watts = learned.get(model)
             fits = [glob for glob in self._rules.idle_watts if fnmatchcase(model, glob)]
-            if fits:
+            if watts is None and fits:
                 watts = self._rules.idle_watts[max(fits, key=lambda glob: (len(glob), glob))]
+            if watts is not None:
                 self._run("set_idle_power", {"model": model, "watts": watts})
 
     def _owners(self, p: Mapping[str, Any], known_at: datetime) -> list[str]:

@@ -233,23 +233,29 @@ WHERE m.watts IS NOT NULL AND m.from_us // 60000000 % 10 = 0
                   AND (a.valid_to IS NULL OR epoch_us(a.valid_to) > m.from_us))
 GROUP BY k.model HAVING count(*) * 10 >= $minutes;
 
+-- name: judged
+-- What each minute proves of each card (or slice) that is held: active, not active, or NULL: nothing.
+CREATE OR REPLACE TEMP TABLE states_judged AS
+SELECT m.subject_key, m.from_us // 60000000 AS minute,
+       CASE WHEN m.active OR m.watts_max >= p.watts + greatest($above_watts, $above_ratio * coalesce(m.limit_watts, 0))
+            THEN true
+            WHEN m.covered AND (m.judged OR (m.watts_max IS NOT NULL AND p.watts IS NOT NULL)) THEN false
+            END AS active
+FROM states_minute m
+LEFT JOIN states_subject_model s USING (subject_key)
+LEFT JOIN states_idle_power p ON p.model = s.model
+WHERE subject_key IN (SELECT subject_key FROM states_allocation);
+
+-- name: idle_watts
+SELECT model, watts FROM states_idle_power;
+
 -- name: card_runs
 -- Stretches of minutes in which a card (or slice) was all active or all inactive; a silent minute belongs to none.
 CREATE OR REPLACE TEMP TABLE states_card_run AS
-WITH judged AS (
-    SELECT m.subject_key, m.from_us // 60000000 AS minute,
-           CASE WHEN m.active OR m.watts_max >= p.watts + greatest($above_watts, $above_ratio * coalesce(m.limit_watts, 0))
-                THEN true
-                WHEN m.covered AND (m.judged OR (m.watts_max IS NOT NULL AND p.watts IS NOT NULL)) THEN false
-                END AS active
-    FROM states_minute m
-    LEFT JOIN states_subject_model s USING (subject_key)
-    LEFT JOIN states_idle_power p ON p.model = s.model
-    WHERE subject_key IN (SELECT subject_key FROM states_allocation)
-), island AS (
+WITH island AS (
     SELECT subject_key, minute, active,
            minute - row_number() OVER (PARTITION BY subject_key, active ORDER BY minute) AS island
-    FROM judged WHERE active IS NOT NULL
+    FROM states_judged WHERE active IS NOT NULL
 )
 SELECT subject_key, active, min(minute) * 60000000 AS from_us, (max(minute) + 1) * 60000000 AS to_us
 FROM island GROUP BY subject_key, active, island;
