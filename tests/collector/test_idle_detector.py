@@ -100,6 +100,12 @@ def test_a_lone_subject_nobody_has_seen_at_work_is_not_guessed_about() -> None:
     assert raised.at - raised.began == SETTINGS.settings["early"].sure_seconds
 
 
+def test_a_pause_that_always_ends_is_learned_after_a_few() -> None:
+    found = turns(("w" * 6 + "q" * 54) * 12, setting="early")
+    assert len([turn for turn in found if isinstance(turn, Raised)]) <= 3
+    assert not [turn for turn in found if turn.at - START > 4 * 3600]
+
+
 def test_forgotten_subjects_begin_anew() -> None:
     detector = IdleDetector(SETTINGS, CAUTIOUS)
     for minute in range(59):

@@ -2,11 +2,11 @@
 
 For every subject the detector keeps its spell and how often it wakes compared with its pool; the pool keeps its tide. At
 a set age of a spell it asks once how probable it is that the spell reaches ``lasts_seconds``: exp(-wakes expected in the
-minutes left). Probable enough: a finding at once. Else it waits until the spell is older than ``sure_seconds``, as it
+minutes left), tempered by what the subject's own spells of that age came to. Probable enough: a finding at once. Else it waits until the spell is older than ``sure_seconds``, as it
 does for a subject that was never seen at work, whose habit and true beginning nobody knows. Looking once is on purpose: asking every minute picks the moments at which the estimate errs.
 
 Pure: samples in, turns out; the past it has seen is all it knows. Where silence is concerned it says nothing.
-Not here: thresholds (idle.toml), reading a file (replay.py), the store and money (idle_watch.py).
+Not here: thresholds (idle.toml), reading a file (replay.py), the store (idle_watch.py), grades and money (idle_finding.py).
 """
 
 from __future__ import annotations
@@ -62,11 +62,14 @@ class _Subject:
     pool: str
     quiet: Quiet = field(default_factory=Quiet)
     own: Faded = field(default_factory=Faded)
+    record: Faded = field(default_factory=Faded)
     held: float | None = None
     seen: float | None = None
+    known: float | None = None
     was_quiet: bool = False
     asked: float | None = None
     worked: bool = False
+    lasted: bool = False
     raised: bool = False
     began: float = 0.0
 
@@ -93,11 +96,17 @@ class IdleDetector:
         ended = subject.quiet.see(sample.at, sample.look, self._settings.bridges)
         turns: list[Turn] = []
         if ended is not None:
+            if subject.asked is not None and not subject.lasted and ended is End.WORKED:
+                self._remember(subject, sample.at, lasted=False)
             if subject.raised:
                 turns.append(Cleared(sample.subject, sample.at, subject.began, ended))
-            subject.raised = False
+            subject.raised = subject.lasted = False
             subject.asked = None
         age = subject.quiet.age(sample.at)
+        if age is not None and age >= self._settings.lasts_seconds and not subject.lasted:
+            subject.lasted = True
+            if subject.asked is not None:
+                self._remember(subject, sample.at, lasted=True)
         if sample.look is Look.QUIET and age is not None and not subject.raised:
             probability = self._judge(subject, sample, age)
             if probability is not None:
@@ -117,16 +126,51 @@ class IdleDetector:
         age = None if subject is None else subject.quiet.age(at)
         if subject is None or age is None:
             return 0.0
-        left = self._settings.lasts_seconds - age
-        if left <= 0:
+        if age >= self._settings.lasts_seconds:
+            return 1.0
+        told = self._settings.own
+        subject.record.fade(at, told.record_half_life_seconds)
+        guessed = self._quiet_for(subject, at, self._settings.lasts_seconds - age) * told.record_first
+        return (subject.record.came + guessed) / (subject.record.could + told.record_first)
+
+    def goes_on(self, name: str, at: float, seconds: float) -> float:
+        """That the subject stays quiet for ``seconds`` from ``at``; 0 where it is in no spell."""
+        subject = self._subjects.get(name)
+        if subject is None or subject.quiet.began is None:
+            return 0.0
+        return self._quiet_for(subject, at, seconds)
+
+    def began(self, name: str) -> float | None:
+        """When the subject's spell began, epoch seconds; None: it is in none."""
+        subject = self._subjects.get(name)
+        return None if subject is None else subject.quiet.began
+
+    def seen(self, name: str) -> float | None:
+        """When anything was known of the subject last, epoch seconds; None: never."""
+        subject = self._subjects.get(name)
+        return None if subject is None else subject.known
+
+    def is_raised(self, name: str) -> bool:
+        """Whether the subject's spell is a finding."""
+        subject = self._subjects.get(name)
+        return subject is not None and subject.raised
+
+    def _remember(self, subject: _Subject, at: float, *, lasted: bool) -> None:
+        """A spell that was asked about has shown what it was."""
+        subject.record.fade(at, self._settings.own.record_half_life_seconds)
+        subject.record.came += lasted
+        subject.record.could += 1
+
+    def _quiet_for(self, subject: _Subject, at: float, seconds: float) -> float:
+        if seconds <= 0:
             return 1.0
         told = self._settings.own
         tide = self._tide(subject.pool)
         subject.own.fade(at, told.half_life_seconds)
-        # own.minutes holds the wakes the pool's tide would have given the subject in its quiet time
-        habit = (subject.own.wakes + told.first_wakes) / (subject.own.minutes + told.first_wakes)
-        rate = tide.coming(at, left) * habit * self._weight(subject, at)
-        return math.exp(-rate * left / 60.0)
+        # own.could holds the wakes the pool's tide would have given the subject in its quiet time
+        habit = (subject.own.came + told.first_wakes) / (subject.own.could + told.first_wakes)
+        rate = tide.coming(at, seconds) * habit * self._weight(subject, at)
+        return math.exp(-rate * seconds / 60.0)
 
     def _judge(self, subject: _Subject, sample: Sample, age: float) -> float | None:
         """The probability with which a finding begins now; None: it does not."""
@@ -144,6 +188,7 @@ class IdleDetector:
         was_quiet = subject.was_quiet
         if sample.look is Look.UNKNOWN:
             return
+        subject.known = sample.at
         subject.was_quiet = sample.look is Look.QUIET
         subject.worked = subject.worked or sample.look is Look.BUSY
         if not was_quiet or before is None or sample.at - before > self._settings.bridges.hole_seconds:
@@ -154,8 +199,8 @@ class IdleDetector:
         expected = tide.rate(sample.at) * minutes
         tide.add(sample.at, wakes=int(woke), minutes=minutes)
         subject.own.fade(sample.at, self._settings.own.half_life_seconds)
-        subject.own.wakes += woke
-        subject.own.minutes += expected
+        subject.own.came += woke
+        subject.own.could += expected
 
     def _tide(self, pool: str) -> Tide:
         tide = self._pools.get(pool)

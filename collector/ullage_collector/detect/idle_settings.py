@@ -28,10 +28,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class OwnSettings:
-    """A subject's own habit. first_wakes: so many wakes as the pool would give it count as seen."""
+    """A subject's own habit. first_wakes: so many wakes as the pool would give it count as seen.
+
+    record_*: of its spells that were asked about, how many lasted; the estimate counts as record_first of them.
+    """
 
     half_life_seconds: float
     first_wakes: float
+    record_half_life_seconds: float
+    record_first: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,8 @@ def parse(text: str, where: str) -> IdleSettings:
         own=OwnSettings(
             half_life_seconds=own.number("half_life_seconds", 5400, 60, 30 * day),
             first_wakes=own.number("first_wakes", 1, 0.01, 1000),
+            record_half_life_seconds=own.number("record_half_life_seconds", day, 60, 365 * day),
+            record_first=own.number("record_first", 8, 0.01, 1e6),
         ),
         held=HeldSettings(
             exponent=held.number("exponent", 1, 0, 10),

@@ -32,19 +32,19 @@ class TideSettings:
 
 @dataclass(slots=True)
 class Faded:
-    """Two sums that fade together: wakes, and the minutes in which one could have come."""
+    """Two sums that fade together: how often something came, and in how much it could have (minutes, or times)."""
 
-    wakes: float = 0.0
-    minutes: float = 0.0
+    came: float = 0.0
+    could: float = 0.0
     at: float = 0.0
 
     def fade(self, at: float, half_life_seconds: float) -> None:
         """Bring both to ``at``; an earlier time changes nothing."""
         if at > self.at:
-            if self.wakes or self.minutes:
+            if self.came or self.could:
                 kept = 0.5 ** ((at - self.at) / half_life_seconds)
-                self.wakes *= kept
-                self.minutes *= kept
+                self.came *= kept
+                self.could *= kept
             self.at = at
 
 
@@ -60,21 +60,21 @@ class Tide:
     def add(self, at: float, *, wakes: int, minutes: float) -> None:
         """``minutes`` of quiet ended at ``at``, with or without a wake."""
         self._now.fade(at, self.settings.half_life_seconds)
-        self._now.wakes += wakes
-        self._now.minutes += minutes
+        self._now.came += wakes
+        self._now.could += minutes
         number = int(at // self.settings.bin_seconds)
         if not self._fresh or self._fresh[-1][0] != number:
             self._settle(number)
             self._fresh.append((number, Faded()))
-        self._fresh[-1][1].wakes += wakes
-        self._fresh[-1][1].minutes += minutes
+        self._fresh[-1][1].came += wakes
+        self._fresh[-1][1].could += minutes
 
     def rate(self, at: float) -> float:
         """Wakes a quiet minute around ``at``, from the last hour or so; the first rate where nothing is seen yet."""
         told = self.settings
         self._now.fade(at, told.half_life_seconds)
-        return (self._now.wakes + told.first_rate * told.first_minutes) / (
-            self._now.minutes + told.first_minutes
+        return (self._now.came + told.first_rate * told.first_minutes) / (
+            self._now.could + told.first_minutes
         )
 
     def coming(self, at: float, seconds: float) -> float:
@@ -84,8 +84,8 @@ class Tide:
     def _turn(self, at: float, seconds: float) -> float:
         """What earlier days say the rate does from the bins around now to those ahead; 1 without earlier days."""
         told = self.settings
-        wakes = sum(row.wakes for row in self._of_day.values())
-        minutes = sum(row.minutes for row in self._of_day.values())
+        wakes = sum(row.came for row in self._of_day.values())
+        minutes = sum(row.could for row in self._of_day.values())
         if not minutes or not wakes:
             return 1.0
         mean = wakes / minutes
@@ -96,8 +96,8 @@ class Tide:
                 for number in range(int(start // told.bin_seconds), int(end // told.bin_seconds) + 1)
                 if number % self._bins() in self._of_day
             ]
-            return (sum(row.wakes for row in rows) + mean * told.day_minutes) / (
-                sum(row.minutes for row in rows) + told.day_minutes
+            return (sum(row.came for row in rows) + mean * told.day_minutes) / (
+                sum(row.could for row in rows) + told.day_minutes
             )
 
         ratio = earlier(at, at + seconds) / earlier(at - told.half_life_seconds, at)
@@ -112,5 +112,5 @@ class Tide:
             old, row = self._fresh.popleft()
             kept = self._of_day.setdefault(old % self._bins(), Faded(at=old * self.settings.bin_seconds))
             kept.fade(old * self.settings.bin_seconds, self.settings.day_half_life_days * DAY_SECONDS)
-            kept.wakes += row.wakes
-            kept.minutes += row.minutes
+            kept.came += row.came
+            kept.could += row.could
