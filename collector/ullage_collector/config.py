@@ -34,6 +34,7 @@ PARTS: Final = (
     "topology",
     "versions",
     "fragmentation",
+    "idle",
 )
 """Tables that belong to one part, which reads and checks them itself."""
 

@@ -2,7 +2,7 @@
 
 Reading happens outside any write; a round that fails is told and tried again, and what was found before stays open.
 Not here: the judgements (detect/inventory.py, detect/over_subscription.py, detect/fragmentation/, detect/versions.py,
-topology/domains.py).
+detect/idle_watch.py, topology/domains.py).
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ullage_collector.config import Config
+from ullage_collector.detect import idle_finding, over_subscription
 from ullage_collector.detect import inventory as inventory_kinds
-from ullage_collector.detect import over_subscription
 from ullage_collector.detect import versions as version_kinds
 from ullage_collector.detect.findings import Found, keep
 from ullage_collector.detect.fragmentation import finding as fragmentation
 from ullage_collector.detect.fragmentation import reading as fragmentation_reading
 from ullage_collector.detect.fragmentation.settings import rules_of as fragmentation_rules
 from ullage_collector.fleet_now import FleetNow
+from ullage_collector.detect.idle_rules import rules_of as idle_rules_of
+from ullage_collector.detect.idle_watch import IdleWatch
 from ullage_collector.inventory.life import rules_of as inventory_rules
 from ullage_collector.inventory.reading import reconciled
 from ullage_collector.sql import statements
+from ullage_collector.states import rules_of as states_rules
 from ullage_collector.topology import agents
 from ullage_collector.topology.domains import Topology
 from ullage_collector.topology.keep import keep as keep_topology
@@ -63,6 +66,7 @@ class Rounds:
         self._versions = version_kinds.rules_of(config.part("versions"))
         self._fragmentation = fragmentation_rules(config.part("fragmentation"))
         self._precedence, _ = settings_of(config.part("topology"))
+        self._idle = IdleWatch(idle_rules_of(config.part("idle")), states_rules(config.part("states")))
         self._since_us = round(store().clock.wall() * 1e6)
         self._facts_said: dict[str, str] = {}
 
@@ -88,6 +92,7 @@ class Rounds:
             fleet = FleetNow(store.cursor, store.clock, keep_seconds=0)
             free = fragmentation_reading.read(cursor, fleet, topology, self._fragmentation)
             fragmented = fragmentation.find(free, self._fragmentation, now_us)
+            idle, unheard = self._idle.look(cursor, now_us)
         finally:
             cursor.close()
         with store.write() as writer:
@@ -103,6 +108,7 @@ class Rounds:
                 keep(writer, TOPOLOGY_KINDS, conflicts, now_us),
                 keep(writer, [over_subscription.KIND], handed_out, now_us),
                 keep(writer, [fragmentation.KIND], fragmented, now_us),
+                keep(writer, [idle_finding.KIND], idle, now_us, unjudged=unheard),
             )
         return Round(*(sum(getattr(k, name) for k in kept) for name in ("opened", "ended", "open")))
 

@@ -1,0 +1,159 @@
+"""Workloads whose cards are all quiet: what is said of each, how strongly, and what it costs a day.
+
+A gang is judged whole: one idle card of a job that works is no finding. The grade grows with the quiet: a note while it is
+only probable that it lasts; the owner is told when cards and host were quiet for the window of what the work is for; reclaim
+is proposed later, and only where nothing says that it will soon be used. Online inference without request metrics, work
+nobody said the purpose of, and work on a card with an open incident never get beyond a note. Nothing here acts.
+
+Pure: rows in, findings out. Not here: the quiet itself (idle.py), reading the store (idle_watch.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ullage_collector.detect.findings import Found
+from ullage_collector.detect.idle_rules import Grade, IdleRules
+from ullage_collector.ledger import UNMAPPED, cost_atoms, formatted, quantity, rounded
+from ullage_collector.prices import PriceBook
+
+KIND: Final = "idle_workload"
+DAY_US: Final = 86_400_000_000
+MOST_NAMED: Final = 20  # our choice: because a page shows twenty and the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One card, or part of one, that a workload holds now. card_id None: nobody knows which. model, pool None: not owned.
+
+    incident: an open confirmed one of the card, None: none.
+    """
+
+    workload_id: str
+    card_id: str | None
+    node_id: str | None
+    share_nano: int
+    begun_us: int
+    model: str | None = None
+    pool: str | None = None
+    incident: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """What is judged as one. source: the kind of its workloads. scenario None: nobody says. department: as the mapping has it."""
+
+    name: str
+    source: str
+    cluster: str
+    scenario: str | None
+    department: str | None
+    user: str | None
+    held: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A gang's quiet as of ``through``, all in epoch seconds.
+
+    host: quiet, busy, shared (the nodes are not its alone), unknown. host_busy: when its own host was last at work; None: not
+    since it was looked at. goes_on: probability that the quiet lasts for another ``goes_on_seconds``. at_most: the greatest of
+    each signal since then.
+    """
+
+    began: float
+    through: float
+    host: str
+    host_busy: float | None
+    goes_on: float
+    at_most: Mapping[str, float] = field(default_factory=dict)
+
+
+def find(
+    quiet: Iterable[tuple[Gang, Quiet]], rules: IdleRules, prices: PriceBook, now_us: int
+) -> list[Found]:
+    """A finding for every quiet gang that is past its start-up. Raises nothing: a card without a price is counted."""
+    found = []
+    for gang, seen in quiet:
+        use = rules.use(gang.scenario, gang.source)
+        begun = min(held.begun_us for held in gang.held) / 1e6
+        if seen.through < begun + use.grace:
+            continue
+        grade, why = grade_of(gang, seen, rules)
+        cost, unpriced = cost_a_day(gang.held, prices, now_us)
+        evidence: dict[str, Any] = {
+            "grade": grade.word,
+            "held_back_by": why,
+            "use": use.name,
+            "scenario": gang.scenario,
+            "department": gang.department,
+            "cards": len(gang.held),
+            "workloads": sorted({held.workload_id for held in gang.held})[:MOST_NAMED],
+            "nodes": sorted({held.node_id for held in gang.held if held.node_id})[:MOST_NAMED],
+            "allocated_since": _instant(begun),
+            "cost_per_day": cost,
+            "cards_without_price": unpriced or None,
+            "host": seen.host,
+            "at_most": {name: round(value, 3) for name, value in sorted(seen.at_most.items())},
+        }
+        incidents = sorted({held.incident for held in gang.held if held.incident is not None})
+        if incidents:
+            evidence["incidents"] = incidents
+        found.append(
+            Found(
+                kind=KIND,
+                family="workload",
+                subject=gang.name,
+                since_us=round(seen.began * 1e6),
+                evidence=evidence,
+                confidence=round(seen.goes_on, 2),
+                owner=gang.user or (None if gang.department == UNMAPPED else gang.department),
+                action=grade.word,
+            )
+        )
+    return found
+
+
+def grade_of(gang: Gang, seen: Quiet, rules: IdleRules) -> tuple[Grade, str | None]:
+    """How far it goes, and what keeps it from going further; None: only time, or nothing."""
+    use = rules.use(gang.scenario, gang.source)
+    begun = min(held.begun_us for held in gang.held) / 1e6
+    since = max(seen.began, begun + use.grace)
+    calm = seen.through - max(since, seen.host_busy or since)
+    if any(held.incident is not None for held in gang.held):
+        return Grade.NOTE, "incident"
+    if use.most is Grade.NOTE:
+        return Grade.NOTE, use.why
+    if calm < use.tell:
+        return Grade.NOTE, "host_busy" if seen.through - since >= use.tell else None
+    if use.most is Grade.TELL_OWNER:
+        return Grade.TELL_OWNER, use.why
+    needed = use.propose if seen.host == "quiet" else use.unseen
+    if calm < needed:
+        return Grade.TELL_OWNER, f"host_{seen.host}" if calm >= use.propose else None
+    if seen.goes_on < rules.goes_on_probability:
+        return Grade.TELL_OWNER, "probably_used_soon"
+    return Grade.PROPOSE_RECLAIM, None
+
+
+def cost_a_day(held: Iterable[Held], prices: PriceBook, now_us: int) -> tuple[dict[str, str], int]:
+    """What the cards cost for 24 h at the ledger's prices of now, by currency; and how many have no price."""
+    atoms: dict[str, int] = {}
+    unpriced = 0
+    for row in held:
+        price = None if row.model is None else prices.at(row.model, row.pool, now_us)
+        if price is None:
+            unpriced += 1
+            continue
+        amount = cost_atoms(quantity(row.share_nano, 0, DAY_US), price.price_micro)
+        atoms[price.currency] = atoms.get(price.currency, 0) + amount
+    return {
+        name: formatted(rounded(value, name), grouped=False) for name, value in sorted(atoms.items())
+    }, unpriced
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")

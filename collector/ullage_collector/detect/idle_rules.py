@@ -1,0 +1,153 @@
+"""idle_finding.toml as values, and what [idle] of collector.toml adds."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from ullage_contract.errors import ConfigError
+from ullage_contract.settings import Table
+
+
+class Grade(IntEnum):
+    """How far a finding goes. Nothing here acts: the highest asks a person."""
+
+    NOTE = 0
+    TELL_OWNER = 1
+    PROPOSE_RECLAIM = 2
+
+    @property
+    def word(self) -> str:
+        """As it stands in settings, evidence and the finding's action."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One [[use]]. Times in seconds. why: why the grade is bound, None where it is not."""
+
+    name: str
+    scenarios: tuple[str, ...]
+    sources: tuple[str, ...]
+    grace: float
+    tell: float
+    propose: float
+    unseen: float
+    most: Grade
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostSignal:
+    """One way a host shows work. kind: level (a ratio's greatest) or rate (a counter's increase a second)."""
+
+    key: str
+    kind: str
+    at_least: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdleRules:
+    """All of it. exempt: globs over workload ids that are never judged."""
+
+    gang_labels: tuple[str, ...]
+    hosts: tuple[HostSignal, ...]
+    bridge_seconds: float
+    look_back_seconds: float
+    goes_on_seconds: float
+    goes_on_probability: float
+    uses: tuple[Use, ...]
+    exempt: tuple[str, ...] = ()
+
+    def use(self, scenario: str | None, source: str) -> Use:
+        """What a workload's work is for. source: its kind, as table ``workload`` has it. The last row fits everything."""
+        if scenario:
+            word = scenario.casefold()
+            return next(
+                use for use in self.uses if any(fnmatchcase(word, glob.casefold()) for glob in use.scenarios)
+            )
+        return next((use for use in self.uses if source in use.sources), self.uses[-1])
+
+
+@cache
+def default_rules() -> IdleRules:
+    """The rules shipped with the package."""
+    text = resources.files("ullage_collector.detect").joinpath("idle_finding.toml").read_text("utf-8")
+    return parse(text, "idle_finding.toml")
+
+
+def parse(text: str, where: str) -> IdleRules:
+    """Raises ConfigError naming file and key."""
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{where}: not TOML: {e}") from e
+    top = Table(document, where, "")
+    if top.whole("schema_version", 0, 0, 1_000_000) != 1:
+        raise top.wrong("schema_version", document.get("schema_version"), "this version reads 1")
+    gang, watch = top.table("gang"), top.table("watch")
+    hosts, uses = [], []
+    for content in top.tables("host"):
+        row = Table(content, where, "host")
+        key = row.text("key") or ""
+        if not key.replace("_", "").isalnum() or not key.isascii():
+            raise row.wrong("key", key, "write a metric of the node")
+        kind = row.word("kind", "level", ("level", "rate"))
+        hosts.append(HostSignal(key, kind, row.number("at_least", 0, 0, 1e15)))
+        row.finish()
+    for content in top.tables("use"):
+        uses.append(_use(Table(content, where, "use")))
+    if not uses or "*" not in uses[-1].scenarios:
+        raise ConfigError(f'{where}: [[use]]: the last one has to fit everything; write scenarios = ["*"]')
+    rules = IdleRules(
+        gang_labels=gang.texts("labels"),
+        hosts=tuple(hosts),
+        bridge_seconds=watch.number("bridge_seconds", 660, 60, 86_400),
+        look_back_seconds=watch.number("look_back_seconds", 43_200, 600, 7 * 86_400),
+        goes_on_seconds=watch.number("goes_on_seconds", 3600, 60, 86_400),
+        goes_on_probability=watch.number("goes_on_probability", 0.5, 0, 1),
+        uses=tuple(uses),
+    )
+    for table in (gang, watch, top):
+        table.finish()
+    return rules
+
+
+def _use(row: Table) -> Use:
+    words = [grade.word for grade in Grade]
+    use = Use(
+        name=row.text("name") or "",
+        scenarios=row.texts("scenarios"),
+        sources=row.texts("sources"),
+        grace=row.number("grace", 1800, 0, 30 * 86_400),
+        tell=row.number("tell", 7200, 60, 30 * 86_400),
+        propose=row.number("propose", 18_000, 60, 30 * 86_400),
+        unseen=row.number("unseen", 86_400, 60, 30 * 86_400),
+        most=Grade(words.index(row.word("most", "note", words))),
+        why=row.text("why"),
+    )
+    if not use.name:
+        raise row.wrong("name", use.name, "write a word, e.g. training")
+    row.finish()
+    return use
+
+
+def rules_of(part: Mapping[str, Any]) -> IdleRules:
+    """The shipped rules, or the file that [idle] rules names, and its exempt workloads. Raises ConfigError."""
+    table = Table(part, "collector.toml", "idle")
+    named = table.path("rules")
+    exempt = table.texts("exempt", '["slurm/c1/*", "k8s/c1/prod/*"]')
+    table.finish()
+    if named is None:
+        return replace(default_rules(), exempt=exempt)
+    try:
+        text = named.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{named}: cannot be read: {e}") from e
+    return replace(parse(text, str(named)), exempt=exempt)

@@ -1,0 +1,341 @@
+"""The idle detector on the store's minutes: what each round adds is read once, and who holds cards now is judged.
+
+It reads what the money reads (states.py: the same signals, thresholds and learned idle power), so that a page and a bill
+do not contradict each other. The state is in memory; a collector that starts looks back some hours and learns them anew.
+A gang of which nothing was heard lately is not judged: its finding stays.
+Not here: the judgement (idle.py, idle_finding.py) and keeping findings (rounds.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from ullage_collector.detect.findings import Found
+from ullage_collector.detect.idle import IdleDetector, Sample
+from ullage_collector.detect.idle_finding import KIND, Gang, Held, Quiet, find
+from ullage_collector.detect.idle_rules import IdleRules
+from ullage_collector.detect.idle_settings import default_settings
+from ullage_collector.detect.quiet import Bridges, Look
+from ullage_collector.mapping import Mapper, Rule, Subject, subject
+from ullage_collector.prices import Price, PriceBook
+from ullage_collector.sql import fill, statements
+from ullage_collector.states import Rules, States
+from ullage_collector.store import incoming
+from ullage_collector.store.rollup import through_us
+from ullage_contract.errors import BadInput, LedgerError
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger(__name__)
+
+MINUTE_US: Final = 60_000_000
+LEARN_EVERY_US: Final = 3_600_000_000
+"""our choice: because what an idle card draws changes with rooms and drivers, not with minutes."""
+LEARN_OVER_US: Final = 6 * 3_600_000_000
+FORGET_SECONDS: Final = 86_400.0
+SETTING: Final = "early"
+"""A note may be early: it costs a line on a page. Grades beyond it wait for their windows."""
+
+
+@dataclass(slots=True)
+class _Host:
+    """A node's host: when it was last at work, and seen; minutes since the epoch, None: never."""
+
+    busy: int | None = None
+    seen: int | None = None
+
+
+class IdleWatch:
+    """One look after another on the store; one thread's alone."""
+
+    def __init__(self, rules: IdleRules, states: Rules) -> None:
+        """states: what makes a minute active, as for the money."""
+        self._rules = rules
+        self._states = states
+        settings = default_settings()
+        bridges = Bridges(hole_seconds=rules.bridge_seconds, blip_seconds=0.0)
+        self._detector = IdleDetector(replace(settings, bridges=bridges), settings.settings[SETTING])
+        self._through_us = 0
+        self._learned_us = 0
+        self._watts: dict[str, float] = {}
+        self._hosts: dict[int, _Host] = defaultdict(_Host)
+
+    def look(self, cursor: duckdb.DuckDBPyConnection, now_us: int) -> tuple[list[Found], set[str]]:
+        """(findings, subjects that cannot be judged now: their findings stay). cursor: for reading; it gets temp tables.
+
+        Raises what the store raises; then the next look takes up the same minutes again.
+        """
+        through = through_us(cursor)
+        from_us = max(self._through_us, through - round(self._rules.look_back_seconds * 1e6))
+        if through <= from_us or now_us - through > self._rules.bridge_seconds * 1e6:
+            return [], self._standing(cursor)
+        states = States(cursor, self._states)
+        known_at = datetime.fromtimestamp(now_us / 1e6, UTC)
+        if now_us - self._learned_us >= LEARN_EVERY_US:
+            states.observe(min(from_us, through - LEARN_OVER_US), through, known_at, self._watts)
+            self._watts = {**self._watts, **states.idle_watts()}
+            self._learned_us = now_us
+        states.observe(from_us, through, known_at, self._watts)
+        gangs, subjects = self._gangs(cursor, through, now_us)
+        self._see_hosts(cursor, from_us, through)
+        self._feed(cursor, gangs)
+        self._through_us = through
+        self._detector.forget(through / 1e6 - FORGET_SECONDS)
+        return self._judge(cursor, gangs, subjects, through, now_us)
+
+    # ------------------------------------------------------------------------------- reading
+    def _gangs(
+        self, cursor: duckdb.DuckDBPyConnection, through: int, now_us: int
+    ) -> tuple[dict[str, Gang], dict[str, list[tuple[int | None, int | None]]]]:
+        """Who holds cards now, by gang, and each gang's (subject_key, node_key). Leaves temp table ``idle_gang``."""
+        sql, when = statements("idle"), {"to_us": through}
+        seen: dict[int, tuple[str, Subject]] = {
+            key: (kind, subject(*rest))
+            for key, kind, *rest in cursor.execute(sql["workloads"], when).fetchall()
+        }
+        named = {key: self._name(about) for key, (_, about) in seen.items()}
+        named = {
+            key: name
+            for key, name in named.items()
+            if not any(fnmatchcase(seen[key][1].workload_id, glob) for glob in self._rules.exempt)
+        }
+        self._keep_gangs(cursor, named)
+        mapper = Mapper(
+            _good(Rule(*row) for row in cursor.execute(statements("fleet_now")["rules"]).fetchall())
+        )
+        rows: dict[str, list[Held]] = {}
+        places: dict[str, list[tuple[int | None, int | None]]] = {}
+        first: dict[str, int] = {}
+        for key, _, subject_key, card, node_key, node, share, begun, model, pool, incident in cursor.execute(
+            sql["held"], when
+        ).fetchall():
+            name = named.get(key)
+            if name is None:
+                continue
+            first.setdefault(name, key)
+            about = seen[key][1]
+            rows.setdefault(name, []).append(
+                Held(about.workload_id, card, node, share, begun, model, pool, incident)
+            )
+            places.setdefault(name, []).append((subject_key, node_key))
+        gangs = {}
+        for name, held in rows.items():
+            kind, about = seen[first[name]]
+            owner = mapper.at(replace(about, pool=held[0].pool), now_us)
+            gangs[name] = Gang(
+                name, kind, about.cluster, owner.scenario, owner.department, about.user, tuple(held)
+            )
+        return gangs, places
+
+    def _name(self, about: Subject) -> str:
+        """The gang a workload is of: its own id, unless a label says that it is one of many."""
+        labels = about.labels or {}
+        for label in self._rules.gang_labels:
+            value = labels.get(label)
+            if value:
+                return f"gang/{about.cluster}/{about.namespace or '-'}/{value}"
+        return about.workload_id
+
+    def _keep_gangs(self, cursor: duckdb.DuckDBPyConnection, named: Mapping[int, str]) -> None:
+        import pyarrow as pa
+
+        table = pa.table(
+            {
+                "workload_key": pa.array(list(named), type=pa.int32()),
+                "gang": pa.array(list(named.values()), type=pa.string()),
+            }
+        )
+        cursor.register("idle_given", table)
+        try:
+            cursor.execute(statements("idle")["gangs"])
+        finally:
+            cursor.unregister("idle_given")
+
+    def _see_hosts(self, cursor: duckdb.DuckDBPyConnection, from_us: int, through: int) -> None:
+        sql = statements("idle")
+        if incoming.one(cursor, sql["node_views"]) == (0,):
+            return
+        columns = {
+            row[0]
+            for row in cursor.execute(fill(statements("states")["columns"], source="node_minute")).fetchall()
+        }
+        busy = ["false"]
+        for signal in self._rules.hosts:
+            name = f"{signal.key}_{'max' if signal.kind == 'level' else 'increase'}"
+            if name in columns:
+                per = "" if signal.kind == "level" else " / greatest(covered_seconds, 1)"
+                busy.append(f'coalesce("{name}"{per} >= {signal.at_least!r}, false)')
+        statement = fill(
+            sql["hosts"],
+            busy=" OR ".join(busy),
+            source="node_minute",
+            from_us=str(from_us),
+            to_us=str(through),
+        )
+        for key, last_busy, last in cursor.execute(statement).fetchall():
+            host = self._hosts[key]
+            host.busy = last_busy if last_busy is not None else host.busy
+            host.seen = last
+
+    def _feed(self, cursor: duckdb.DuckDBPyConnection, gangs: Mapping[str, Gang]) -> None:
+        """Give the detector the span's minutes in time order."""
+        words = {"busy": Look.BUSY, "quiet": Look.QUIET, "unknown": Look.UNKNOWN}
+        rows = cursor.execute(statements("idle")["looks"])
+        while batch := rows.fetchmany(20_000):
+            for name, minute, look in batch:
+                gang = gangs.get(name)
+                if gang is not None:
+                    use = self._rules.use(gang.scenario, gang.source).name
+                    self._detector.see(Sample(name, minute * 60.0, words[look], pool=f"{gang.cluster}/{use}"))
+
+    def _standing(self, cursor: duckdb.DuckDBPyConnection) -> set[str]:
+        rows = cursor.execute(statements("unallocated_use")["open_subjects"], [KIND]).fetchall()
+        return {str(name) for (name,) in rows}
+
+    # ------------------------------------------------------------------------------- judging
+    def _judge(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        gangs: Mapping[str, Gang],
+        places: Mapping[str, list[tuple[int | None, int | None]]],
+        through: int,
+        now_us: int,
+    ) -> tuple[list[Found], set[str]]:
+        at = through / 1e6
+        holders: dict[int, set[str]] = defaultdict(set)
+        for name, rows in places.items():
+            for _, node_key in rows:
+                if node_key is not None:
+                    holders[node_key].add(name)
+        raised: dict[str, Quiet] = {}
+        unheard: set[str] = set()
+        for name in gangs:
+            known = self._detector.seen(name)
+            if known is None or at - known > self._rules.bridge_seconds:
+                unheard.add(name)
+                continue
+            began = self._detector.began(name)
+            if began is None or not self._detector.is_raised(name):
+                continue
+            nodes = {node_key for _, node_key in places[name] if node_key is not None}
+            host, busy = self._host(nodes, all(len(holders[node]) == 1 for node in nodes), began, through)
+            goes_on = self._detector.goes_on(name, at, self._rules.goes_on_seconds)
+            raised[name] = Quiet(began, at, host, busy, goes_on)
+        seen = self._at_most(cursor, raised, places, through)
+        prices = PriceBook(_priced(cursor))
+        quiet = ((gangs[name], replace(one, at_most=seen.get(name, {}))) for name, one in raised.items())
+        return find(quiet, self._rules, prices, now_us), unheard
+
+    def _host(self, nodes: set[int], alone: bool, began: float, through: int) -> tuple[str, float | None]:
+        """(word, when its own host was last at work)."""
+        hosts = [self._hosts.get(node) for node in nodes]
+        newest = through // MINUTE_US - self._rules.bridge_seconds // 60
+        if not hosts or any(host is None or host.seen is None or host.seen < newest for host in hosts):
+            return "unknown", None
+        if not alone:
+            return "shared", None
+        busy = max(
+            (host.busy + 1 for host in hosts if host is not None and host.busy is not None), default=None
+        )
+        if busy is None or busy * 60.0 <= began:
+            return "quiet", None
+        return ("busy" if busy >= newest else "quiet"), busy * 60.0
+
+    def _at_most(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        raised: Mapping[str, Quiet],
+        places: Mapping[str, list[tuple[int | None, int | None]]],
+        through: int,
+    ) -> dict[str, dict[str, float]]:
+        """The greatest of each signal over each quiet gang's cards since it fell quiet, as far back as a look goes."""
+        back = through - round(self._rules.look_back_seconds * 1e6)
+        rows = [
+            (name, key, max(round(quiet.began * 1e6), back))
+            for name, quiet in raised.items()
+            for key, _ in places[name]
+            if key is not None
+        ]
+        sql = statements("states")
+        views = {row[0] for row in cursor.execute(sql["views"]).fetchall()}
+        if not rows or not views:
+            return {}
+        import pyarrow as pa
+
+        names, keys, since = zip(*rows, strict=True)
+        cursor.register(
+            "idle_since",
+            pa.table({"gang": names, "subject_key": pa.array(keys, type=pa.int32()), "from_us": since}),
+        )
+        found: dict[str, dict[str, float]] = defaultdict(dict)
+        try:
+            for view in sorted(views):
+                self._at_most_of(cursor, view, min(since), through, found)
+        finally:
+            cursor.unregister("idle_since")
+        return found
+
+    def _at_most_of(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        view: str,
+        from_us: int,
+        through: int,
+        found: dict[str, dict[str, float]],
+    ) -> None:
+        described = cursor.execute(fill(statements("states")["columns"], source=view)).fetchall()
+        columns = {row[0] for row in described}
+        wanted: dict[str, str] = {}
+        for signal in self._states.signals:
+            name = f"{signal.key}_{'max' if signal.kind == 'level' else 'increase'}"
+            if name in columns and signal.kind == "level":
+                wanted[signal.key] = f'max(m."{name}")'
+            elif name in columns:
+                wanted[f"{signal.key}_per_second"] = f'max(m."{name}" / greatest(m.covered_seconds, 1))'
+        if "power_watts_max" in columns:
+            wanted["power_watts"] = "max(m.power_watts_max)"
+        if not wanted:
+            return
+        statement = fill(
+            statements("idle")["at_most"],
+            columns=", ".join(wanted.values()),
+            source=view,
+            subject="slice_key" if view == "slice_minute" else "card_key",
+            from_us=str(from_us),
+            to_us=str(through),
+        )
+        for name, *values in cursor.execute(statement).fetchall():
+            for key, value in zip(wanted, values, strict=True):
+                if value is not None:
+                    found[name][key] = max(float(value), found[name].get(key, 0.0))
+
+
+def _good(rules: Any) -> list[Rule]:
+    """Rules whose pattern can match; what cannot was told by the day's states."""
+    kept = []
+    for rule in rules:
+        try:
+            Mapper([rule])
+        except BadInput:
+            continue
+        kept.append(rule)
+    return kept
+
+
+def _priced(cursor: duckdb.DuckDBPyConnection) -> list[Price]:
+    """Prices believed now; one that could never count was told by the day's states."""
+    kept = []
+    make: Callable[..., Price] = Price
+    for row in cursor.execute(statements("fleet_now")["prices"]).fetchall():
+        try:
+            kept.append(make(*row))
+        except LedgerError:
+            continue
+    return kept
