@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from ullage_collector import api
 from ullage_collector.api import Views
 from ullage_collector.console import app as console
+from ullage_collector.console import written
 from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.fleet_now import STATES, FleetNow
 from ullage_collector.isolate import slurm_node
@@ -26,6 +27,7 @@ from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.store.store import Store
 from ullage_contract.clock import ManualClock
 from ullage_contract.event import Severity
+from ullage_contract.sample import FACT_NAMES
 
 NOW = 1_795_000_000.0
 EVIL = '研发一部 "];#panic()<script>\u202e'
@@ -241,8 +243,28 @@ def test_an_imported_incident_without_words_shows_no_empty_box(world: World) -> 
     [(59, "0 分", "0 min"), (3_660, "1 小时 01 分", "1 h 01 min"), (3 * 86_400, "3 天", "3 d")],
 )
 def test_a_length_of_time_is_in_the_readers_words(seconds: float, zh: str, en: str) -> None:
-    assert console._age(seconds, words("zh")["spans"]) == zh
-    assert console._age(seconds, words("en")["spans"]) == en
+    assert written.age(seconds, words("zh")["spans"]) == zh
+    assert written.age(seconds, words("en")["spans"]) == en
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "shown"),
+    [
+        (85_899_345_920, "memory_total_bytes", "80 GiB"),
+        (700, "power_limit_default_watts", "700 W"),
+        (["power_watts", "fan_ratio"], "unsupported", "power_watts, fan_ratio"),
+        (0, "index", "0"),
+        ("x\u202e", "serial", "x"),
+    ],
+)
+def test_a_fact_is_written_with_its_unit(value: Any, name: str, shown: str) -> None:
+    assert written.fact(value, name) == shown
+    assert all(name in words(language)["fact_names"] for language in LANGUAGES)
+
+
+def test_names_of_facts_are_those_of_the_contract() -> None:
+    for language in LANGUAGES:
+        assert set(words(language)["fact_names"]) <= set(FACT_NAMES)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

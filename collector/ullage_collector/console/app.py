@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Route
 import ullage_assets
 from ullage_collector import api
 from ullage_collector.api import Refused, Views, need
-from ullage_collector.console import findings
+from ullage_collector.console import findings, written
 from ullage_collector.console.words import LANGUAGES, wanted, words
 from ullage_collector.fleet_now import ACTIVE_RATIO, STATES
 from ullage_collector.isolate import answers
@@ -73,16 +73,7 @@ class Console:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(
-            plain=plain,
-            percent=_percent,
-            number=_number,
-            bar=_bar,
-            instant=_instant,
-            department=_department,
-            age=_age,
-            way_out=answers.exit_of,
-        )
+        self._templates.filters.update(written.FILTERS)
 
     def routes(self) -> list[BaseRoute]:
         """The pages' routes."""
@@ -404,7 +395,7 @@ def _idle(console: Console, request: Request, identity: Identity) -> Response:
                 "card": card,
                 "since": start,
                 "at_least": start == seen_from,
-                "duration": _age((now - start).total_seconds(), console.words(request)["spans"]),
+                "duration": written.age((now - start).total_seconds(), console.words(request)["spans"]),
                 "cost": cost,
             }
         )
@@ -417,41 +408,3 @@ def _idle(console: Console, request: Request, identity: Identity) -> Response:
         names=names,
         origins={card.origin for card in cards},
     )
-
-
-def _percent(ratio: float | None, unknown: str) -> str:
-    return unknown if ratio is None else f"{ratio * 100:.0f} %"
-
-
-def _number(value: float | None, unit: str, unknown: str) -> str:
-    return unknown if value is None else f"{value:,.0f} {unit}"
-
-
-def _bar(ratio: float | None, unknown: str) -> Markup:
-    if ratio is None:
-        return Markup('<span class="soft">{}</span>').format(unknown)
-    return Markup('<meter min="0" max="1" value="{}"></meter> {} %').format(
-        f"{ratio:.3f}", round(ratio * 100)
-    )
-
-
-def _instant(value: datetime | None) -> str:
-    return "–" if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _age(seconds: float, spans: Mapping[str, str]) -> str:
-    """A length of time in the reader's words; days from the second day on. spans: minute, hour and day."""
-    if seconds >= 2 * 86400:
-        return f"{seconds / 86400:.0f} {spans['day']}"
-    hours, minutes = divmod(int(seconds // 60), 60)
-    return (
-        f"{hours} {spans['hour']} {minutes:02d} {spans['minute']}"
-        if hours
-        else f"{minutes} {spans['minute']}"
-    )
-
-
-def _department(department: str | None, names: dict[str, str], unmapped: str) -> str:
-    if department is None:
-        return ""
-    return unmapped if department == UNMAPPED else plain(names.get(department, department))
