@@ -22,9 +22,9 @@ from ullage_collector.detect.findings import Found, keep
 from ullage_collector.detect.fragmentation import finding as fragmentation
 from ullage_collector.detect.fragmentation import reading as fragmentation_reading
 from ullage_collector.detect.fragmentation.settings import rules_of as fragmentation_rules
-from ullage_collector.fleet_now import FleetNow
 from ullage_collector.detect.idle_rules import rules_of as idle_rules_of
 from ullage_collector.detect.idle_watch import IdleWatch
+from ullage_collector.fleet_now import FleetNow
 from ullage_collector.inventory.life import rules_of as inventory_rules
 from ullage_collector.inventory.reading import reconciled
 from ullage_collector.sql import statements
