@@ -297,7 +297,16 @@ class Collector:
         from ullage_collector.isolate.probes import Probes
 
         self._probes = Probes(door.cursor, self.clock)
-        self._acting = assemble(self.config, door.cursor, self.clock, probes=self._probes)
+
+        def last_heard(cluster: str) -> float | None:
+            at = [
+                us
+                for kind in ("slurm_job", "kubernetes_pod")
+                if (us := heard.last(kind, cluster)) is not None
+            ]
+            return min(at) / 1e6 if at else None
+
+        self._acting = assemble(self.config, door.cursor, self.clock, probes=self._probes, heard=last_heard)
         isolation = self._isolation = self._acting.isolation
 
         def write(stop: threading.Event) -> None:
@@ -326,6 +335,7 @@ class Collector:
                 settings=faults,
                 precedence=precedence,
             )
+            self._acting.policy.on_closed = self._engine.forget_closed
             self._engine.run(stop)
 
         def roll_up(stop: threading.Event) -> None:

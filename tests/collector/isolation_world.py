@@ -12,6 +12,7 @@ import duckdb
 from ullage_collector.isolate.actuator import Plan, Run, Standing, Target
 from ullage_collector.isolate.book import Book
 from ullage_collector.isolate.choice import Choice
+from ullage_collector.isolate.following import FollowMeans
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.intent import Intent, State
 from ullage_collector.isolate.isolation import Isolation
@@ -119,7 +120,10 @@ class FakeActuator:
         return Standing.GONE
 
     def taken_by_others(self, cluster_id: str) -> Mapping[str, str] | None:
-        return None if self.scheduler.silent else dict(self.scheduler.others)
+        if self.scheduler.silent:
+            return None
+        changed = {s: m for s, m in self.scheduler.standing_of.items() if not m.startswith("ullage:")}
+        return {**{s.partition("-")[0]: m for s, m in changed.items()}, **self.scheduler.others}
 
     def node_labels(self, cluster_id: str) -> Mapping[str, Mapping[str, str]] | None:
         return None if self.scheduler.silent else self.scheduler.labels
@@ -178,6 +182,7 @@ class World:
         self.pages = Pages()
         self.prober: Prober | None = None
         self.windows: Windows | None = None
+        self.follow: FollowMeans | None = None
         self.actuators: dict[str, Any] = {
             "fake-card": FakeActuator(self.scheduler, "fake-card", False),
             "fake-node": FakeActuator(self.scheduler, "fake-node", True),
@@ -196,7 +201,9 @@ class World:
         self.surroundings = Surroundings(self.connect, self.clock, choice, self.windows)
         self.policy = Policy(self.book, self.freeze, self.surroundings, choice, self.settings, self.pages)
         places = Places()
-        self.lifecycle = Lifecycle(self.policy, choice, self.surroundings, places, prober=self.prober)
+        self.lifecycle = Lifecycle(
+            self.policy, choice, self.surroundings, places, prober=self.prober, follow=self.follow
+        )
         self.isolation = Isolation(
             self.connect,
             self.actuators,

@@ -16,7 +16,10 @@ from tests.collector.isolation_world import World
 from ullage_collector.isolate.actuator import Target
 from ullage_collector.isolate.answers import exit_of
 from ullage_collector.isolate.book import Book
-from ullage_collector.isolate.intent import COUNTED, STANDS, Intent, State
+from ullage_collector.isolate.follow_call import Ended, FollowCall, Outcome
+from ullage_collector.isolate.follow_settings import FollowMode, FollowSettings, Hook
+from ullage_collector.isolate.following import FollowMeans, Key
+from ullage_collector.isolate.intent import COUNTED, STANDS, Intent, State, waits_for_person
 from ullage_collector.isolate.verdict import Action, Follow, Mode, Turn, Verdict
 from ullage_contract.errors import ActuatorError, BadInput
 
@@ -67,6 +70,22 @@ class Machine(RuleBasedStateMachine):
             node_instead_of_card=Mode.AUTOMATIC,
         )
         self.world.book_type = Mortal
+        self.hooks: list[Key] = []
+        self.forbidden: list[str] = []
+        self.world.follow = FollowMeans(
+            settings=FollowSettings(
+                hooks={
+                    follow: Hook(
+                        argv=("/bin/true", "{node}", "{incident}", "{follow}"), mode=FollowMode.AUTOMATIC
+                    )
+                    for follow in (Follow.RESET, Follow.REBOOT, Follow.REPLACE)
+                }
+            ),
+            ends_itself=lambda rule: rule == "pcie",
+            heard=lambda cluster: self.world.clock.wall(),
+            run=self.noted_hook,
+            start=lambda work: work(),
+        )
         self.world.scheduler.before = self.before
         self.world.scheduler.after = lambda verb, target: fuse.point()
         self.world.restart()
@@ -93,6 +112,46 @@ class Machine(RuleBasedStateMachine):
             card for subject in self.world.scheduler.standing_of for card in self.cards_of(subject)
         }
         assert len(apart) <= MOST_APART, "more cards isolated at once than the limit allows"
+
+    def noted_hook(self, call: FollowCall) -> Ended:
+        """What goes wrong in a hook never stops the lifecycle; here it is kept for ``nothing_forbidden_was_run``."""
+        try:
+            return self.run_hook(call)
+        except AssertionError as e:
+            self.forbidden.append(str(e))
+            raise
+
+    def run_hook(self, call: FollowCall) -> Ended:
+        """A reset or reboot runs: only on what stands, is free, is not frozen and was not run before."""
+        self.fuse.point()
+        _, node, incident, follow = call.argv
+        key = (int(incident), Follow(follow))
+        assert key not in self.hooks, f"{follow} of incident {incident} twice"
+        self.hooks.append(key)
+        assert not self.world.freeze.frozen, f"{follow} while frozen"
+        row = self.world.db.execute(
+            "SELECT subject, state FROM isolation_follow WHERE incident_id = ? AND follow = ?", list(key)
+        ).fetchone()
+        assert row is not None and row[1] == "running", "run before the store said so"
+        assert str(row[0]) in self.world.scheduler.standing_of, f"{follow} of {row[0]}, which is not isolated"
+        if key[1] is not Follow.REPLACE:
+            held = {
+                str(card)
+                for (card,) in self.world.db.execute(
+                    "SELECT c.card_id FROM allocation a JOIN card c USING (card_key) WHERE a.valid_to IS NULL"
+                ).fetchall()
+            }
+            assert not held & self.cards_of(str(row[0])), f"{follow} under running work"
+        if key[1] is Follow.REBOOT:
+            assert str(row[0]) == node, "a node rebooted for one of its cards"
+        self.fuse.point()
+        return Ended(self.hook_ends, "told")
+
+    hook_ends = Outcome.DONE
+
+    @rule(ends=st.sampled_from(list(Outcome)))
+    def hooks_end(self, ends: Outcome) -> None:
+        self.hook_ends = ends
 
     @staticmethod
     def cards_of(subject: str) -> set[str]:
@@ -132,11 +191,34 @@ class Machine(RuleBasedStateMachine):
         mode=st.sampled_from([Mode.AUTOMATIC] * 3 + [Mode.APPROVE, Mode.SHADOW]),
         fresh=st.sampled_from([True, True, True, False]),
         side=st.sampled_from(["xid", "pcie"]),
+        follow=st.sampled_from([Follow.NONE, Follow.RESET, Follow.REBOOT]),
     )
-    def fault(self, card: str, action: Action, mode: Mode, fresh: bool, side: str) -> None:
-        made = self.world.verdict(card, action=action, mode=mode, fresh=fresh, rule=side)
+    def fault(self, card: str, action: Action, mode: Mode, fresh: bool, side: str, follow: Follow) -> None:
+        made = self.world.verdict(card, action=action, mode=mode, fresh=fresh, rule=side, follow=follow)
         self.verdicts.append(made)
         self.alive(lambda: self.world.policy.consider(made))
+
+    @rule(
+        card=CARD,
+        follow=st.sampled_from([Follow.RESET, Follow.REBOOT, Follow.REPLACE]),
+        node=st.booleans(),
+        ends=st.sampled_from(list(Outcome)),
+        points=st.none() | st.integers(0, 40),
+    )
+    def fault_that_is_followed(
+        self, card: str, follow: Follow, node: bool, ends: Outcome, points: int | None
+    ) -> None:
+        """The way to a hook is long: here a fault goes it at once, and dies anywhere on it."""
+        self.hook_ends = ends
+        self.world.clock.advance(601)
+        action = Action.ISOLATE_NODE if node else Action.ISOLATE_CARD
+        made = self.world.verdict(card, action=action, follow=follow)
+        self.verdicts.append(made)
+        self.fuse.left = points
+        for seconds in (0, 5, 31, 31):
+            self.world.clock.advance(seconds)
+            self.alive(lambda: self.world.policy.consider(made))
+            self.alive(self.world.lifecycle.step)
 
     @rule(data=st.data(), turn=st.sampled_from([Turn.OPENED, Turn.WORSENED, Turn.ENDED, Turn.ENDED]))
     def say_again(self, data: st.DataObject, turn: Turn) -> None:
@@ -242,6 +324,10 @@ class Machine(RuleBasedStateMachine):
         assert len(keys) == len(set(keys))
 
     @invariant()
+    def nothing_forbidden_was_run(self) -> None:
+        assert self.forbidden == []
+
+    @invariant()
     def memory_is_what_the_store_has(self) -> None:
         assert self.world.book.live() == type(self.world.book)(self.world.connect, self.world.clock).live()
 
@@ -276,7 +362,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(12):
             world.step(7300)
         left = [intent for intent in world.book.live() if intent.state in (*COUNTED, *STANDS)]
-        assert all(i.follow is Follow.REPLACE or i.mode == "person" for i in left), left
+        assert all(waits_for_person(i) or i.mode == "person" for i in left), left
         for intent in left:
             with suppress(BadInput):
                 world.isolation.release(intent.subject, reason="end", actor="bob", execute_calls=True)

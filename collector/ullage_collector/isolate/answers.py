@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from ullage_collector.api import SCHEMA_VERSION, Answer, actor_of, endpoint
 from ullage_collector.audit import naive_utc
-from ullage_collector.isolate.intent import PERSON, STANDS, Intent, State
+from ullage_collector.isolate.intent import FOR_PERSON, PERSON, STANDS, Intent, State
 from ullage_collector.receive.identity import Identity, Role
 from ullage_contract.errors import BadInput
 
@@ -41,6 +41,11 @@ def listing(views: Views, *, ended: bool = False) -> dict[str, Any]:
         row["age_seconds"] = (now - row["decided_at"]).total_seconds()
         row["owner"] = row["approved_by"] or row["requested_by"]
         row["exit"] = exit_of(row)
+        row["follows"] = []
+    of_intent = {row["intent_id"]: row for row in rows}
+    for found in api.select(views, "follow", "of_intents", [list(of_intent)]):
+        found["call"] = json.loads(found["call"]) if found["call"] else None
+        of_intent[found["intent_id"]]["follows"].append(found)
     return {
         "schema_version": SCHEMA_VERSION,
         "isolations": api.select(views, "isolation", "list_isolations", []),
@@ -89,7 +94,7 @@ def _way_out(row: Mapping[str, Any]) -> str:
         return "until"
     if state in STANDS and (row["mode"] == PERSON or row["follow"] == "replace"):
         return "person"
-    if state in STANDS and (row["held_back"] or "").startswith("probe"):
+    if state in STANDS and (row["held_back"] or "").startswith(FOR_PERSON):
         return "probe"
     if state is State.OTHERS:
         return "others"
@@ -107,8 +112,14 @@ def of_incident(views: Views, incident_id: int) -> list[dict[str, Any]]:
 
 
 def routes(assembly: Assembly) -> list[Route]:
-    """POST freeze, unfreeze, approve, deny below /api/v1, for operators."""
-    acts: dict[str, Act] = {"freeze": freeze, "unfreeze": unfreeze, "approve": approve, "deny": deny}
+    """POST freeze, unfreeze, approve, deny, follow below /api/v1, for operators."""
+    acts: dict[str, Act] = {
+        "freeze": freeze,
+        "unfreeze": unfreeze,
+        "approve": approve,
+        "deny": deny,
+        "follow": follow,
+    }
     return [
         Route(f"/api/v1/{name}", endpoint(Role.OPERATOR, _acting(assembly, act)), methods=["POST"])
         for name, act in acts.items()
@@ -150,6 +161,11 @@ def deny(assembly: Assembly, actor: str, body: dict[str, Any]) -> dict[str, Any]
     return _decided(assembly.policy.deny(_incident(body), actor=actor, reason=str(body.get("reason", ""))))
 
 
+def follow(assembly: Assembly, actor: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Have what follows an incident (reset, reboot, replacement) run now. Raises BadInput when it cannot be."""
+    return _decided(assembly.lifecycle.following.approve(_incident(body), actor=actor))
+
+
 def _incident(body: dict[str, Any]) -> int:
     number = body.get("incident")
     if isinstance(number, bool) or not isinstance(number, int):
@@ -175,6 +191,7 @@ def exposition(assembly: Assembly) -> str:
     """Lines for /metrics: isolations by mode and state, frozen, stopped rules. Raises nothing: absent, not wrong."""
     try:
         counts = assembly.book.read("counts")
+        follows = assembly.book.read("counts", file="follow")
     except Exception:
         return ""
     lines = [
@@ -197,5 +214,10 @@ def exposition(assembly: Assembly) -> str:
         "# TYPE ullage_isolation_verdicts_total counter",
         f'ullage_isolation_verdicts_total{{outcome="considered"}} {assembly.policy.considered}',
         f'ullage_isolation_verdicts_total{{outcome="ignored"}} {assembly.policy.ignored}',
+        "# HELP ullage_isolation_follows resets, reboots and replacements by what became of them",
+        "# TYPE ullage_isolation_follows gauge",
+    ]
+    lines += [
+        f'ullage_isolation_follows{{follow="{what}",state="{state}"}} {n}' for what, state, n in follows
     ]
     return "\n".join(lines) + "\n"

@@ -91,10 +91,10 @@ class Book:
         with self.lock:
             return [self._live[number] for number in self._by_incident.get(incident_id, ())]
 
-    def read(self, name: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """The rows of a statement of policy.sql."""
+    def read(self, name: str, parameters: Any = None, *, file: str = "policy") -> list[tuple[Any, ...]]:
+        """The rows of a statement of policy.sql, or of another file's."""
         with self._connect() as cursor:
-            return cursor.execute(statements("policy")[name], parameters).fetchall()
+            return cursor.execute(statements(file)[name], parameters).fetchall()
 
     # ---- changing
 

@@ -1,4 +1,5 @@
-"""The commands of isolation: ``isolate|release CARD``, ``freeze|unfreeze``, ``approve|deny INCIDENT``, ``isolations``.
+"""The commands of isolation: ``isolate|release CARD``, ``freeze|unfreeze``, ``approve|deny|follow INCIDENT``,
+``isolations``.
 
 isolate and release are dry runs unless --execute. While a collector serves, a command goes through its socket; else
 it opens the store itself, and an approved isolation is carried out at once.
@@ -110,7 +111,7 @@ def _show(outcome: dict[str, Any]) -> None:
 
 
 def _add_deciding(parser: argparse.ArgumentParser, command: str) -> None:
-    if command in ("approve", "deny"):
+    if command in ("approve", "deny", "follow"):
         parser.add_argument("incident", type=int, metavar="INCIDENT", help="the incident's number")
     if command == "approve":
         parser.add_argument("--digest", metavar="HEX", help="of the calls you saw; others by now are refused")
@@ -165,6 +166,8 @@ def _decided_alone(command: str, document: dict[str, Any], config: Config) -> di
             return answers.unfreeze(assembly, actor, document)
         if command == "deny":
             return answers.deny(assembly, actor, document)
+        if command == "follow":
+            raise BadInput("nobody serves here: what follows an isolation is run by a running collector")
         if command == "approve":
             decided = answers.approve(assembly, actor, document)
             assembly.lifecycle.carry_out(int(decided["intent"]))
@@ -188,6 +191,10 @@ def _show_decided(command: str, answer: dict[str, Any]) -> None:
         print(f"{answer['subject']} on {answer['node']}: {answer['state']}")
         for call in answer["calls"] if command == "approve" else ():
             print(f"  {call}")
+        if command == "follow":
+            print(
+                "It is run as soon as nothing forbids it; ullage-collector isolations shows what became of it."
+            )
 
 
 def _table(answer: dict[str, Any]) -> None:
@@ -201,3 +208,6 @@ def _table(answer: dict[str, Any]) -> None:
             f"{row['state']:<10} {row['mode']:<9} {row['subject']} on {row['node_id']}, {hours:.1f} h, {row['owner']}: "
             f"{row['reason']}{why}; exit: {row['exit']}"
         )
+        for follow in row["follows"]:
+            said = f": {follow['result']}" if follow["result"] else ""
+            print(f"  {follow['follow']} of incident {follow['incident_id']}: {follow['state']}{said}")

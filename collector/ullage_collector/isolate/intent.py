@@ -18,6 +18,8 @@ from ullage_collector.isolate.verdict import Action, Follow, Mode
 
 PERSON: Final = "person"
 """The mode of an isolation a person placed with ``isolate``."""
+FOR_PERSON: Final = ("probe", "follow")
+"""How ``held_back`` of an isolation begins that only a person gives back."""
 
 
 class State(StrEnum):
@@ -119,6 +121,11 @@ class Intent:
     def takes_node(self) -> bool:
         """What it places takes every card of the node."""
         return self.family == "node" or self.whole_node
+
+
+def waits_for_person(intent: Intent) -> bool:
+    """What stands is given back by a person alone: it has to be replaced, or a probe or what followed it did not go well."""
+    return intent.follow is Follow.REPLACE or (intent.held_back or "").startswith(FOR_PERSON)
 
 
 @dataclass(frozen=True, slots=True)

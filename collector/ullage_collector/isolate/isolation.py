@@ -224,6 +224,9 @@ class Isolation:
             if row is None:
                 raise BadInput(f"{where.subject} is not isolated by Ullage: nothing to release")
             isolation_id, actuator_name, incident_id = row[:3]
+            running = connection.execute(statements("follow")["runs_on"], [isolation_id]).fetchone()
+            if running is not None:
+                raise BadInput(f"a {running[0]} of {where.subject} runs now: release it when that has ended")
             chosen = self._actuator(actuator_name, where.cluster_id)
             others = connection.execute(
                 statements("isolation")["standing_of_node"], [actuator_name, isolation_id, where.node_key]
@@ -368,10 +371,12 @@ def from_config(
 ) -> Isolation:
     """From collector.toml: [isolation] actuator, [isolation.clusters] cluster = actuator, [isolation.<actuator>].
 
-    Raises ConfigError for a table of an actuator that is not installed. [isolation.policy] is policy_settings.py's.
+    Raises ConfigError for a table of an actuator that is not installed. [isolation.policy] is policy_settings.py's,
+    [isolation.follow] follow_settings.py's.
     """
     table = dict(config.part("isolation"))
-    table.pop("policy", None)
+    for own in ("policy", "follow"):
+        table.pop(own, None)
     default = names(table.pop("actuator", "slurm-node"), "[isolation] actuator")
     clusters = {
         str(cluster): names(found, f"[isolation.clusters] {cluster}")

@@ -12,20 +12,21 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ullage_collector.isolate.actuator import Actuator, Standing, Target, verifies
-from ullage_collector.isolate.intent import PERSON, Intent, State
+from ullage_collector.isolate.following import Following
+from ullage_collector.isolate.intent import PERSON, Intent, State, waits_for_person
 from ullage_collector.isolate.stage import Means, Stage, Stopped
-from ullage_collector.isolate.verdict import Follow
 from ullage_contract.errors import ActuatorError
 
 log = logging.getLogger(__name__)
 
 
 class Keeping(Stage):
-    """probed: whether a card is probed before it is released."""
+    """probed: whether a card is probed before it is released. following: what is done to the hardware meanwhile."""
 
-    def __init__(self, means: Means, *, probed: bool) -> None:
+    def __init__(self, means: Means, following: Following, *, probed: bool) -> None:
         super().__init__(means)
         self._probed = probed
+        self._following = following
         self._lost_at: dict[int, deque[float]] = defaultdict(deque)
 
     def forget_all_but(self, known: Collection[int]) -> None:
@@ -39,6 +40,9 @@ class Keeping(Stage):
         actuator, target = self._actuator(intent), self._surroundings.target(intent)
         if actuator is None or target is None:
             self._later(intent, "its actuator or its card is not known any more")
+            return
+        if self._following.busy(intent):
+            self._agenda.early(intent.intent_id)
             return
         if self._leaves(intent):
             return
@@ -60,7 +64,9 @@ class Keeping(Stage):
                     change.move(current, State.ISOLATED, "no work holds it")
             else:
                 self._agenda.early(intent.intent_id)
-        elif intent.changed_at + self._settings.review_seconds < self._clock.wall():
+            return
+        self._following.look(intent)
+        if intent.changed_at + self._settings.review_seconds < self._clock.wall():
             days = (self._clock.wall() - intent.changed_at) / 86400
             self._policy.pages.tell(
                 intent, f"isolated for {days:.0f} days: decide", f"review {intent.intent_id}"
@@ -72,15 +78,17 @@ class Keeping(Stage):
             with self._book.change() as change:
                 change.move(intent, State.RELEASING, "its time is over", action="release")
             return True
-        if intent.mode == PERSON or not self._book.over(intent.intent_id):
+        covered = self._probed and not self._book.over(intent.intent_id) and self._following.covers(intent)
+        if intent.mode == PERSON or not (covered or self._book.over(intent.intent_id)):
             return False
-        if intent.follow is Follow.REPLACE or (intent.held_back or "").startswith("probe"):
-            return False  # a person gives it back
-        if self._probed and intent.family == "card":
+        if waits_for_person(intent):
+            return False
+        if self._probed and (covered or intent.family == "card"):
             if intent.state is not State.ISOLATED:
                 return False  # probes run on a card that nobody holds
             with self._book.change() as change:
-                change.move(intent, State.PROBING, "its incidents have ended")
+                why = f"{intent.follow.value} is done" if covered else "its incidents have ended"
+                change.move(intent, State.PROBING, why)
             return True
         with self._book.change() as change:
             change.move(intent, State.RELEASING, "its incidents have ended", action="release")

@@ -18,6 +18,7 @@ from ullage_collector.isolate.agenda import LOOK_EARLY_SECONDS, Agenda
 from ullage_collector.isolate.book import Book
 from ullage_collector.isolate.choice import Choice
 from ullage_collector.isolate.escalation import Escalation
+from ullage_collector.isolate.following import Following, FollowMeans
 from ullage_collector.isolate.intent import Intent, State
 from ullage_collector.isolate.keeping import Keeping
 from ullage_collector.isolate.places import Places
@@ -37,7 +38,8 @@ IDLE_SECONDS: Final = 1.0  # our choice: because what is due is due in seconds; 
 class Lifecycle:
     """See the module. ``step`` does everything that is due; ``run`` does so until stopped, nodes side by side.
 
-    places: a lock a node, shared with whoever else calls actuators. prober None: nobody probes here.
+    places: a lock a node, shared with whoever else calls actuators. prober None: nobody probes here. follow: how resets,
+    reboots and replacements are run; None: nobody runs any.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Lifecycle:
         *,
         prober: Prober | None = None,
         run: Run = run_program,
+        follow: FollowMeans | None = None,
     ) -> None:
         self._policy = policy
         self._book: Book = policy.book
@@ -59,8 +62,9 @@ class Lifecycle:
         self._agenda = Agenda(self._clock.monotonic)
         means = Means(policy, Escalation(policy), choice, surroundings, self._agenda, run)
         showing, placing = Showing(means), Placing(means)
-        self._keeping = Keeping(means, probed=prober is not None)
-        way_back = WayBack(means, prober)
+        self.following = Following(means, follow or FollowMeans())
+        self._keeping = Keeping(means, self.following, probed=prober is not None)
+        way_back = WayBack(means, self.following, prober)
         self._stages: dict[State, Callable[[Intent], None]] = {
             State.SHADOW: showing.shadow,
             State.ADVISED: showing.show,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
@@ -44,7 +45,9 @@ MOST_POSTPONED: Final = 10_000  # our choice: because a store that is away so lo
 
 
 class Policy:
-    """See the module. One instance a store. ``woken`` is set when there is something to carry out."""
+    """See the module. One instance a store. ``woken`` is set when there is something to carry out; ``on_closed`` is told
+    when the lifecycle has closed incidents.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Policy:
         self.surroundings = surroundings
         self.settings = settings
         self.woken = threading.Event()
+        self.on_closed: Callable[[], None] = lambda: None
         self._choice = choice
         self._clock = book.clock
         self.breaker = Breaker(book, settings)

@@ -33,25 +33,25 @@ class NamedProbes:
     def __init__(self, probes: Asking, names: Sequence[str]) -> None:
         self._probes = probes
         self._names = tuple(names)
-        self._asked: dict[tuple[int, str], str] = {}
+        self._asked: dict[tuple[int, str, str], str] = {}
 
     def probe(self, isolation_id: int, incident_id: int | None, target: Target) -> ProbeAnswer:
         """PASSED when every probe has passed, else what became of the first that did not. Raises BadInput as ``ask``."""
         if not self._names or target.family != "card":
             return ProbeAnswer.NONE
         for name in self._names:
-            key = (isolation_id, name)
+            key = (isolation_id, target.subject, name)
             if key not in self._asked:
                 self._asked[key] = self._probes.ask(incident_id, target.subject, name, asked_by=ACTOR)
             state = self._probes.result(self._asked[key]).state
             if state is ProbeState.WAITING:
                 return ProbeAnswer.PENDING
             if state is not ProbeState.PASSED:
-                self._forget(isolation_id)
+                self._forget(isolation_id, target.subject)
                 return ProbeAnswer.FAILED if state is ProbeState.FAILED else ProbeAnswer.UNPROBED
-        self._forget(isolation_id)
+        self._forget(isolation_id, target.subject)
         return ProbeAnswer.PASSED
 
-    def _forget(self, isolation_id: int) -> None:
+    def _forget(self, isolation_id: int, card: str) -> None:
         for name in self._names:
-            self._asked.pop((isolation_id, name), None)
+            self._asked.pop((isolation_id, card, name), None)

@@ -6,12 +6,17 @@ Only what is ours is taken back, and neither a freeze nor a breaker stops that.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
+from ullage_collector.audit import naive_utc
 from ullage_collector.isolate.actuator import Standing, Target, verifies
+from ullage_collector.isolate.book import Change
+from ullage_collector.isolate.following import Following
 from ullage_collector.isolate.intent import PERSON, STANDS, Intent, State, level_up
 from ullage_collector.isolate.stage import Means, Stage
+from ullage_collector.sql import statements
 from ullage_contract.errors import ActuatorError
 
 log = logging.getLogger(__name__)
@@ -29,6 +34,16 @@ class ProbeAnswer(StrEnum):
     UNPROBED = "unprobed"
 
 
+WORST_FIRST: Final = (
+    ProbeAnswer.FAILED,
+    ProbeAnswer.PENDING,
+    ProbeAnswer.UNPROBED,
+    ProbeAnswer.NONE,
+    ProbeAnswer.PASSED,
+)
+"""Of several cards: one that failed is known at once; one that nobody probes has not passed."""
+
+
 class Prober(Protocol):
     """Who has an isolated card checked."""
 
@@ -38,33 +53,33 @@ class Prober(Protocol):
 
 
 class WayBack(Stage):
-    """prober None: nobody probes here."""
+    """prober None: nobody probes here. following: what was done to the hardware."""
 
-    def __init__(self, means: Means, prober: Prober | None) -> None:
+    def __init__(self, means: Means, following: Following, prober: Prober | None) -> None:
         super().__init__(means)
+        self._following = following
         self._prober = prober
+        self._passed: dict[int, set[str]] = {}
 
     def probe(self, intent: Intent) -> None:
         """Ask for the probe, and act on its answer; without a prober it is released."""
-        if not self._book.over(intent.intent_id):
+        over = self._book.over(intent.intent_id)
+        if not over and not self._following.covers(intent):
             with self._book.change() as change:
                 change.move(intent, State.ISOLATED, "another incident came")
             return
-        target = self._surroundings.target(intent)
-        answer = ProbeAnswer.NONE
-        if self._prober is not None and target is not None and intent.isolation_id is not None:
-            try:
-                answer = self._prober.probe(intent.isolation_id, intent.incident_id, target)
-            except Exception:
-                log.exception("the probe of %s", intent.subject)
-                answer = ProbeAnswer.PENDING
+        answer = self._answer(intent)
         late = self._clock.wall() - intent.changed_at > self._settings.probe_seconds
         if answer is ProbeAnswer.PENDING and not late:
             self._agenda.early(intent.intent_id)
             return
-        if answer in (ProbeAnswer.PASSED, ProbeAnswer.NONE):
+        if answer is ProbeAnswer.PASSED or (answer is ProbeAnswer.NONE and over):
             with self._book.change() as change:
+                if not over:
+                    self._close_incidents(change, intent)
                 change.move(intent, State.RELEASING, f"probe: {answer.value}", action="probe")
+            if not over:
+                self._policy.on_closed()
             return
         why = "probe failed" if answer is ProbeAnswer.FAILED else "probe refused or not answered"
         # What nobody looked at is not known to be worse.
@@ -82,6 +97,44 @@ class WayBack(Stage):
                 change, moved, f"{why}; next is {follow.value}", f"probe {intent.intent_id}"
             )
         self._policy.pages.send()
+
+    def _answer(self, intent: Intent) -> ProbeAnswer:
+        """Of the card, or of every card of the node: the worst of them."""
+        target = self._surroundings.target(intent)
+        if self._prober is None or target is None or intent.isolation_id is None:
+            return ProbeAnswer.NONE
+        targets = [target]
+        if intent.family == "node":
+            cards = self._surroundings.fleet().cards.get(intent.place, frozenset())
+            targets = [replace(target, family="card", subject=card) for card in sorted(cards)]
+        passed = self._passed.setdefault(intent.intent_id, set())
+        answers = {ProbeAnswer.PASSED} if passed else set()
+        for each in targets:
+            if each.subject in passed:
+                continue
+            try:
+                answer = self._prober.probe(intent.isolation_id, intent.incident_id, each)
+            except Exception:
+                log.exception("the probe of %s", each.subject)
+                answer = ProbeAnswer.PENDING
+            if answer is ProbeAnswer.PASSED:
+                passed.add(each.subject)
+            answers.add(answer)
+        worst = next((answer for answer in WORST_FIRST if answer in answers), ProbeAnswer.NONE)
+        if worst is not ProbeAnswer.PENDING:
+            del self._passed[intent.intent_id]
+        return worst
+
+    def _close_incidents(self, change: Change, intent: Intent) -> None:
+        """What was done and a passed probe end the incidents that nothing else would end."""
+        by = f"{intent.follow.value} done, probe passed"
+        for cause in self._book.causes(intent.intent_id):
+            if not cause.ended:
+                change.cursor.execute(
+                    statements("incidents")["close_incident"], [naive_utc(change.now), by, cause.incident_id]
+                )
+                change.end_cause(cause.incident_id)
+                change.audit(intent, "close_incident", by, evidence={"incident": cause.incident_id})
 
     def release(self, intent: Intent) -> None:
         """Releasing: only what is ours is taken back; never stopped by a freeze or a breaker."""

@@ -1,4 +1,6 @@
-"""Routes over what was recorded: ``/api/v1/incidents/cost``, ``/api/v1/incidents/ID/cost`` and ``/api/v1/audit/export``."""
+"""Routes over what was recorded: ``/api/v1/incidents/cost``, ``/api/v1/incidents/ID/cost``, ``/api/v1/incidents/ID/bundle``
+and ``/api/v1/audit/export``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from ullage_collector.api import endpoint
 from ullage_collector.audit_export import instant
 from ullage_collector.incident_cost import costs
 from ullage_collector.receive.identity import Identity, Role
+from ullage_collector.records.bundle import bundle
 from ullage_contract.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,12 +29,16 @@ def routes(store: Callable[[], Store]) -> list[Route]:
         number = request.path_params.get("number")
         return cost_document(store(), dict(request.query_params), None if number is None else int(number))
 
+    def bundled(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
+        return bundle_document(store(), int(request.path_params["number"]))
+
     def export(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         return export_page(store(), dict(request.query_params))
 
     return [
         Route("/api/v1/incidents/cost", endpoint(Role.VIEWER, cost), methods=["GET"]),
         Route("/api/v1/incidents/{number:int}/cost", endpoint(Role.VIEWER, cost), methods=["GET"]),
+        Route("/api/v1/incidents/{number:int}/bundle", endpoint(Role.OPERATOR, bundled), methods=["GET"]),
         Route("/api/v1/audit/export", endpoint(Role.VIEWER, export), methods=["GET"]),
     ]
 
@@ -48,6 +55,18 @@ def cost_document(store: Store, asked: dict[str, str], only: int | None = None) 
     finally:
         cursor.close()
     return found.to_json()
+
+
+def bundle_document(store: Store, number: int) -> dict[str, Any]:
+    """What goes with an incident to the card's maker. One reading transaction. Raises BadInput for an unknown number."""
+    cursor = store.cursor()
+    try:
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        found = bundle(cursor, number, store.clock.wall())
+        cursor.execute("ROLLBACK")
+    finally:
+        cursor.close()
+    return found
 
 
 def export_page(store: Store, asked: dict[str, str]) -> dict[str, Any]:

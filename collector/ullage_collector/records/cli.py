@@ -1,4 +1,4 @@
-"""``ullage-collector incidents cost`` and ``ullage-collector audit export|verify``.
+"""``ullage-collector incidents cost|bundle`` and ``ullage-collector audit export|verify``.
 
 While a collector serves, the command goes through its socket; else it opens the store itself. Exit codes: 0 good, 3 days are
 missing in a cost, or a verified file was changed.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,9 +25,16 @@ from ullage_contract.errors import BadInput
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of whichever of the two commands the parser is for."""
     if parser.prog.endswith("incidents"):
-        actions = parser.add_subparsers(dest="action", required=True, metavar="cost")
+        actions = parser.add_subparsers(dest="action", required=True, metavar="cost|bundle")
         cost = actions.add_parser("cost", help="what each confirmed incident lost, wasted and idled")
         cost.add_argument("--incident", type=int, metavar="ID", help="that one alone")
+        pack = actions.add_parser(
+            "bundle", help="fault, evidence, facts and serial of a card for its maker, as JSON"
+        )
+        pack.add_argument("incident", type=int, metavar="INCIDENT", help="the incident's number")
+        pack.add_argument(
+            "--out", type=Path, metavar="FILE", help="a new file, for the owner alone (default: stdout)"
+        )
         chosen = [cost]
     else:
         actions = parser.add_subparsers(dest="action", required=True, metavar="export|verify")
@@ -50,6 +58,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
     """Ask and print."""
     if args.action == "cost":
         return _cost(args, config)
+    if args.action == "bundle":
+        return _bundle(args, config)
     if args.action == "verify":
         return _verify(args)
     return _export(args, config)
@@ -83,6 +93,27 @@ def _cost(args: argparse.Namespace, config: Config) -> int:
             file=sys.stderr,
         )
     return code
+
+
+def _bundle(args: argparse.Namespace, config: Config) -> int:
+    with _door(config) as ask:
+        found = ask(f"/api/v1/incidents/{args.incident}/bundle", {})
+    text = json.dumps(found, ensure_ascii=False, indent=1)
+    if args.out is None:
+        print(text)
+        return 0
+    try:
+        with os.fdopen(
+            os.open(args.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as file:
+            file.write(text + "\n")
+    except OSError as e:
+        raise BadInput(f"--out {args.out}: {e.strerror}; name a new file in a folder that is there") from e
+    print(
+        f"{args.out}: incident {args.incident}, {len(found['cards'])} cards, {len(found['events'])} events",
+        file=sys.stderr,
+    )
+    return 0
 
 
 def _amount(amount: dict[str, Any]) -> str:
@@ -144,7 +175,7 @@ def _door(config: Config) -> Iterator[Callable[[str, dict[str, str]], dict[str, 
 
         yield through
         return
-    from ullage_collector.records.api import cost_document, export_page
+    from ullage_collector.records.api import bundle_document, cost_document, export_page
     from ullage_collector.store.store import Store
 
     store = Store.open(config.store_path, config.store)
@@ -153,6 +184,8 @@ def _door(config: Config) -> Iterator[Callable[[str, dict[str, str]], dict[str, 
         if route.endswith("/export"):
             return {"schema_version": 1, **export_page(store, asked)}
         number = route.split("/")[4]
+        if route.endswith("/bundle"):
+            return bundle_document(store, int(number))
         return {"schema_version": 1, **cost_document(store, asked, int(number) if number.isdigit() else None)}
 
     try:
