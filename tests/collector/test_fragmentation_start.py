@@ -53,6 +53,8 @@ def test_a_job_up_to_an_island_stays_in_one() -> None:
         1,
         {},
     )  # no island has eight: the node is as near as it gets
+    half = replace(torn, islands=("x", "x", "x", "x", "", "", "", ""))
+    assert one([half], 4) == (1, {})
     assert one([replace(torn, islands=())], 4) == (1, {})  # nobody said: nothing is lost for it
 
 
@@ -63,6 +65,8 @@ def test_a_job_larger_than_a_node_takes_whole_nodes_behind_one_switch_and_on_the
     assert one(far, 16) == (0, {"switch": 16})
     assert one([node(8), node(7)], 16) == (0, {"pool": 15})
     assert one([node(8), node(7), node(7)], 16) == (0, {"pool": 6, "node": 16})
+    assert one([node(8, domain="s1"), node(8)], 16) == (1, {})  # nobody said where the second is
+    assert one([node(8, domain="s1"), node(8, domain="s2"), node(8)], 16) == (1, {"pool": 8})
     odd = [node(8, domain="s1", rails="0-7"), node(8, domain="s1", rails="0-3")]
     assert one(odd, 16) == (0, {"rail": 16})
     assert one(near, 12) == (1, {"pool": 4})
@@ -127,7 +131,7 @@ def test_jobs_and_stranded_cards_add_up_and_no_cause_takes_less_than_nothing(
     nodes: list[FreeNode], size: int, each: int, split: bool
 ) -> None:
     if split:
-        nodes = [replace(n, islands=tuple("xy"[c % 2] for c in range(len(n.cards)))) for n in nodes]
+        nodes = [replace(n, islands=tuple(("x", "y", "")[c % 3] for c in range(len(n.cards)))) for n in nodes]
     found: Start
     (found,) = starts(nodes, [size], Need(each, each))
     free = sum(milli == 1000 for n in nodes for milli in n.cards)

@@ -22,11 +22,13 @@ from ullage_collector.config import Config
 from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.detect.fragmentation import finding, reading
 from ullage_collector.detect.fragmentation.settings import default_rules
+from ullage_collector.detect.fragmentation.start import Need, starts
 from ullage_collector.detect.rounds import Rounds
 from ullage_collector.fleet_now import CardNow, FleetNow
 from ullage_collector.imports import map as maps
 from ullage_collector.imports.door import import_file
 from ullage_collector.store.store import naive_utc
+from ullage_collector.topology.door import Asked, import_topology
 from ullage_collector.topology.reading import load
 from ullage_contract.sample import Facts, Family
 
@@ -242,6 +244,24 @@ def test_a_reserved_card_is_not_free_and_one_held_by_unknown_index_is_taken_from
     free = world.free()
     assert free["n1"] == (0, 1000, 1000, 1000)
     assert sorted(free["n2"]) == [0, 500, 1000, 1000]
+
+
+def test_switches_and_islands_come_from_the_fleets_topology(world: World) -> None:
+    table = world.folder / "cables.csv"
+    table.write_text("node,leaf_switch\nn1,s1\nn2,s1\nn3,s2\n", encoding="utf-8")
+    import_topology(world.store, Asked(table, "csv"), {})
+    islands = "".join(f"{world.card('n1', n)},{'left' if n < 2 else 'right'}\n" for n in range(CARDS))
+    (world.folder / "islands.csv").write_text(f"card,link_domain\n{islands}", encoding="utf-8")
+    import_topology(world.store, Asked(world.folder / "islands.csv", "csv", source="islands"), {})
+    world.clock.advance(1)
+    found = world.read()
+    assert [node.domain for node in found.nodes] == ["s1", "s1", "s2"]
+    assert found.nodes[0].islands == ("left", "left", "right", "right")
+    assert found.nodes[2].islands == ("", "", "", "")
+    (eight,) = starts(found.nodes, [8], Need(None, None))
+    assert (eight.jobs, eight.stranded["switch"], eight.stranded["pool"]) == (1, 0, 4)
+    far = [found.nodes[0], found.nodes[2]]
+    assert starts(far, [8], Need(None, None))[0].stranded["switch"] == 8
 
 
 def test_old_words_on_processors_are_no_knowledge(world: World) -> None:

@@ -92,11 +92,12 @@ def parts(nodes: Sequence[FreeNode], tasks: Iterable[Task]) -> Parts:
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """free: whole cards; islands: of them by island ("" counts as one); widest: cards of its largest island."""
+    """free: whole cards; islands: of them in each island, loose: in no known one; widest: cards an island may have."""
 
     free: int
     cards: int
     islands: tuple[int, ...]
+    loose: int
     widest: int
     cpu_milli: int | None
     memory_mib: int | None
@@ -123,12 +124,16 @@ def _groups(nodes: Sequence[FreeNode]) -> list[_Pool]:
     for node in nodes:
         whole = [card for card, milli in enumerate(node.cards) if milli == WHOLE_MILLI]
         widths = Counter(node.island(card) for card in range(len(node.cards)))
+        unsaid = widths.pop("", 0)
+        islands = Counter(node.island(card) for card in whole)
+        loose = islands.pop("", 0)
         pools[node.cluster, node.pool][node.model].append(
             _Node(
                 len(whole),
                 len(node.cards),
-                tuple(Counter(node.island(card) for card in whole).values()),
-                max(widths.values(), default=0),
+                tuple(islands.values()),
+                loose,
+                max(widths.values(), default=0) + unsaid,
                 node.cpu_milli,
                 node.memory_mib,
                 node.domain,
@@ -152,7 +157,9 @@ def _usable(groups: Sequence[_Pool], size: int, need: Need) -> list[int]:
         sum(sum(node.free for node in model.nodes) // size * size for model in models),
     ]
     for demands in range(len(CAUSES) - 2):
-        levels.append(sum(_jobs(model, size, demands, need) * size for model in models))
+        # A node whose rails alone nobody said is in any group of its rails, never in more than before.
+        jobs = sum(_jobs(model, size, demands, need) for model in models)
+        levels.append(min(levels[-1], jobs * size))
     return levels
 
 
@@ -165,21 +172,36 @@ def _jobs(model: _Model, size: int, demands: int, need: Need) -> int:
     if not model.width:
         return 0
     whole: Counter[tuple[str, str]] = Counter()
+    loose = 0
     for node in model.nodes:
         if node.free == model.width and _on(node, model.width, False, cpu, memory):
-            whole[node.domain if demands >= 2 else "", node.rails if demands >= 3 else ""] += 1
-    return sum(count // -(-size // model.width) for count in whole.values())
+            if (demands >= 2 and not node.domain) or (demands >= 3 and not node.rails):
+                loose += 1
+            else:
+                whole[node.domain if demands >= 2 else "", node.rails if demands >= 3 else ""] += 1
+    return _together(whole.values(), loose, -(-size // model.width))
 
 
 def _on(node: _Node, size: int, island: bool, cpu: int | None, memory: int | None) -> int:
     """Jobs of at most a node's cards that could start on this one."""
     jobs = node.free // size
     if island and size <= node.widest:
-        jobs = sum(free // size for free in node.islands)
+        jobs = _together(node.islands, node.loose, size)
     for free, each in ((node.cpu_milli, cpu), (node.memory_mib, memory)):
         if free is not None and each:
             jobs = min(jobs, free // (each * size))
     return jobs
+
+
+def _together(counts: Iterable[int], loose: int, size: int) -> int:
+    """How often ``size`` fit together: of one group each time, what is in no known group taken to be where it is missed."""
+    counts = list(counts)
+    jobs = sum(count // size for count in counts)
+    for left in sorted((count % size for count in counts), reverse=True):
+        if left and size - left <= loose:
+            loose -= size - left
+            jobs += 1
+    return jobs + loose // size
 
 
 def _median(values: list[tuple[int, float]]) -> int | None:
