@@ -66,6 +66,7 @@ MISTAKES: list[tuple[Callable[[list[str]], int], str, str]] = [
     (collector, "notify test nope", "no [[notify]] is named 'nope'"),
     (collector, "backup --out bad.csv/x", "bad.csv/x: cannot be made: Not a directory; give another place"),
     (report, "daily --date yesterday", "'yesterday' is no such period; write e.g. --date 2026-11-20"),
+    (report, "daily --date 2099-01-01", "--date 2099-01-01 has not begun"),
     (report, "weekly --week 2026-46", "'2026-46' is no such period; write e.g. --week 2026-W47"),
     (report, "weekly --week 2026-W46 --data nope", "nope: no such folder; name the collector's data with"),
     (

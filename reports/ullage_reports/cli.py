@@ -77,6 +77,10 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
     period = (
         periods.last(kind, now, zone) if args.period == "last" else periods.parse(kind, args.period, zone)
     )
+    if period.start > now:
+        raise ConfigError(
+            f"{_OPTION[kind][0]} {period.label} has not begun: it is {now:%Y-%m-%d} UTC; write a period before, or last"
+        )
     lang = args.lang or chosen.lang
     if lang not in LANGUAGES:
         raise ConfigError(f"--lang {lang[:20]!r} is not known; choose from {', '.join(LANGUAGES)}")

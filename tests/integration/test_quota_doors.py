@@ -86,6 +86,9 @@ def whole_way(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     (part,) = json.loads(out)["trees"][0]["cards"]
     figures = {node["quota"]: (node["used"], node["borrowed"], node["lent"]) for node in part["nodes"]}
     assert figures == {"a": ("3", "2", "0"), "b": ("0", "0", "2")}
+    code, out, err = command(data, capsys, "quota", "show", "--at", at, "--tree", "nope")
+    assert (code, out) == (2, "")
+    assert "no quota tree 'nope'; there are " in err
     code, out, _ = command(
         data, capsys, "quota", "show", "--from", "2026-10-21T00:00:00Z", "--to", "2026-10-22T00:00:00Z"
     )

@@ -17,6 +17,7 @@ from ullage_collector.quota.pools import sizes
 from ullage_collector.quota.resources import cards_text
 from ullage_collector.quota.steps import Total, total
 from ullage_collector.quota.tree import Problem
+from ullage_contract.errors import BadInput
 
 AMOUNTS: Final = ("min", "max", "used", "guaranteed_used", "borrowed", "lent", "waiting", "headroom")
 """What is said of each node, in the order it is shown."""
@@ -26,10 +27,13 @@ LISTED: Final = 50  # our choice: conflicts and unplaced work that are listed; a
 def document(known: Known, *, at_us: int | None = None, tree: str | None = None) -> dict[str, Any]:
     """What is known, as JSON. at_us: figures of that instant, its microsecond being what is known; None: of the stretch.
 
-    tree: that tree alone.
+    tree: that tree alone. Raises BadInput where there are others and not this one.
     """
     instant = at_us is not None
-    names = sorted({entry.tree for entry in known.entries if tree in (None, entry.tree)})
+    there = sorted({entry.tree for entry in known.entries})
+    if tree is not None and there and tree not in there:
+        raise BadInput(f"no quota tree {tree[:80]!r}; there are {', '.join(there)}")
+    names = [name for name in there if tree in (None, name)]
     scopes = known.scopes()
     found = []
     for name in names:
