@@ -90,6 +90,7 @@ class IdleDetector:
             subject = self._subjects[sample.subject] = _Subject(sample.pool)
         if subject.seen is not None and sample.at <= subject.seen:
             return []
+        subject.pool = sample.pool
         if sample.held_bytes is not None:
             subject.held = sample.held_bytes
         self._learn(subject, sample)
