@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ullage_collector.cli import main
-from ullage_collector.detect.fragmentation.capacity import FreeNode
+from ullage_collector.detect.fragmentation.capacity import FreeNode, as_arrays
 from ullage_collector.detect.fragmentation.files import read_asks
 from ullage_collector.detect.fragmentation.measure import CLASSES, SATISFIED
 from ullage_collector.detect.fragmentation.moves import Plan, propose
 from ullage_collector.detect.fragmentation.placed import Board, Placed
+from ullage_collector.detect.fragmentation.search import Search
 from ullage_collector.detect.fragmentation.task import Ask, Kinds, Task, learned
 from ullage_collector.detect.fragmentation.task import given as exactly
 
@@ -134,6 +135,31 @@ def test_a_card_that_two_share_is_emptied_by_two_moves_of_one_group() -> None:
     assert {step.node for step in found.steps} == {1, 2}
     assert found.regained_milli == pytest.approx([1000])
     replay(nodes, work, found, kinds)
+
+
+def test_workloads_of_a_group_that_get_in_each_others_way_promise_nothing() -> None:
+    """Each alone would fill b's scrap; together one of them breaks into the whole card of c."""
+    kinds = exactly([Task(Ask(0, 0, 1, 1000), 1.0)])
+    nodes = [free("a", 400), free("b", 300), free("c", 1000)]
+    work = [Placed("p", 0, (0,), Ask(0, 1, 1, 300)), Placed("q", 0, (0,), Ask(0, 1, 1, 300))]
+    assert plan(nodes, work, kinds).steps == ()
+
+
+def test_trying_a_group_leaves_nothing_behind() -> None:
+    nodes = [free("a", 400), free("b", 300), free("c", 300)]
+    work = [Placed("p", 0, (0,), Ask(0, 1, 1, 300)), Placed("q", 0, (0,), Ask(0, 1, 1, 300))]
+    search = Search(nodes, work, exactly([Task(Ask(0, 0, 1, 1000), 1.0)]).asking, 8)
+    first, second = search.best(20, 100.0), search.best(20, 100.0)
+    assert first is not None and first == second
+    assert [search.board.node(number) for number in range(3)] == nodes
+    assert (search._free.cards == as_arrays(nodes).cards).all()
+    assert (search._free.memory_mib == as_arrays(nodes).memory_mib).all()
+
+
+def test_where_it_is_already_is_no_move() -> None:
+    assert Board.of([free("a", 500, 500)]).why_not(half("p", 0, 0), 0, (1,)) == "it is there already"
+    with pytest.raises(ValueError, match="BUG"):
+        Board.of([free("a", 500, 500)]).move(half("p", 0, 0), 0, (1,))
 
 
 @pytest.mark.parametrize(
