@@ -67,6 +67,9 @@ def test_a_job_larger_than_a_node_takes_whole_nodes_behind_one_switch_and_on_the
     assert one([node(8), node(7), node(7)], 16) == (0, {"pool": 6, "node": 16})
     assert one([node(8, domain="s1"), node(8)], 16) == (1, {})  # nobody said where the second is
     assert one([node(8, domain="s1"), node(8, domain="s2"), node(8)], 16) == (1, {"pool": 8})
+    assert one([node(8, domain="s1"), node(8, domain="s2"), node(8), node(8)], 16) == (2, {})
+    three = [node(8, domain=name) for name in ("s1", "s2", "s3")]
+    assert one([*three, node(8)], 16) == (1, {"switch": 16})
     odd = [node(8, domain="s1", rails="0-7"), node(8, domain="s1", rails="0-3")]
     assert one(odd, 16) == (0, {"rail": 16})
     assert one(near, 12) == (1, {"pool": 4})

@@ -299,7 +299,8 @@ def test_a_fragmented_pool_is_a_finding_with_evidence_cost_and_moves_and_ends_wh
     assert (said["free_cards"], said["jobs_that_could_start"]["1"]) == (4.0, 0)
     # Tasks of 120 + 4 whole cards and 8 halves: 95 % is covered by whole cards and halves.
     assert said["frag_expected_cards"] == pytest.approx(4.0 * 124 / 132, abs=0.05)
-    assert said["cost_a_day"] == [f"{240 * 4 * 124 / 132:,.2f} CNY"]
+    assert said["cost_per_day"] == {"CNY": f"{240 * 4 * 124 / 132:.2f}"}
+    assert said["cards_without_price"] is None
     assert said["all_moves"] == 4
     assert said["regained_cards"] == pytest.approx(4.0 * 124 / 132, abs=0.05)
     assert said["jobs_after_moves"] == {"1": 4, "2": 2, "4": 1, "8": 0, "16": 0, "32": 0, "64": 0}
@@ -354,13 +355,14 @@ def test_nobodys_processors_are_known_so_nothing_is_moved_and_confidence_is_half
     assert ("pack_in_a_fixed_node_order", 0.5) in row
 
 
-def test_a_card_without_a_price_makes_the_cost_unknown_not_less(world: World) -> None:
+def test_cards_without_a_price_are_counted_not_priced_at_nothing(world: World) -> None:
     fragment(world)
     with world.store.write() as cursor:
         cursor.execute("DELETE FROM price")
     world.round()
     ((_, said),) = world.findings()
-    assert said["cost_a_day"] is None
+    assert said["cost_per_day"] == {}
+    assert said["cards_without_price"] == said["frag_expected_cards"] > 0
 
 
 def test_the_routes_answer_what_the_commands_print(

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Final
 
 from ullage_collector.detect.findings import Found
 from ullage_collector.detect.fragmentation.capacity import Floats, as_arrays
 from ullage_collector.detect.fragmentation.measure import SATISFIED, measure, totalled
 from ullage_collector.detect.fragmentation.proposal import proposal
-from ullage_collector.detect.fragmentation.reading import Fleet
+from ullage_collector.detect.fragmentation.reading import NANO_A_MILLI, Fleet
 from ullage_collector.detect.fragmentation.settings import Rules
 from ullage_collector.detect.fragmentation.task import WHOLE_MILLI, normalised
+from ullage_collector.ledger import cost_atoms, formatted, rounded
 
 KIND: Final = "fragmented_free_cards"
 OWNER: Final = "platform"
+DAY_US: Final = 86_400_000_000
 _NAMED: Final = 5  # our choice: nodes and moves a line of evidence can hold; the route has all
 _BLIND: Final = (
     0.5  # our choice: free cards are known; half of what could keep tasks from them is processors and memory
@@ -48,6 +49,7 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
         plan = proposal(here, work, fleet.kinds, rules)
         milli = lost.fragmented_milli
         worst = sorted(places, key=lambda n: (-round(float(milli[n]), 3), fleet.nodes[n].name))[:_NAMED]
+        cost, unpriced = _cost(fleet, places, milli)
         known = sum(fleet.nodes[n].free_milli for n in places if fleet.nodes[n].cpu_milli is not None)
         found.append(
             Found(
@@ -75,7 +77,8 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
                     "moves": [f"{m['workload']}: {m['from']} -> {m['to']}" for m in plan["moves"][:_NAMED]],
                     "all_moves": len(plan["moves"]),
                     "regained_cards": _cards(plan["regained_milli"]),
-                    "cost_a_day": _cost(fleet, places, milli),
+                    "cost_per_day": cost,
+                    "cards_without_price": unpriced or None,
                     "typical_of_tasks": fleet.asked,
                     "nodes_without_processors": sum(fleet.nodes[n].cpu_milli is None for n in places),
                 },
@@ -87,17 +90,20 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
     return found
 
 
-def _cost(fleet: Fleet, places: Sequence[int], milli: Floats) -> list[str] | None:
-    """What the fragmented cards cost a day, one text a currency; None: a card has no price."""
-    sums: dict[str, Decimal] = defaultdict(Decimal)
+def _cost(fleet: Fleet, places: Sequence[int], milli: Floats) -> tuple[dict[str, str], float]:
+    """What the fragmented cards cost for 24 h, by currency, and how many of them have no price."""
+    atoms: dict[str, int] = defaultdict(int)
+    unpriced = 0.0
     for number in places:
-        if milli[number] <= 0:
-            continue
         price = fleet.prices[number]
         if price is None:
-            return None
-        sums[price[1]] += Decimal(round(float(milli[number]) * 1000)) / 1000 / WHOLE_MILLI * price[0] * 24
-    return [f"{amount:,.2f} {currency}" for currency, amount in sorted(sums.items())]
+            unpriced += float(milli[number])
+            continue
+        share_nano = round(float(milli[number]) * NANO_A_MILLI)
+        atoms[price[1]] += cost_atoms(share_nano * DAY_US, int(price[0] * 1_000_000))
+    return {
+        name: formatted(rounded(amount, name), grouped=False) for name, amount in sorted(atoms.items())
+    }, _cards(unpriced)
 
 
 def _cards(milli: float) -> float:
