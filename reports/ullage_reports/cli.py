@@ -24,10 +24,12 @@ from ullage_reports import period as periods
 from ullage_reports.period import PeriodKind
 
 if TYPE_CHECKING:
+    from ullage_collector.published import Published
     from ullage_reports.model import Report
 
 log = logging.getLogger("ullage_reports")
 
+FOCUS: Final = "focus"
 SETTLE: Final = "Price a world given in one file, with no store behind it: docs/settle.md."
 _OPTION: Final = {
     PeriodKind.DAILY: ("--date", "D", "the local day, e.g. 2026-11-20, or last"),
@@ -89,7 +91,10 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
     if to_stdout and formats != ("json",):
         raise ConfigError("--out - is for --format json alone; name a folder for the others")
     for name in formats:
-        renderer(name)
+        if name != FOCUS:
+            renderer(name)
+    if FOCUS in formats and kind is not PeriodKind.MONTHLY:
+        raise ConfigError(f"--format focus is of a month: write monthly --month M, not {kind.value}")
 
     from ullage_reports.statement import statement
 
@@ -131,6 +136,9 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
         failed = False
         for name in formats:
             try:
+                if name == FOCUS:
+                    _focus(published, report, settings.issuer(args.config), out, verify=not args.trust_files)
+                    continue
                 print(renderer(name)(report, lang, out), flush=True)
             except UllageError as e:
                 # a missing font stops the PDF, not the files after it
@@ -140,6 +148,16 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
             _said(report)
             return FAILED
     return _said(report)
+
+
+def _focus(published: Published, report: Report, issuer: settings.Issuer, out: Path, *, verify: bool) -> None:
+    """Write the month's lines as FOCUS and list the files."""
+    from ullage_reports import focus
+
+    with published.open(report.period.start, report.period.end, verify=verify) as facts:
+        written = focus.write(facts, report.period, report.currency, issuer, out)
+    for file in written.files:
+        print(file, flush=True)
 
 
 def _said(report: Report) -> int:
@@ -179,7 +197,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--out", type=Path, metavar="DIR", help="where to write (default DATA/reports); - is stdout"
         )
-        command.add_argument("--format", metavar="LIST", help="html,pdf,csv,json (default html)")
+        command.add_argument(
+            "--format", metavar="LIST", help="html,pdf,csv,json; monthly also focus (default html)"
+        )
         command.add_argument("--lang", metavar="LANG", help="zh or en (default zh)")
         command.add_argument("--zone", metavar="IANA", help="whose midnights cut the period (default UTC)")
         command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")

@@ -6,6 +6,11 @@ currency = "CNY"
 lang = "zh"
 formats = ["html", "pdf"]
 out = "/var/lib/ullage/reports"
+
+[focus]                       # who bills, in FOCUS files
+provider = "AI Platform"
+account_id = "ai-platform"
+account_name = "AI Platform"
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from ullage_contract.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/ullage/report.toml")
 DEFAULT_DATA: Final = Path("/var/lib/ullage")
+TABLES: Final = ("report", "focus", "mail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +40,66 @@ class Settings:
     log_level: str = "info"
 
 
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """[focus]. provider: ProviderName, PublisherName and InvoiceIssuerName, which FOCUS wants alike where cost is billed.
+    account_id, account_name: the cost pool that issues the statement."""
+
+    provider: str = "AI Platform"
+    account_id: str = "ai-platform"
+    account_name: str = "AI Platform"
+
+
 def load(path: Path | None = None) -> Settings:
-    """The settings in ``path``; None means DEFAULT_PATH, whose absence means defaults.
+    """[report] of ``path``; None means DEFAULT_PATH, whose absence means defaults.
 
     Raises ConfigError when a named file cannot be read, is no TOML, or holds a key or type it should not.
     """
-    data = settings.read(path, DEFAULT_PATH)
-    if data is None:
-        return Settings()
-    where = path or DEFAULT_PATH
-    for table in data:
-        if table not in ("report", "mail"):
-            raise ConfigError(f"{where}: [{table[:40]}] is not known; write [report]")
-    return _settings(where, data.get("report", {}))
-
-
-def _settings(where: Path, table: Any) -> Settings:
-    known = [field.name for field in fields(Settings)]
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where}: report is no table; write [report]")
-    for key, value in table.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"{where}: report.{key[:40]} is not known; write {near[0] if near else known[0]}"
-            )
-        good = (
-            isinstance(value, list) and all(isinstance(v, str) for v in value)
-            if key == "formats"
-            else isinstance(value, str)
-        )
-        if not good:
-            raise ConfigError(
-                f"{where}: report.{key} = {value!r}; write {'a list of texts' if key == 'formats' else 'a text'}"
-            )
-    values: dict[str, Any] = dict(table)
+    values = _table(path, "report", Settings, lists=("formats",))
     if "formats" in values:
         values["formats"] = tuple(values["formats"])
     if "out" in values:
         values["out"] = Path(values["out"])
     return Settings(**values)
+
+
+def issuer(path: Path | None = None) -> Issuer:
+    """[focus] of ``path``, as ``load``. Raises ConfigError, also for what is not printable ASCII: FOCUS allows no more."""
+    values = _table(path, "focus", Issuer)
+    for key, value in values.items():
+        if not value or not value.isascii() or not value.isprintable():
+            raise ConfigError(
+                f"{path or DEFAULT_PATH}: focus.{key} = {value!r}; write a name in ASCII: FOCUS allows nothing else"
+            )
+    return Issuer(**values)
+
+
+def _table(path: Path | None, name: str, of: type, lists: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A table of the file, its keys and types checked; empty where there is none."""
+    data = settings.read(path, DEFAULT_PATH)
+    if data is None:
+        return {}
+    where = path or DEFAULT_PATH
+    for table in data:
+        if table not in TABLES:
+            raise ConfigError(f"{where}: [{table[:40]}] is not known; write [report]")
+    found = data.get(name, {})
+    if not isinstance(found, dict):
+        raise ConfigError(f"{where}: {name} is no table; write [{name}]")
+    known = [field.name for field in fields(of)]
+    for key, value in found.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ConfigError(
+                f"{where}: {name}.{key[:40]} is not known; write {near[0] if near else known[0]}"
+            )
+        good = (
+            isinstance(value, list) and all(isinstance(v, str) for v in value)
+            if key in lists
+            else isinstance(value, str)
+        )
+        if not good:
+            raise ConfigError(
+                f"{where}: {name}.{key} = {value!r}; write {'a list of texts' if key in lists else 'a text'}"
+            )
+    return dict(found)

@@ -1,0 +1,309 @@
+"""A month as FOCUS 1.2: every product exact, every hour once, names FOCUS allows, and the statement's own sums."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import subprocess
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.collector.fleet_world import DAY, LATER, NANO, World
+
+from ullage_collector import published
+from ullage_collector.published import Published
+from ullage_collector.states import States
+from ullage_contract.clock import ManualClock
+from ullage_contract.command import PARTIAL, USAGE
+from ullage_contract.errors import ConfigError, StoreError
+from ullage_reports import cli, focus
+from ullage_reports import period as periods
+from ullage_reports.config import Issuer
+from ullage_reports.period import PeriodKind
+
+NOW = datetime(2026, 11, 1, 6, tzinfo=UTC)
+THIRD = NANO // 3
+OURS = (
+    "x_SubAccountName",
+    "x_CostClass",
+    "x_Business",
+    "x_Scenario",
+    "x_JobId",
+    "x_Pool",
+    "x_AllocatedMethodId",
+)
+MONTH = periods.parse(PeriodKind.MONTHLY, "2026-10", "Asia/Shanghai")
+
+
+def publish(world: World, root: Path, *days: date) -> Path:
+    states = States(world.db)
+    for day in days:
+        states.make(day, LATER)
+        published.publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
+    published.publish_dimensions(world.db, root / "published", now=LATER)
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two days: thirds of a card at a price that does not divide, a name that is not ASCII, a card without a price."""
+    world = World()
+    world.card("G1", "H800")
+    world.card("N1", "Ascend 910B3", "n2", vendor="ascend", origin="simulated")
+    world.card("X1", "BI-V150", "n3", vendor="iluvatar")
+    world.price("H800", 20_333_333)
+    world.price("Ascend*", 7_250_000, assumed=True)
+    world.department("rd", "研发一部")
+    world.department("rd/cv", "Vision", "rd")
+    world.rule("slurm:nlp", "rd", scenario="training")
+    world.rule("k8s:cv-*", "rd/cv", business="搜索", scenario="development")
+    world.hold("G1", "slurm/dc1/nlp/1", 0, 7, THIRD)
+    for number in range(2, 9):  # sevenths of an hour, which no decimals hold
+        world.hold("G1", f"slurm/dc1/nlp/{number}", 8 + number / 7, 9 + number / 7, THIRD // number)
+    world.minutes("G1", 0, 24, 0.9)
+    world.hold("N1", "k8s/dc1/cv-dev/notebook-1/uid", 0, 24, node="n2")
+    world.minutes("N1", 0, 24, 0.4)
+    world.incident("G1", 10, 12)
+    return publish(world, tmp_path_factory.mktemp("data"), DAY.date(), date(2026, 10, 8))
+
+
+@pytest.fixture(scope="module")
+def out(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command writes for the month."""
+    folder = tmp_path_factory.mktemp("out")
+    assert run(data, folder, "focus,json") == PARTIAL, "days and a price are missing: code 3"
+    return folder
+
+
+def run(data: Path, out: Path, formats: str, *more: str, kind: str = "monthly", of: str = "2026-10") -> int:
+    option = {"monthly": "--month", "daily": "--date"}[kind]
+    arguments = [kind, option, of, "--format", formats, "--data", str(data), "--out", str(out)]
+    arguments += ["--zone", "Asia/Shanghai", "--currency", "CNY", *more]
+    return cli.main(arguments, clock=ManualClock(NOW.timestamp()))
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "focus.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def told(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "ullage-monthly-2026-10.json").read_text("utf-8"))
+    return found
+
+
+def written(value: Any) -> str | None:
+    """A value of Parquet as CSV has it."""
+    return format(value, "f") if isinstance(value, Decimal) else None if value is None else str(value)
+
+
+def at(text: str) -> datetime:
+    assert text.endswith("Z"), text
+    return datetime.fromisoformat(text)
+
+
+def test_both_files_hold_the_same_rows(out: Path) -> None:
+    with duckdb.connect() as db:
+        read = "SELECT * FROM read_parquet(?)", "SELECT * FROM read_csv(?, all_varchar = true)"
+        parquet = db.execute(read[0], [str(out / "focus.parquet")]).fetchall()
+        text = db.execute(read[1], [str(out / "focus.csv")]).fetchall()
+    assert [[written(value) for value in row] for row in parquet] == [list(row) for row in text]
+    assert len(text) > 50
+
+
+def test_the_columns_are_those_of_focus_and_ours_begin_with_x(out: Path) -> None:
+    names = list(rows(out)[0])
+    theirs = [name for name in names if not name.startswith("x_")]
+    assert len(theirs) == 57
+    assert theirs == sorted(theirs, key=str.lower)
+    assert names[: len(theirs)] == theirs
+    assert set(OURS) < set(names)
+
+
+def test_quantity_times_price_is_the_cost_to_the_last_digit(out: Path) -> None:
+    for row in rows(out):
+        quantity = Decimal(row["PricingQuantity"])
+        assert quantity == quantity.quantize(Decimal("1e-9"))
+        for price, cost in (("ListUnitPrice", "ListCost"), ("ContractedUnitPrice", "ContractedCost")):
+            assert Decimal(row[price]) * quantity == Decimal(row[cost])
+        assert row["BilledCost"] == row["EffectiveCost"] == row["ContractedCost"]
+        assert row["ConsumedQuantity"] == row["PricingQuantity"]
+        assert quantity > 0
+
+
+def test_the_sums_are_the_statements(out: Path) -> None:
+    cost = sum(Decimal(row["BilledCost"]) for row in rows(out))
+    hours = sum(Decimal(row["PricingQuantity"]) for row in rows(out))
+    total = told(out)["total"]
+    assert cost.quantize(Decimal("0.01")) == Decimal(total["cost"])
+    priced = Decimal(total["hours"]) - Decimal(48)  # the card without a price is in no row
+    assert abs(hours - priced) <= Decimal("0.005")
+    by: dict[str, Decimal] = defaultdict(Decimal)
+    for row in rows(out):
+        by[row["SubAccountId"]] += Decimal(row["BilledCost"])
+    for department in told(out)["departments"]:
+        own = Decimal(department["own"]["cost"])
+        assert abs(by[department["department_id"]] - own) <= Decimal("0.01"), department
+
+
+def test_what_the_cuts_leave_is_the_platforms_and_nothing_is_lost(data: Path, out: Path) -> None:
+    left = [row for row in rows(out) if row["x_LineId"].startswith("residue/")]
+    assert left
+    assert {row["SubAccountId"] for row in left} == {"platform"}
+    assert all(row["ResourceId"] == "" and "Rounding" in row["ChargeDescription"] for row in left)
+    hours: dict[str, Decimal] = defaultdict(Decimal)
+    for row in rows(out):
+        hours[row["SkuId"]] += Decimal(row["PricingQuantity"])
+    with Published(data / "published").open(MONTH.start, MONTH.end) as facts:
+        exact = facts.rows(
+            "SELECT vendor || '/' || model, sum(quantity) FROM segment WHERE price_id > 0 GROUP BY 1"
+        )
+    for sku, quantity in exact:
+        missing = Decimal(int(quantity)) / Decimal(3_600_000_000 * NANO) - hours[sku]
+        assert 0 <= missing < Decimal("1e-9"), sku
+
+
+def test_times_are_utc_and_the_billing_period_is_the_local_month(out: Path) -> None:
+    for row in rows(out):
+        assert row["BillingPeriodStart"] == "2026-09-30T16:00:00Z"
+        assert row["BillingPeriodEnd"] == "2026-10-31T16:00:00Z"
+        start, end = at(row["ChargePeriodStart"]), at(row["ChargePeriodEnd"])
+        assert at(row["BillingPeriodStart"]) <= start < end <= at(row["BillingPeriodEnd"])
+
+
+def test_the_shares_of_a_card_are_one_at_every_hour(out: Path) -> None:
+    shares: dict[tuple[str, datetime], Decimal] = defaultdict(Decimal)
+    for row in rows(out):
+        if row["x_AllocatedRatio"]:
+            begin, end = at(row["x_ChargeFrom"]), at(row["x_ChargeTo"])
+            assert at(row["ChargePeriodStart"]) <= begin < end <= at(row["ChargePeriodEnd"])
+            hour = begin.replace(minute=0, second=0, microsecond=0)
+            assert end <= hour + timedelta(hours=1)
+            lasts = (end - begin) // timedelta(microseconds=1)
+            shares[row["ResourceId"], hour] += Decimal(row["x_AllocatedRatio"]) * lasts
+    assert len(shares) == 2 * 48
+    assert set(shares.values()) == {Decimal(3_600_000_000)}
+
+
+def test_names_are_in_the_characters_focus_allows_and_ours_in_their_own(out: Path) -> None:
+    found = rows(out)
+    for row in found:
+        for name, value in row.items():
+            assert name.startswith("x_") or name == "Tags" or value.isascii(), (name, value)
+    named = {row["SubAccountId"]: (row["SubAccountName"], row["x_SubAccountName"]) for row in found}
+    assert named["rd"] == ("rd", "研发一部")
+    assert named["rd/cv"] == ("Vision", "Vision")
+    assert named["platform"][0] == "Platform"
+    assert {json.loads(row["Tags"])["business"] for row in found} == {"", "搜索"}
+
+
+def test_simulated_cards_are_labelled(out: Path) -> None:
+    origins = {row["x_Origin"] for row in rows(out) if "Ascend" in row["SkuId"]}
+    assert origins == {"simulated"}
+
+
+def test_the_same_days_give_the_same_bytes(data: Path, out: Path, tmp_path: Path) -> None:
+    run(data, tmp_path, "focus")
+    for name in focus.FILES:
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_only_a_month_can_be_billed(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, tmp_path, "focus", kind="daily", of="2026-10-07") == USAGE
+    assert "monthly" in capsys.readouterr().err
+    with Published(data / "published").open(MONTH.start, MONTH.end) as facts, pytest.raises(ConfigError):
+        focus.write(facts, periods.parse(PeriodKind.DAILY, "2026-10-07", "UTC"), "CNY", Issuer(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('provider = "平台"', "ASCII"),
+        ('provder = "x"', "provider"),
+        ("provider = 1", "text"),
+        ('account_id = ""', "ASCII"),
+    ],
+)
+def test_a_wrong_issuer_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    file = tmp_path / "report.toml"
+    file.write_text(f"[focus]\n{line}\n", encoding="utf-8")
+    assert run(data, tmp_path, "focus", "--config", str(file)) != PARTIAL
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "focus.csv").exists()
+
+
+def test_the_issuer_is_who_the_settings_say(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.toml"
+    file.write_text('[focus]\nprovider = "Card Hall"\naccount_id = "hall"\n', encoding="utf-8")
+    run(data, tmp_path, "focus", "--config", str(file))
+    row = rows(tmp_path)[0]
+    assert row["ProviderName"] == row["InvoiceIssuerName"] == row["PublisherName"] == "Card Hall"
+    assert row["BillingAccountId"] == "hall"
+    assert row["InvoiceId"] == "hall/2026-10/CNY"
+
+
+def test_what_cannot_be_written_leaves_what_was_there(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "focus.csv").write_text("before", encoding="ascii")
+    monkeypatch.setattr(
+        focus, "FILES", {"focus.csv": "FORMAT csv, HEADER", "focus.parquet": "FORMAT nothing"}
+    )
+    with pytest.raises(StoreError), Published(data / "published").open(MONTH.start, MONTH.end) as facts:
+        focus.write(facts, MONTH, "CNY", Issuer(), tmp_path)
+    assert (tmp_path / "focus.csv").read_text(encoding="ascii") == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["focus.csv"]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    shares=st.lists(st.integers(1, NANO // 4), min_size=1, max_size=4),
+    edges=st.lists(st.integers(1, 23), min_size=2, max_size=2, unique=True).map(sorted),
+    price=st.integers(0, 10**9),
+)
+def test_any_share_and_price_keeps_every_product_exact(
+    shares: list[int], edges: list[int], price: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    world = World()
+    world.card("G1", "H800")
+    world.price("H800", price)
+    for number, share in enumerate(shares):
+        world.hold("G1", f"slurm/dc1/a/{number}", edges[0], edges[1], share)
+    world.minutes("G1", 0, 24, 0.9)
+    folder = tmp_path_factory.mktemp("any")
+    publish(world, folder, DAY.date())
+    with Published(folder / "published").open(MONTH.start, MONTH.end) as facts:
+        written = focus.write(facts, MONTH, "CNY", Issuer(), folder)
+        ((exact,),) = facts.rows("SELECT sum(quantity) FROM segment WHERE currency = 'CNY'")
+    found = rows(folder)
+    assert written.rows == len(found)
+    assert written.cost == sum(Decimal(row["BilledCost"]) for row in found)
+    assert written.hours == sum(Decimal(row["PricingQuantity"]) for row in found)
+    missing = Decimal(int(exact)) / Decimal(3_600_000_000 * NANO) - written.hours
+    assert 0 <= missing < Decimal("1e-9")
+    for row in found:
+        assert Decimal(row["PricingQuantity"]) * Decimal(row["ListUnitPrice"]) == Decimal(row["ListCost"])
+
+
+@pytest.mark.skipif(
+    "ULLAGE_FOCUS_CHECK" not in os.environ,
+    reason="ULLAGE_FOCUS_CHECK names no validator: a command with {} for the file, exit 0 where it is valid FOCUS 1.2",
+)
+@pytest.mark.parametrize("name", list(focus.FILES))
+def test_the_validator_of_the_finops_foundation_passes_it(out: Path, name: str) -> None:
+    command = shlex.split(os.environ["ULLAGE_FOCUS_CHECK"])
+    done = subprocess.run(
+        [part.replace("{}", str(out / name)) for part in command], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
