@@ -70,6 +70,7 @@ class FaultFleet:
         *,
         rules: Sequence[FaultRule] | None = None,
         fleet_nodes: int = 3,
+        fleet_within_seconds: float = 300.0,
         **settings: Any,
     ) -> None:
         self.folder = folder
@@ -79,7 +80,9 @@ class FaultFleet:
         self.scheduler = Scheduler()
         self.pages = Pages()
         self.prober: Prober | None = None
-        self.faults = FaultSettings(tuple(rules or automatic()), fleet_nodes)
+        self.faults = FaultSettings(
+            tuple(rules or automatic()), fleet_nodes, round(fleet_within_seconds * 1e6)
+        )
         self.settings = replace(PolicySettings(mode=Mode.AUTOMATIC), **settings)
         self._sequence: dict[str, int] = {}
         with self.store.write() as db:

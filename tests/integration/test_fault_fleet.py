@@ -357,7 +357,14 @@ def repair(fleet: FaultFleet, node: str) -> None:
 
 def mixed_days(folder: Path, seed: int, *, days: float, faster: float, noisy: bool = True) -> Outcome:
     """Llama 3's causes on the fleet, ``faster`` times their rate, among the noise of healthy cards."""
-    fleet = FaultFleet(folder, NODES, CARDS, rules=automatic(), **UNLIMITED)
+    fleet = FaultFleet(
+        folder,
+        NODES,
+        CARDS,
+        rules=automatic(),
+        fleet_within_seconds=300.0 / faster,  # three nodes at once stay as rare as at the mix's own rate
+        **UNLIMITED,
+    )
     noise, outcome = Days(fleet, random.Random(seed)), Outcome()
     drawn = mixes.draw(
         mixes.mix(scenario.load("llama3")),
