@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-
 from ullage_collector.detect.fragmentation.capacity import FreeNode, as_arrays
 from ullage_collector.detect.fragmentation.measure import CLASSES, Measured, Total, measure, totalled
 from ullage_collector.detect.fragmentation.task import Kinds, normalised
@@ -81,7 +79,7 @@ def _grouped(
 def _top(
     nodes: Sequence[FreeNode], published: Measured, operators: Measured | None, memory: bool
 ) -> list[dict[str, Any]]:
-    """By the published measure; nodes alike by what tasks with cards lose, then by name. Nodes with nothing free stay out."""
+    """By the published measure; nodes alike by what tasks with cards lose, then by name."""
     first = published.fragmented_milli
     second = first if operators is None else operators.fragmented_milli
     order = sorted(
@@ -104,5 +102,4 @@ def _top(
             **_both(published, operators, [n], memory),
         }
         for n in order[:TOP]
-        if np.greater(first[n], 0)
     ]

@@ -44,9 +44,10 @@ def answer(found: Mapping[str, Any]) -> Iterator[str]:
         if len(found[key]) > 1:
             yield ""
             yield from _groups(title, found[key])
-    if found["top"]:
+    worst = [node for node in found["top"] if node["fragmented_milli"] > 0]
+    if worst:
         yield ""
-        yield from _nodes(found["top"])
+        yield from _nodes(worst)
 
 
 def proposal(found: Mapping[str, Any]) -> Iterator[str]:
