@@ -352,3 +352,24 @@ def test_a_round_of_serve_finds_it_in_the_store_the_agents_filled(tmp_path: Path
         assert json.loads(evidence)["cards"] == 2
     finally:
         fleet.close()
+
+
+def test_an_idle_watch_that_fails_leaves_its_findings_and_the_other_detectors_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = Fleet(tmp_path)
+    try:
+        standing = Found(KIND, "workload", TRAINING, 1)
+        with fleet.store.write() as cursor:
+            keep(
+                cursor,
+                [KIND, "over_subscribed_card"],
+                [standing, Found("over_subscribed_card", "card", "G", 1)],
+                2,
+            )
+            cursor.execute("DROP TABLE rollup_through")
+        assert Rounds(lambda: fleet.store, Config()).round().ended == 1
+        assert fleet.rows("SELECT kind FROM finding WHERE until IS NULL") == [(KIND,)]
+        assert "idle findings stay as they are" in caplog.text
+    finally:
+        fleet.close()

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import duckdb
+
 from ullage_collector.config import Config
 from ullage_collector.detect import idle_finding, over_subscription
 from ullage_collector.detect import inventory as inventory_kinds
@@ -35,6 +37,7 @@ from ullage_collector.topology.keep import keep as keep_topology
 from ullage_collector.topology.reading import load, settings_of
 from ullage_collector.topology.relation import Relation
 from ullage_collector.version_reading import judged
+from ullage_contract.errors import UllageError
 
 if TYPE_CHECKING:
     from ullage_collector.store.store import Store
@@ -92,7 +95,7 @@ class Rounds:
             fleet = FleetNow(store.cursor, store.clock, keep_seconds=0)
             free = fragmentation_reading.read(cursor, fleet, topology, self._fragmentation)
             fragmented = fragmentation.find(free, self._fragmentation, now_us)
-            idle, unheard = self._idle.look(cursor, now_us)
+            idle = self._idle_now(cursor, now_us)
         finally:
             cursor.close()
         with store.write() as writer:
@@ -108,9 +111,23 @@ class Rounds:
                 keep(writer, TOPOLOGY_KINDS, conflicts, now_us),
                 keep(writer, [over_subscription.KIND], handed_out, now_us),
                 keep(writer, [fragmentation.KIND], fragmented, now_us),
-                keep(writer, [idle_finding.KIND], idle, now_us, unjudged=unheard),
+                *(
+                    ()
+                    if idle is None
+                    else (keep(writer, [idle_finding.KIND], idle[0], now_us, unjudged=idle[1]),)
+                ),
             )
         return Round(*(sum(getattr(k, name) for k in kept) for name in ("opened", "ended", "open")))
+
+    def _idle_now(
+        self, cursor: duckdb.DuckDBPyConnection, now_us: int
+    ) -> tuple[list[Found], set[str]] | None:
+        """What the idle watch says; None where it failed: it reads the most by far, and the rest goes on without it."""
+        try:
+            return self._idle.look(cursor, now_us)
+        except (UllageError, duckdb.Error) as e:
+            log.error("idle findings stay as they are: %s", e)
+            return None
 
     def _hear_agents(self, store: Store, now_us: int) -> None:
         """Keep what the agents' facts say of their nodes' insides; nothing is compared when they say the same again."""
