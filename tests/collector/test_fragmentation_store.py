@@ -274,9 +274,26 @@ def test_too_few_tasks_make_nothing_typical_and_nothing_is_said(world: World) ->
     world.hold("a", "n1", 0, 1, 2, 3, nano=NANO // 2)
     world.history(tasks=98)
     found = world.read()
-    assert (found.asked, found.kinds.tasks) == (99, ())
+    assert (found.typical.tasks, found.typical.kinds.tasks) == (99, ())
+    assert found.typical.of("c1", "train") == (found.typical.kinds, 99)
     world.round()
     assert world.findings() == []
+
+
+def test_a_pool_is_judged_by_its_own_tasks_and_one_where_little_ran_by_the_fleets(world: World) -> None:
+    world.history(150)
+    for number in range(60):
+        world.hold(f"other{number}", "n2", 1, nano=NANO // 4, ended=True)
+    with world.store.write() as cursor:
+        cursor.execute("UPDATE inventory SET pool = 'serve' WHERE node_id = 'n2'")
+    typical = world.read().typical
+    assert typical.tasks == 210
+    assert [(task.ask.share_milli, task.weight) for task in typical.of("c1", "train")[0].tasks] == [
+        (1000, 1.0)
+    ]
+    assert typical.of("c1", "train")[1] == 150
+    assert [task.ask.share_milli for task in typical.of("c1", "serve")[0].tasks] == [1000, 250]
+    assert typical.of("c1", "serve")[1] == 210
 
 
 def fragment(world: World) -> None:

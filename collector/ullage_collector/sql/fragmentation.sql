@@ -31,17 +31,19 @@ ORDER BY w.workload_id, n.cluster_id, n.node_id, c.card_id;
 
 -- name: ran
 -- What work asked for on each node since $since, alike ones together: cards, share of each, what its source says of the
--- run (processors and memory of all its nodes), on how many nodes, and how often it was so.
-WITH place AS (
+-- run (processors and memory of all its nodes), on how many nodes, in which pool, and how often it was so.
+WITH owned AS (
+    SELECT card_id, any_value(pool ORDER BY valid_from DESC) AS pool FROM inventory WHERE known_to IS NULL GROUP BY card_id
+), place AS (
     SELECT a.workload_key, a.valid_from, coalesce(c.node_key, a.node_key) AS node_key, any_value(a.attributes) AS said,
            sum(CASE WHEN a.card_key IS NULL THEN greatest(1, a.share_nano // 1000000000) ELSE 1 END)::BIGINT AS cards,
-           sum(a.share_nano)::BIGINT AS nano
-    FROM allocation a LEFT JOIN card c USING (card_key)
+           sum(a.share_nano)::BIGINT AS nano, any_value(o.pool) AS pool
+    FROM allocation a LEFT JOIN card c USING (card_key) LEFT JOIN owned o USING (card_id)
     WHERE a.known_to IS NULL AND coalesce(a."rank", 'work') = 'work' AND a.valid_from >= $since AND a.valid_from <= $now
     GROUP BY a.workload_key, a.valid_from, coalesce(c.node_key, a.node_key)
 ), run AS (
     SELECT *, count(*) OVER (PARTITION BY workload_key, valid_from) AS nodes FROM place
 )
 SELECT cards, nano, nodes, TRY_CAST(said ->> 'cpu_milli' AS BIGINT) AS cpu_milli,
-       TRY_CAST(said ->> 'memory_mib' AS BIGINT) AS memory_mib, count(*)
-FROM run GROUP BY ALL ORDER BY ALL;
+       TRY_CAST(said ->> 'memory_mib' AS BIGINT) AS memory_mib, n.cluster_id, coalesce(pool, '') AS pool, count(*)
+FROM run LEFT JOIN node n USING (node_key) GROUP BY ALL ORDER BY ALL;

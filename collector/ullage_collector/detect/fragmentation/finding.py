@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Final
 
 from ullage_collector.detect.findings import Found
-from ullage_collector.detect.fragmentation.capacity import Floats, as_arrays
+from ullage_collector.detect.fragmentation.capacity import Floats, FreeNode, as_arrays
 from ullage_collector.detect.fragmentation.measure import SATISFIED, measure, totalled
 from ullage_collector.detect.fragmentation.proposal import proposal
 from ullage_collector.detect.fragmentation.reading import NANO_A_MILLI, Fleet
@@ -30,27 +31,28 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
 
     Nothing is said where too few tasks ran to call any typical.
     """
-    if not fleet.kinds.asking:
-        return []
     pools: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, node in enumerate(fleet.nodes):
         pools[node.cluster, node.pool].append(number)
-    lost = measure(as_arrays(fleet.nodes), normalised(fleet.kinds.asking))
     found = []
     for (cluster, pool), places in sorted(pools.items()):
-        total = totalled(lost, places)
+        kinds, tasks = fleet.typical.of(cluster, pool)
+        if not kinds.asking:
+            continue
+        here = [fleet.nodes[number] for number in places]
+        lost = measure(as_arrays(here), normalised(kinds.asking))
+        total = totalled(lost)
         if total.ratio is None or total.ratio < rules.least_ratio:
             continue
         if total.fragmented_milli < rules.least_cards * WHOLE_MILLI:
             continue
-        here = [fleet.nodes[number] for number in places]
         moved = {number: place for place, number in enumerate(places)}
         work = [replace(one, node=moved[one.node]) for one in fleet.work if one.node in moved]
-        plan = proposal(here, work, fleet.kinds, rules)
+        plan = proposal(here, work, kinds, rules)
         milli = lost.fragmented_milli
-        worst = sorted(places, key=lambda n: (-round(float(milli[n]), 3), fleet.nodes[n].name))[:_NAMED]
-        cost, unpriced = _cost(fleet, places, milli)
-        known = sum(fleet.nodes[n].free_milli for n in places if fleet.nodes[n].cpu_milli is not None)
+        worst = _worst(here, milli)
+        cost, unpriced = _cost([fleet.prices[number] for number in places], milli)
+        known = sum(node.free_milli for node in here if node.cpu_milli is not None)
         found.append(
             Found(
                 kind=KIND,
@@ -79,8 +81,8 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
                     "regained_cards": _cards(plan["regained_milli"]),
                     "cost_per_day": cost,
                     "cards_without_price": unpriced or None,
-                    "typical_of_tasks": fleet.asked,
-                    "nodes_without_processors": sum(fleet.nodes[n].cpu_milli is None for n in places),
+                    "typical_of_tasks": tasks,
+                    "nodes_without_processors": sum(node.cpu_milli is None for node in here),
                 },
                 confidence=round(_BLIND + (1 - _BLIND) * known / total.free_milli, 2),
                 owner=OWNER,
@@ -90,19 +92,22 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
     return found
 
 
-def _cost(fleet: Fleet, places: Sequence[int], milli: Floats) -> tuple[dict[str, str], float]:
-    """What the fragmented cards cost for 24 h, by currency, and how many of them have no price."""
+def _worst(nodes: Sequence[FreeNode], milli: Floats) -> list[int]:
+    order = sorted(range(len(nodes)), key=lambda n: (-round(float(milli[n]), 3), nodes[n].name))
+    return order[:_NAMED]
+
+
+def _cost(prices: Sequence[tuple[Decimal, str] | None], milli: Floats) -> tuple[dict[str, str], float]:
+    """What fragmented cards cost for 24 h, by currency, and how many of them have no price."""
     atoms: dict[str, int] = defaultdict(int)
     unpriced = 0.0
-    for number in places:
-        price = fleet.prices[number]
+    for price, amount in zip(prices, milli.tolist(), strict=True):
         if price is None:
-            unpriced += float(milli[number])
-            continue
-        share_nano = round(float(milli[number]) * NANO_A_MILLI)
-        atoms[price[1]] += cost_atoms(share_nano * DAY_US, int(price[0] * 1_000_000))
+            unpriced += amount
+        else:
+            atoms[price[1]] += cost_atoms(round(amount * NANO_A_MILLI) * DAY_US, int(price[0] * 1_000_000))
     return {
-        name: formatted(rounded(amount, name), grouped=False) for name, amount in sorted(atoms.items())
+        name: formatted(rounded(sum_, name), grouped=False) for name, sum_ in sorted(atoms.items())
     }, _cards(unpriced)
 
 

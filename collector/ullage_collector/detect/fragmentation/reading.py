@@ -32,16 +32,30 @@ ROOM_SECONDS: Final = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
+class Typical:
+    """kinds: of the fleet's tasks, learned from ``tasks`` of them; pools: of a cluster's pools where enough ran, and from
+    how many."""
+
+    kinds: Kinds
+    tasks: int
+    pools: Mapping[tuple[str, str], tuple[Kinds, int]]
+
+    def of(self, cluster: str, pool: str) -> tuple[Kinds, int]:
+        """A pool's own kinds; the fleet's where too little ran there. No tasks in them: nothing is typical."""
+        return self.pools.get((cluster, pool), (self.kinds, self.tasks))
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
-    """nodes: what is free. work: what holds it now. kinds: typical of what ran; asked: tasks they were learned from.
+    """nodes: what is free. work: what holds it now. typical: of what ran; asked_without_cpu: of those tasks, how many do
+    not say their processors.
 
     left_out: cards that take no work, by why. prices: of a card of each node an hour, with currency; None: nobody gave one.
     """
 
     nodes: Sequence[FreeNode]
     work: Sequence[Placed]
-    kinds: Kinds
-    asked: int
+    typical: Typical
     asked_without_cpu: int
     left_out: Mapping[str, int]
     prices: Sequence[tuple[Decimal, str] | None]
@@ -85,11 +99,8 @@ def read(
         sql["ran"], {"now": now, "since": naive_utc(at - 86_400.0 * rules.history_days)}
     ).fetchall()
     asks, without_cpu = _asks(ran)
-    kinds = Kinds((), ())
-    if asks.total() >= rules.least_tasks:
-        kinds = learned(asks, covered_ratio=rules.covered_ratio, with_memory=memory, most=rules.most_kinds)
     work = list(_work(nodes, held))
-    return Fleet(nodes, work, kinds, asks.total(), without_cpu, left_out, prices)
+    return Fleet(nodes, work, _typical(asks, rules, memory), without_cpu, left_out, prices)
 
 
 def usable(
@@ -230,17 +241,32 @@ def _stays(
     return "its processors or memory are not known" if unknown else None
 
 
-def _asks(ran: Iterable[tuple[Any, ...]]) -> tuple[Counter[Ask], int]:
-    """What was asked for and how often, and for how many nobody said the processors; those are taken to need none."""
-    asks: Counter[Ask] = Counter()
+def _asks(ran: Iterable[tuple[Any, ...]]) -> tuple[dict[tuple[str, str], Counter[Ask]], int]:
+    """By cluster and pool what was asked for and how often, and for how many nobody said the processors; those are
+    taken to need none."""
+    asks: dict[tuple[str, str], Counter[Ask]] = defaultdict(Counter)
     without = 0
-    for cards, nano, nodes, cpu, memory_mib, count in ran:
+    for cards, nano, nodes, cpu, memory_mib, cluster, pool, count in ran:
         share = max(1, min(WHOLE_MILLI, nano // cards // NANO_A_MILLI))
-        asks[Ask((cpu or 0) // nodes, None if memory_mib is None else memory_mib // nodes, cards, share)] += (
-            count
-        )
+        memory_each = None if memory_mib is None else memory_mib // nodes
+        asks[cluster or "", pool][Ask((cpu or 0) // nodes, memory_each, cards, share)] += count
         without += 0 if cpu is not None else count
     return asks, without
+
+
+def _typical(asks: Mapping[tuple[str, str], Counter[Ask]], rules: Rules, memory: bool) -> Typical:
+    def kinds(seen: Counter[Ask]) -> Kinds:
+        if seen.total() < rules.least_tasks:
+            return Kinds((), ())
+        return learned(seen, covered_ratio=rules.covered_ratio, with_memory=memory, most=rules.most_kinds)
+
+    everywhere: Counter[Ask] = Counter()
+    for seen in asks.values():
+        everywhere.update(seen)
+    own = {
+        pool: (kinds(seen), seen.total()) for pool, seen in asks.items() if seen.total() >= rules.least_tasks
+    }
+    return Typical(kinds(everywhere), everywhere.total(), own)
 
 
 def _whole(value: Any) -> int | None:

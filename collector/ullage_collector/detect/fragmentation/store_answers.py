@@ -35,8 +35,8 @@ def measured(
     return {
         "schema_version": SCHEMA_VERSION,
         **_known(fleet, now_us),
-        **answer(fleet.nodes, fleet.kinds, memory=memory),
-        **started(fleet.nodes, fleet.kinds, rules, None),
+        **answer(fleet.nodes, fleet.typical.kinds, memory=memory),
+        **started(fleet.nodes, fleet.typical.kinds, rules, None),
     }
 
 
@@ -53,7 +53,7 @@ def moves(
     return {
         "schema_version": SCHEMA_VERSION,
         **_known(fleet, now_us),
-        **proposal(fleet.nodes, fleet.work, fleet.kinds, rules, memory=memory),
+        **proposal(fleet.nodes, fleet.work, fleet.typical.kinds, rules, memory=memory),
     }
 
 
@@ -66,9 +66,9 @@ def _read(
     fleet_now = FleetNow(lambda: nullcontext(connection), ManualClock(now_us / 1e6))
     topology = load(connection, now_us, now_us, precedence)
     fleet = reading.read(connection, fleet_now, topology, rules, memory=memory)
-    if not fleet.kinds.tasks:
+    if not fleet.typical.kinds.tasks:
         raise BadInput(
-            f"{fleet.asked} tasks began in the last {rules.history_days} days; fewer than {rules.least_tasks} "
+            f"{fleet.typical.tasks} tasks began in the last {rules.history_days} days; fewer than {rules.least_tasks} "
             "make nothing typical: give --nodes and --tasks, or wait"
         )
     return fleet, rules
@@ -78,6 +78,6 @@ def _known(fleet: reading.Fleet, now_us: int) -> dict[str, Any]:
     return {
         "at_us": now_us,
         "left_out": dict(fleet.left_out),
-        "typical_of_tasks": fleet.asked,
+        "typical_of_tasks": fleet.typical.tasks,
         "tasks_without_cpu": fleet.asked_without_cpu,
     }
