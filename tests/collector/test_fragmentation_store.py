@@ -362,6 +362,19 @@ def test_what_is_not_safe_to_restart_stays(world: World, more: dict[str, Any], w
     assert {one.stays for one in world.read().work} == {why}
 
 
+def test_a_finding_speaks_of_its_own_pools_nodes_alone(world: World) -> None:
+    world.history()
+    with world.store.write() as cursor:
+        cursor.execute("UPDATE inventory SET pool = 'serve' WHERE node_id = 'n3'")
+    for number in range(CARDS):
+        world.hold(f"n3-{number}", "n3", number, nano=NANO * 7 // 10)
+    world.round()
+    ((subject, said),) = world.findings()
+    assert subject == "c1/serve"
+    assert said["nodes"] == ["n3 1.2"]
+    assert said["free_cards"] == 1.2
+
+
 def test_nobodys_processors_are_known_so_nothing_is_moved_and_confidence_is_half(world: World) -> None:
     fragment(world)
     world.rooms()

@@ -70,9 +70,7 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
                         for place, (name, amount) in enumerate(total.by_class.items())
                         if place != SATISFIED and amount >= WHOLE_MILLI / 20
                     },
-                    "nodes": [
-                        f"{fleet.nodes[n].name} {_cards(float(milli[n]))}" for n in worst if milli[n] > 0
-                    ],
+                    "nodes": [f"{here[n].name} {_cards(float(milli[n]))}" for n in worst if milli[n] > 0],
                     "jobs_that_could_start": {str(one["cards"]): one["jobs"] for one in plan["starts"]},
                     "jobs_after_moves": {str(one["cards"]): one["jobs_after"] for one in plan["starts"]},
                     "partly_held": plan["partly_held"]["cards"],
