@@ -128,6 +128,17 @@ def test_a_fresh_verdict_about_what_was_only_history_acts() -> None:
     assert world.scheduler.calls == ["isolate n0-0"]
 
 
+def test_what_holds_it_back_is_said_as_of_the_last_fresh_verdict() -> None:
+    world = World(mode=Mode.AUTOMATIC)
+    world.policy.consider(world.verdict("n0-0", fresh=False))
+    assert "history" in (world.intent("n0-0").held_back or "")
+    world.freeze.freeze(reason="rule X", actor="ada")
+    world.policy.consider(world.verdict("n0-0"))
+    assert world.intent("n0-0").held_back == "frozen by ada: rule X"
+    world.policy.consider(world.verdict("n0-0", fresh=False))
+    assert world.intent("n0-0").held_back == "frozen by ada: rule X"
+
+
 def test_at_most_two_cards_and_one_node_in_ten_minutes_and_the_rest_is_paged() -> None:
     world = World(breaker=False)
     for n in range(4):

@@ -362,7 +362,9 @@ def mixed_days(folder: Path, seed: int, *, days: float, faster: float, noisy: bo
         NODES,
         CARDS,
         rules=automatic(),
-        fleet_within_seconds=300.0 / faster,  # three nodes at once stay as rare as at the mix's own rate
+        # three nodes at once stay as rare as at the mix's own rate
+        fleet_within_seconds=300.0 / faster,
+        breaker_window_seconds=300.0 / faster,
         **UNLIMITED,
     )
     noise, outcome = Days(fleet, random.Random(seed)), Outcome()

@@ -184,6 +184,13 @@ class Policy:
                     calls=None,
                 )
                 self.allowance.count(moved)
+            elif case.fresh and held_back != intent.held_back and state is intent.state:
+                change.save(
+                    replace(intent, held_back=held_back),
+                    action="decide",
+                    result=f"{case.rule}: {held_back}",
+                    actor=f"rule {case.rule}",
+                )
             return
         if follow is not intent.follow:
             change.save(
