@@ -52,6 +52,11 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
             priced = run(args.file, as_json=args.json, by=args.by, policies=args.policy)
             return GOOD if priced else PARTIAL
+        if args.command == "explain":
+            from ullage_reports import explain
+
+            explain.run(_published(args.data), args.line, as_json=args.json, verify=not args.trust_files)
+            return GOOD
         return _report(args, chosen, clock or SystemClock())
     except UllageError as e:
         print(f"ullage-report: {e}", file=sys.stderr)
@@ -70,7 +75,6 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
 def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
     from ullage_collector import ledger
-    from ullage_collector.published import Published
     from ullage_reports.formats import LANGUAGES, renderer
 
     kind = PeriodKind(args.command)
@@ -103,9 +107,7 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
             ledger.minor_units(currency)
         except LedgerError as e:
             raise ConfigError(str(e)) from e
-    if not args.data.is_dir():
-        raise ConfigError(f"{args.data}: no such folder; name the collector's data with --data DIR")
-    published = Published(args.data / "published")
+    published = _published(args.data)
     report = statement(
         published,
         period,
@@ -148,6 +150,15 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
             _said(report)
             return FAILED
     return _said(report)
+
+
+def _published(data: Path) -> Published:
+    """The published days below a collector's data. Raises ConfigError where there is no such folder."""
+    from ullage_collector.published import Published
+
+    if not data.is_dir():
+        raise ConfigError(f"{data}: no such folder; name the collector's data with --data DIR")
+    return Published(data / "published")
 
 
 def _focus(published: Published, report: Report, issuer: settings.Issuer, out: Path, *, verify: bool) -> None:
@@ -214,6 +225,16 @@ def _parser() -> argparse.ArgumentParser:
             action="store_true",
             help="do not check published files against their manifests first",
         )
+    command = commands.add_parser("explain", help="one line of the ledger: formula, rates, versions and rows")
+    command.add_argument(
+        "line", metavar="LINE-ID", help="as segments.parquet, FOCUS (x_LineId) and the API have it"
+    )
+    command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
+    command.add_argument(
+        "--trust-files",
+        action="store_true",
+        help="do not check published files against their manifests first",
+    )
     command = commands.add_parser("settle", help="price a small world given in one file", description=SETTLE)
     command.add_argument("file", type=Path, metavar="FILE", help="the world as JSON; - is stdin")
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")

@@ -1,0 +1,297 @@
+"""One line of the ledger, from its figure back to formula, rates, versions and rows: ``ullage-report explain LINE-ID``.
+
+A line's id is in ``segments.parquet``, in FOCUS files (x_LineId) and in the API's ledger. What is shown comes from the
+published day alone, so it is the same after the raw days are gone. Rows of the collector's store that are not published (rules,
+allocations, the inventory) are named by their numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from ullage_collector import ledger
+from ullage_collector.published import Facts, Manifest, Published
+from ullage_contract.errors import BadInput
+from ullage_contract.plain import plain
+from ullage_reports.sql import statements
+
+SCHEMA_VERSION: Final = 1
+"""Of the JSON form."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A line with what it stands on.
+
+    line: the row of segments.parquet. price, workload, department, incident: the published rows, None where the line has none.
+    source_rows: kind -> number of the store's rows it was made from. day: the published day it is in. dimensions: the names and
+    prices it was read with.
+    """
+
+    line: Row
+    price: Row | None
+    workload: Row | None
+    department: Row | None
+    incident: Row | None
+    source_rows: Mapping[str, str]
+    day: Manifest
+    dimensions: Manifest | None
+
+    @property
+    def seconds(self) -> Decimal:
+        """How long it lasts."""
+        return Decimal(int(self.line["to_us"]) - int(self.line["from_us"])).scaleb(-6)
+
+    @property
+    def share(self) -> Decimal:
+        """Of the card, 0..1."""
+        return Decimal(int(self.line["share_nano"])).scaleb(-9)
+
+    @property
+    def quantity(self) -> int:
+        """Nano-share microseconds."""
+        return ledger.quantity(
+            int(self.line["share_nano"]), int(self.line["from_us"]), int(self.line["to_us"])
+        )
+
+
+def run(published: Published, line_id: str, *, as_json: bool, verify: bool = True) -> None:
+    """Print what a line is. Raises BadInput for an id that is none, a day that is not published, a line that is not there."""
+    found = explain(published, line_id, verify=verify)
+    if as_json:
+        sys.stdout.write(json.dumps(to_json(found), ensure_ascii=False, indent=1) + "\n")
+    else:
+        sys.stdout.write("".join(f"{name:<12}{said}\n" for name, said in page(found)))
+
+
+def explain(published: Published, line_id: str, *, verify: bool = True) -> Explanation:
+    """See ``run``. verify: check the day's files against its manifest first."""
+    card, from_us = _parsed(line_id)
+    at = _EPOCH + timedelta(microseconds=from_us)
+    manifest = published.facts(at.date())
+    if manifest is None:
+        raise BadInput(
+            f"{line_id}: {at.date()} is not published in {published.root}; publish it, or name the collector's data with --data"
+        )
+    with published.open(at, at + timedelta(microseconds=1), verify=verify) as facts:
+        line = _one(facts, "line", {"line": line_id})
+        if line is None:
+            near = facts.rows(statements("explain")["near"], {"card": card, "at": from_us})
+            names = ", ".join(str(row[0]) for row in near)
+            raise BadInput(
+                f"{line_id}: no such line in revision {manifest.revision} of {at.date()}"
+                + (
+                    f"; this card's lines at that instant are {names}"
+                    if names
+                    else f"; the card {card} has none then"
+                )
+            )
+        sources = dict(part.partition("=")[::2] for part in str(line["source_rows"]).split())
+        begins = int(line["from_us"])
+        return Explanation(
+            line=line,
+            price=_one(facts, "price", {"id": line["price_id"]}),
+            workload=_one(facts, "workload", {"id": line["workload_id"]}),
+            department=_one(facts, "department", {"id": line["department_id"], "at": begins}),
+            incident=_one(facts, "incident", {"id": int(sources["incident"])})
+            if "incident" in sources
+            else None,
+            source_rows=sources,
+            day=manifest,
+            dimensions=facts.dimensions,
+        )
+
+
+def to_json(found: Explanation) -> dict[str, Any]:
+    """Everything, exact numbers as texts."""
+    line = found.line
+    priced = line["price_micro"] is not None
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "line": _told(line),
+        "seconds": str(found.seconds),
+        "share": str(found.share),
+        "card_hours": str(ledger.hours_exact(found.quantity)),
+        "price_per_card_hour": str(ledger.price_decimal(int(line["price_micro"]))) if priced else None,
+        "cost": _money(int(line["cost_atoms"])) if priced else None,
+        "cost_atoms": str(line["cost_atoms"]) if priced else None,
+        "price": _told(found.price),
+        "workload": _told(found.workload),
+        "department": _told(found.department),
+        "incident": _told(found.incident),
+        "source_rows": dict(found.source_rows),
+        "day": {
+            "day": str(found.day.day),
+            "revision": found.day.revision,
+            "status": found.day.status,
+            "digest": found.day.digest,
+        },
+        "dimensions": None
+        if found.dimensions is None
+        else {"revision": found.dimensions.revision, "digest": found.dimensions.digest},
+    }
+
+
+def page(found: Explanation) -> list[tuple[str, str]]:
+    """Name and sentence, in the order a person asks."""
+    line = found.line
+    hours = ledger.hours_exact(found.quantity)
+    lines = [
+        ("line", plain(str(line["line_id"]))),
+        (
+            "card",
+            plain(
+                f"{line['card_id']} on {line['cluster_id']}/{line['node_id']}, {line['vendor']} {line['model']}"
+            )
+            + (f", pool {plain(str(line['pool']))}" if line["pool"] else ""),
+        ),
+        ("when", f"{_instant(line['from_us'])} to {_instant(line['to_us'])}: {found.seconds} s"),
+        ("state", str(line["state"]) + (f" ({plain(str(line['reason']))})" if line["reason"] else "")),
+        ("quantity", f"{found.seconds} s x {found.share} of the card / 3600 = {hours} card-hours"),
+    ]
+    if line["price_micro"] is None:
+        lines.append(("price", "none is known for it: it has no cost, and is listed as unpriced"))
+    else:
+        price = ledger.price_decimal(int(line["price_micro"]))
+        lines += [
+            ("price", f"{price} {line['currency']} a card-hour{_price(found.price)}"),
+            (
+                "cost",
+                f"{hours} card-hours x {price} = {_money(int(line['cost_atoms']))} {line['currency']}, "
+                f"exactly {line['cost_atoms']} atoms ({ledger.ATOMS_PER_UNIT} a unit)",
+            ),
+        ]
+    lines.append(("pays", _payer(found)))
+    if line["workload_id"]:
+        lines.append(("workload", plain(str(line["workload_id"])) + _workload(found.workload)))
+    if found.incident is not None:
+        one = found.incident
+        lines.append(
+            (
+                "incident",
+                plain(
+                    f"{one['incident_id']}: {one['cause']} {one['code'] or ''} on {one['subject']}"
+                ).strip(),
+            )
+        )
+    lines.append(
+        ("rows", ", ".join(f"{kind} {number}" for kind, number in found.source_rows.items()) or "none")
+    )
+    lines.append(
+        (
+            "data",
+            f"{found.day.day} revision {found.day.revision}, {found.day.status}, {found.day.digest[:16]}; "
+            + (
+                "no names published"
+                if found.dimensions is None
+                else f"names revision {found.dimensions.revision}"
+            ),
+        )
+    )
+    if line["origin"] != "real":
+        lines.append(("origin", f"{line['origin']}: no real card"))
+    return lines
+
+
+def _parsed(line_id: str) -> tuple[str, int]:
+    """The card and the instant in microseconds that an id names."""
+    card, at, rest = line_id.rpartition("@")
+    begins, hash_, number = rest.partition("#")
+    if line_id.startswith("residue/"):
+        raise BadInput(
+            f"{line_id}: a residue is no line of the ledger: it is what cutting a month's quantities to nine decimals left "
+            "of one model and price (docs/focus.md)"
+        )
+    if not (card and at and hash_ and begins.isdigit() and number.isdigit() and len(begins) <= 17):
+        raise BadInput(
+            f"{line_id[:100]!r} is no line id; write CARD@MICROSECONDS#NUMBER as segments.parquet, FOCUS (x_LineId) "
+            "and the API's ledger have it"
+        )
+    return card, int(begins)
+
+
+def _one(facts: Facts, name: str, parameters: Mapping[str, Any]) -> Row | None:
+    if "id" in parameters and parameters["id"] is None:
+        return None
+    cursor = facts.connection.execute(statements("explain")[name], parameters)
+    row = cursor.fetchone()
+    return (
+        None
+        if row is None
+        else dict(zip([column[0] for column in cursor.description or ()], row, strict=True))
+    )
+
+
+def _told(row: Row | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {
+        key: value if value is None or isinstance(value, bool | int | str) else _text(value)
+        for key, value in row.items()
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def _instant(us: int) -> str:
+    return _text((_EPOCH + timedelta(microseconds=int(us))).replace(tzinfo=None))
+
+
+def _money(atoms: int) -> str:
+    """To twelve decimals, half up; a sum of them is not the sum of the lines: atoms are."""
+    return str(Decimal(ledger.half_up(atoms * 10**12, ledger.ATOMS_PER_UNIT)).scaleb(-12))
+
+
+def _price(price: Row | None) -> str:
+    if price is None:
+        return ", by a price row that is not published"
+    words = [f"price {price['price_id']}", f"for {price['model'] or 'every model'}"]
+    if price["pool"]:
+        words.append(f"in pool {price['pool']}")
+    words.append(f"valid from {_text(price['valid_from'])}")
+    if price["valid_to"] is not None:
+        words.append(f"to {_text(price['valid_to'])}")
+    words.append(f"known since {_text(price['known_from'])}")
+    if price["source"]:
+        words.append(f"from {price['source']}")
+    if price["assumed"]:
+        words.append("assumed, not agreed")
+    return f" ({plain(', '.join(words))})"
+
+
+def _payer(found: Explanation) -> str:
+    line = found.line
+    department = str(line["department_id"])
+    if department == ledger.PLATFORM:
+        return "the platform: nobody is charged for this state"
+    name = str(found.department["name"]) if found.department else ""
+    words = ["unmapped: no rule says whose it is" if department == ledger.UNMAPPED else department]
+    words += [name] if name and name != department else []
+    words += [f"{key} {line[key]}" for key in ("business", "scenario") if line[key]]
+    if rule := found.source_rows.get("rule"):
+        words.append(f"by rule {rule}")
+    return plain(", ".join(words))
+
+
+def _workload(workload: Row | None) -> str:
+    if workload is None:
+        return ""
+    said = [
+        f"{key} {workload[key]}"
+        for key in ("kind", "name", "user_name", "namespace", "partition")
+        if workload[key]
+    ]
+    return f" ({plain(', '.join(said).replace('user_name', 'user'))})"
