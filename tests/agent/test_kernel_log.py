@@ -145,6 +145,18 @@ def test_a_fault_that_lasts_is_told_again_each_minute_and_another_process_at_onc
     assert [(e.attributes["kernel_sequence"], e.attributes["pid"]) for e in told] == [(1, 1), (3, 2), (4, 1)]
 
 
+def test_an_nvlink_error_says_its_link_and_two_links_are_two_events(log: Log) -> None:
+    head = "NVRM: Xid (PCI:0000:91:00): 74, pid='<unknown>', name=<unknown>, NVLink: fatal error detected on link"
+    log.say(
+        record(1, 990.0, f"{head} 6(0x10000, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0)"),
+        record(2, 990.5, f"{head} 7(0x10000, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0)"),
+        record(3, 991.0, "NVRM: Xid (PCI:0000:91:00): 74, pid=77, name=x, NVLink: MINION error"),
+    )
+    found = until(log.open(), lambda found: len(found) == 3)
+    assert [(e.code, e.attributes.get("link")) for e in found] == [("74", 6), ("74", 7), ("74", None)]
+    assert len({e.severity for e in found}) == 1
+
+
 def test_switch_details_belong_to_their_event(log: Log) -> None:
     head = "nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034"
     log.say(

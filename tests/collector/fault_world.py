@@ -66,6 +66,7 @@ def event_of(rule: FaultRule, **more: Any) -> EventSeen:
             "vendor": rule.vendor or "other",
             "severity": rule.only_severity or Severity.CRITICAL,
             "family": family,
+            **({rule.same: 1} if rule.same else {}),
             **attributes,
             **more,
         },

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from ullage_collector.detect.fault_rule import Share
 from ullage_collector.isolate.actuator import Plan, Run, Standing, Target
 from ullage_collector.isolate.book import Book
 from ullage_collector.isolate.choice import Choice
@@ -183,6 +184,7 @@ class World:
         self.prober: Prober | None = None
         self.windows: Windows | None = None
         self.follow: FollowMeans | None = None
+        self.shares: dict[str, Share] = {}
         self.actuators: dict[str, Any] = {
             "fake-card": FakeActuator(self.scheduler, "fake-card", False),
             "fake-node": FakeActuator(self.scheduler, "fake-node", True),
@@ -199,7 +201,9 @@ class World:
         self.book = self.book_type(self.connect, self.clock)
         choice = Choice(self.actuators, self.default)
         self.surroundings = Surroundings(self.connect, self.clock, choice, self.windows)
-        self.policy = Policy(self.book, self.freeze, self.surroundings, choice, self.settings, self.pages)
+        self.policy = Policy(
+            self.book, self.freeze, self.surroundings, choice, self.settings, self.pages, self.shares
+        )
         places = Places()
         self.lifecycle = Lifecycle(
             self.policy, choice, self.surroundings, places, prober=self.prober, follow=self.follow

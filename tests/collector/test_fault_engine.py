@@ -254,6 +254,17 @@ def test_a_limit_read_once_a_minute_holds_for_the_samples_between(world: World) 
     assert world.open() == ["core_over_limit GPU-1"]
 
 
+def test_a_links_generation_read_once_a_minute_limits_the_replays_between(world: World) -> None:
+    """Generation 3 with 16 lanes may replay 8 times a minute; the same 20 are none of generation 5."""
+    world.cards("g1", "GPU-1", "GPU-2")
+    for card, generation in (("GPU-1", 3), ("GPU-2", 5)):
+        link = {"pcie_generation_max": generation, "pcie_width_max": 16}
+        world.round("g1", world.sample(card, pcie_replays=100, **link))
+    for card in ("GPU-1", "GPU-2"):
+        world.round("g1", world.sample(card, pcie_replays=120))
+    assert world.open() == ["pcie_replays GPU-1"]
+
+
 def test_the_inventory_says_how_many_cards_a_node_has(world: World) -> None:
     world.cards("g1", "GPU-1")
     with world.store.write() as db:

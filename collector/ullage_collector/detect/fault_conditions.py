@@ -60,7 +60,12 @@ def _enough(rule: FaultRule, seen: list[Seen], alone: Callable[[Seen], bool]) ->
             return False
         if len({item.user for item in seen if item.user}) < rule.users:
             return False
-    return len(bursts([item.at_us for item in seen], rule.burst_us)) >= rule.times
+    if rule.same is not None:
+        parts = {item.part for item in seen if item.part is not None}
+        groups = [[item for item in seen if item.part == part] for part in parts]
+    else:
+        groups = [seen]
+    return any(len(bursts([item.at_us for item in group], rule.burst_us)) >= rule.times for group in groups)
 
 
 def nothing_new(rule: FaultRule, sample: SampleSeen) -> bool:
@@ -185,9 +190,10 @@ def _rate(rule: FaultRule, track: Track, sample: SampleSeen, growth: float) -> J
         track.grown.append((at, growth, seconds, sample.fresh))
     window_us = max(rule.within_us, round(seconds * 1e6), FASTEST_US)
     rate = sum(item[1] for item in track.grown) * rule.per_us / window_us
-    if rule.above is None or rate <= rule.above:
+    limit = rule.rate_limit(sample.values)
+    if limit is None or rate <= limit:
         return Judged(good=True)
-    return _occurred(rule, track, sample, {"rate": round(rate, 3), "limit": rule.above})
+    return _occurred(rule, track, sample, {"rate": round(rate, 3), "limit": limit})
 
 
 def _occurred(rule: FaultRule, track: Track, sample: SampleSeen, measured: dict[str, Value | None]) -> Judged:

@@ -153,6 +153,7 @@ class Evaluator(Turns):
                     seen.fresh,
                     holder.workload if holder else None,
                     holder.user if holder else None,
+                    _part(rule, seen),
                 )
             )
             track.forget_before(track.seen[-1].at_us - rule.over_us)
@@ -251,6 +252,11 @@ class Evaluator(Turns):
         evidence = {**told, "down_seconds": (seen.happened_us - down) / 1e6}
         evidence.pop("vendor", None)
         return self._met(rule, track, judged, seen.happened_us, None, evidence, seen.origin)
+
+
+def _part(rule: FaultRule, seen: EventSeen) -> str | None:
+    value = seen.event.attributes.get(rule.same) if rule.same is not None else None
+    return None if value is None else str(value)
 
 
 def _told(seen: EventSeen) -> dict[str, Any]:

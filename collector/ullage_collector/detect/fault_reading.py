@@ -122,6 +122,7 @@ class _Plan:
         known = keys(family)
         grown = {rule.metric for rule in rules if rule.condition in OF_COUNTERS}
         carried = {rule.above_metric or rule.below_metric for rule in rules}
+        carried |= {key for rule in rules if (lane := rule.per_lane) for key in (lane.generation, lane.width)}
         plain = {rule.metric for rule in rules} | {
             rule.during.metric for rule in rules if rule.during is not None
         }

@@ -5,6 +5,7 @@ The rules themselves are data (detect/faults/*.toml); reading them is detect/fau
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -93,6 +94,41 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class PerLane:
+    """A limit that grows with a link: the rate of its generation, times its lanes, rounded up.
+
+    generation, width: metrics of the same subject that say what the link can be, not what it idles at. rates: a lane, by
+    generation from 1 on, in the unit of ``above``. What does not say both, or a generation beyond, has the limit ``above``.
+    """
+
+    generation: str
+    width: str
+    rates: tuple[float, ...]
+
+    def limit(self, row: Mapping[str, Any]) -> float | None:
+        """The limit by the sample's values; None: the link does not say what it is."""
+        generation, width = row.get(self.generation), row.get(self.width)
+        if not isinstance(generation, int | float) or not isinstance(width, int | float):
+            return None
+        if not 1 <= generation <= len(self.rates) or generation != int(generation) or width < 1:
+            return None
+        return float(math.ceil(self.rates[int(generation) - 1] * width))
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Not the card's fault but the room's: this share of the cards of a node or rack shows it within ``within_us``.
+
+    ratio: 0..1. cards: at least so many, whatever the share. of: node, rack. Then nothing is isolated for it by itself.
+    """
+
+    ratio: float
+    cards: int
+    of: frozenset[str]
+    within_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class During:
     """Samples count only while ``metric`` of the same row is above ``above``; where it is missing they do not count."""
 
@@ -113,7 +149,8 @@ class FaultRule:
     action is isolate or stronger and its mode is not shadow. independent: class of evidence; two classes are
     independent of each other. yields_to: milder rules that this one gives way to while it stands on one class alone.
     exit: event kinds that end it; exit_after_us: it ends when the condition is gone for so long; neither: a person
-    ends it. source: whose judgement it is.
+    ends it. source: whose judgement it is. same: an event attribute (a link, say): only events with the same value count
+    together, and one without it with none. per_lane: of a rate. share: so many cards at once are no card's fault.
     """
 
     name: str
@@ -164,6 +201,9 @@ class FaultRule:
     exit_after_us: int | None = None
     again: Again | None = None
     spread: Spread | None = None
+    same: str | None = None
+    per_lane: PerLane | None = None
+    share: Share | None = None
 
     def matches(self, event: Event) -> bool:
         """Whether the event is evidence for this rule."""
@@ -217,6 +257,11 @@ class FaultRule:
                 return None
             return value <= other - self.leave if self.above_metric else value >= other + self.leave
         return value <= self.leave if self.above is not None else value >= self.leave
+
+    def rate_limit(self, row: Mapping[str, Any]) -> float | None:
+        """The limit of a rate for this subject: by its link, else ``above``."""
+        found = self.per_lane.limit(row) if self.per_lane is not None else None
+        return self.above if found is None else found
 
     @staticmethod
     def _limit(number: float | None, other: str | None, row: Mapping[str, Any]) -> float | None:

@@ -15,12 +15,15 @@ MOST_TIMES: Final = 256
 
 @dataclass(slots=True)
 class Seen:
-    """One occurrence. at_us: when it happened. who: the workload (or, of work, the card); user: its user."""
+    """One occurrence. at_us: when it happened. who: the workload (or, of work, the card); user: its user. part: of the
+    subject, where a rule counts its parts apart.
+    """
 
     at_us: int
     fresh: bool
     who: str | None = None
     user: str | None = None
+    part: str | None = None
 
 
 @dataclass(slots=True)
@@ -93,10 +96,10 @@ class Track:
 
     def see(self, seen: Seen) -> None:
         """Put an occurrence into its place by time; told twice it stands once."""
-        if any(s.at_us == seen.at_us and s.who == seen.who for s in self.seen):
-            for s in self.seen:
-                if s.at_us == seen.at_us and s.who == seen.who:
-                    s.fresh = s.fresh or seen.fresh
+        told = [s for s in self.seen if (s.at_us, s.who, s.part) == (seen.at_us, seen.who, seen.part)]
+        if told:
+            for s in told:
+                s.fresh = s.fresh or seen.fresh
             return
         self.seen.append(seen)
         self.seen.sort(key=lambda s: s.at_us)

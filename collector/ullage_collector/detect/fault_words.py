@@ -63,6 +63,8 @@ def threshold(rule: FaultRule) -> str:
     often = f"{rule.times} times in {duration(rule.over_us)}"
     if rule.burst_us:
         often += f", bursts of {duration(rule.burst_us)} once"
+    if rule.same is not None:
+        often += f", of the same {rule.same}"
     if rule.condition is Condition.ONCE:
         return "" if rule.signal is Signal.NONE else "once"
     if rule.condition in (Condition.REPEAT, Condition.OFFENDER):
@@ -85,6 +87,12 @@ def _of_samples(rule: FaultRule, often: str) -> str:
         return f"grows{more}"
     if rule.condition is Condition.FROZEN:
         return f"stands still{samples}"
+    if rule.condition is Condition.RATE and rule.per_lane is not None:
+        rates = ", ".join(f"{rate:g}" for rate in rule.per_lane.rates)
+        return (
+            f"grows faster in {duration(rule.per_us)} than {rates} a lane by {rule.per_lane.generation} from 1 on, "
+            f"than {rule.above:g} where the link does not say what it is, over {duration(rule.within_us)}{more}"
+        )
     if rule.condition is Condition.RATE:
         return f"grows faster than {rule.above:g} in {duration(rule.per_us)}, over {duration(rule.within_us)}{more}"
     if rule.condition is Condition.SHORT:
@@ -145,6 +153,11 @@ def explain(rule: FaultRule) -> Iterator[str]:
         yield (
             f"On {rule.spread.cards} cards of a node within {duration(rule.spread.within_us)} it is the node's: "
             f"{rule.spread.action.value}."
+        )
+    if rule.share is not None:
+        yield (
+            f"On {rule.share.ratio:.0%} and {rule.share.cards} of the cards of one {_some(sorted(rule.share.of))} within "
+            f"{duration(rule.share.within_us)} it is the room's: nothing is isolated for it by itself."
         )
     if rule.again is not None:
         yield (

@@ -15,6 +15,7 @@ from ullage_collector.audit import naive_utc
 from ullage_collector.isolate.book import Book
 from ullage_collector.isolate.breaker import Breaker
 from ullage_collector.isolate.case import Case, order_of, sketch
+from ullage_collector.isolate.facility import Facility
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.intent import Intent, State
 from ullage_collector.isolate.limits import Placed, too_many_at_once, too_many_lately
@@ -36,12 +37,14 @@ class Allowance:
         surroundings: Surroundings,
         settings: PolicySettings,
         breaker: Breaker,
+        facility: Facility,
     ) -> None:
         self._book = book
         self._freeze = freeze
         self._surroundings = surroundings
         self._settings = settings
         self._breaker = breaker
+        self._facility = facility
         self._clock = book.clock
         self._decided: deque[Placed] = deque(maxlen=100_000)
         self._called: deque[Placed] = deque(maxlen=100_000)
@@ -101,6 +104,8 @@ class Allowance:
             return f"cool-down: a person or a failure ended its last isolation; {self._cooling[key] - now:.0f} s left"
         if self._breaker.tripped(case.rule):
             return f"breaker: {case.rule} is stopped, as many nodes showed it at once"
+        if why := self._facility.holds(case.rule, (case.cluster_id, case.node_id)):
+            return f"facility: {why}"
         lately = too_many_lately(case.family, self._decided, now, self._settings)
         if lately:
             return f"limit: {lately}"

@@ -65,7 +65,8 @@ def assemble(
     kubernetes_holders.ask_store(isolation.choice.actuators.values(), connect, clock)
     book = Book(connect, clock)
     surroundings = Surroundings(connect, clock, isolation.choice, windows or StoredWindows(connect))
-    policy = Policy(book, freeze, surroundings, isolation.choice, settings, pager)
+    shares = {rule.name: rule.share for rule in rules_of(config.part("faults")) if rule.share is not None}
+    policy = Policy(book, freeze, surroundings, isolation.choice, settings, pager, shares)
     if prober is None and settings.probes:
         prober = NamedProbes(probes or Probes(connect, clock), settings.probes)
     lifecycle = Lifecycle(policy, isolation.choice, surroundings, places, prober=prober, follow=follow)

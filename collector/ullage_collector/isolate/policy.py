@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ullage_collector import audit
 from ullage_collector.audit import AuditRow
@@ -24,6 +24,7 @@ from ullage_collector.isolate.book import Book, Change
 from ullage_collector.isolate.breaker import Breaker
 from ullage_collector.isolate.case import Case, one_line, weight_of
 from ullage_collector.isolate.choice import Choice
+from ullage_collector.isolate.facility import Facility
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.intent import (
     SHOWN,
@@ -35,9 +36,12 @@ from ullage_collector.isolate.intent import (
 )
 from ullage_collector.isolate.paging import Pager, Pages
 from ullage_collector.isolate.policy_settings import PolicySettings
-from ullage_collector.isolate.surroundings import Place, Surroundings
+from ullage_collector.isolate.surroundings import Surroundings
 from ullage_collector.isolate.verdict import Action, Mode, Turn, Verdict
 from ullage_contract.errors import BadInput
+
+if TYPE_CHECKING:
+    from ullage_collector.detect.fault_rule import Share
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ MOST_POSTPONED: Final = 10_000  # our choice: because a store that is away so lo
 
 class Policy:
     """See the module. One instance a store. ``woken`` is set when there is something to carry out; ``on_closed`` is told
-    when the lifecycle has closed incidents.
+    when the lifecycle has closed incidents. shares: rules that are the room's fault where many cards show them.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Policy:
         choice: Choice,
         settings: PolicySettings,
         pager: Pager | None = None,
+        shares: Mapping[str, Share] | None = None,
     ) -> None:
         self.book = book
         self.freeze = freeze
@@ -68,7 +73,8 @@ class Policy:
         self._clock = book.clock
         self.breaker = Breaker(book, settings)
         self.pages = Pages(book, settings.window_seconds, pager)
-        self.allowance = Allowance(book, freeze, surroundings, settings, self.breaker)
+        self.facility = Facility(book, surroundings, shares or {})
+        self.allowance = Allowance(book, freeze, surroundings, settings, self.breaker, self.facility)
         self._postponed: deque[Verdict] = deque(maxlen=MOST_POSTPONED)
         self.considered = 0
         self.ignored = 0
@@ -136,7 +142,7 @@ class Policy:
             ceiling=self.settings.node_instead_of_card if node_only else Mode.AUTOMATIC,
         )
         if fresh and verdict.mode is not Mode.SHADOW:
-            self._note(change, verdict.rule, (verdict.cluster_id, verdict.node_id))
+            self._note(change, verdict)
         existing = self._existing(case)
         if existing is None:
             self.decide(change, case)
@@ -248,7 +254,13 @@ class Policy:
     def _expiry(self, state: State, now: float) -> float | None:
         return now + self.settings.approval_seconds if state is State.ASKED else None
 
-    def _note(self, change: Change, rule: str, place: Place) -> None:
+    def _note(self, change: Change, verdict: Verdict) -> None:
+        rule, place = verdict.rule, (verdict.cluster_id, verdict.node_id)
+        if verdict.card_id is not None and (word := self.facility.note(rule, place, verdict.card_id)):
+            for intent in self.book.live():
+                planned = intent.state is State.WANTED and intent.rule == rule and intent.automatic
+                if planned and self.facility.holds(rule, intent.place):
+                    change.move(intent, State.ADVISED, "many cards show it", held_back=f"facility: {word}")
         tripped = self.breaker.note(change, rule, place)
         if tripped is None:
             return

@@ -93,6 +93,15 @@ PATTERNS: Final[tuple[LogPattern, ...]] = (
         vendor="nvidia",
         by_code=_by_code(),
     ),
+    # NVLink up to generation 4: "NVLink: fatal error detected on link 6(0x10000, ...)"; one code for every link
+    LogPattern(
+        regex=_XID_HEAD + r"(?P<code>74)" + _XID_PROCESS + r".*?\bon link (?P<link>\d+)",
+        kind="xid",
+        severity=Severity.WARNING,
+        vendor="nvidia",
+        severities=_SEVERITIES,
+        by_code=_by_code(),
+    ),
     LogPattern(
         regex=_XID_HEAD
         + r"(?P<code>\d+)"

@@ -28,6 +28,8 @@ from ullage_collector.detect.fault_rule import (
     Condition,
     During,
     FaultRule,
+    PerLane,
+    Share,
     Signal,
     Spread,
 )
@@ -253,6 +255,9 @@ class _Reading:
             exit=self.texts("exit"),
             again=self._again(),
             spread=self._spread(),
+            same=table.get("same"),
+            per_lane=self._per_lane(),
+            share=self._share(),
             **us,
         )
 
@@ -314,6 +319,34 @@ class _Reading:
         of = _Reading(table, f"{self._where} spread")
         return Spread(of.number("cards", 2), of.duration("within"), of.word("action", Action))
 
+    def _per_lane(self) -> PerLane | None:
+        table = self._sub("per_lane", ("generation", "width", "rates"))
+        if table is None:
+            return None
+        rates = table["rates"]
+        if not isinstance(rates, list) or not rates:
+            raise ConfigError(
+                f"{self._where}: per_lane rates = {rates!r}: write a rate a generation, from 1 on"
+            )
+        of = [_Reading({"rate": rate}, f"{self._where} per_lane").real("rate") for rate in rates]
+        if any(rate is None or rate <= 0 for rate in of):
+            raise ConfigError(f"{self._where}: per_lane rates = {rates!r}: write rates above 0")
+        return PerLane(
+            str(table["generation"]), str(table["width"]), tuple(rate for rate in of if rate is not None)
+        )
+
+    def _share(self) -> Share | None:
+        table = self._sub("share", ("ratio", "cards", "of", "within"))
+        if table is None:
+            return None
+        of = _Reading(table, f"{self._where} share")
+        ratio, places = of.real("ratio"), of.texts("of")
+        if ratio is None or not 0 < ratio <= 1:
+            raise ConfigError(f"{self._where}: share ratio = {ratio!r}: write a share from 0 to 1")
+        if not places or places - {"node", "rack"}:
+            raise ConfigError(f'{self._where}: share of = {sorted(places)!r}: write some of ["node", "rack"]')
+        return Share(ratio, max(2, of.number("cards", 2)), places, of.duration("within"))
+
     def _sub(self, key: str, needed: Sequence[str], more: Sequence[str] = ()) -> Mapping[str, Any] | None:
         table = self._table.get(key)
         if table is None:
@@ -341,6 +374,10 @@ def _check(rule: FaultRule, where: str) -> None:
         )
     if rule.times < 1 or (rule.times > 1 and not rule.over_us):
         raise ConfigError(f"{where}: times = {rule.times}: give over, the time in which it counts")
+    if rule.same is not None and rule.condition is not Condition.REPEAT:
+        raise ConfigError(f"{where}: same fits condition repeat alone")
+    if rule.per_lane is not None and rule.condition is not Condition.RATE:
+        raise ConfigError(f"{where}: per_lane fits condition rate alone")
     if rule.condition is Condition.REPEAT and rule.times < 2:
         raise ConfigError(f"{where}: a repeat needs times of 2 or more")
     if rule.condition in (Condition.STANDS, Condition.FLAP) and not rule.exit:
@@ -359,7 +396,14 @@ def _check(rule: FaultRule, where: str) -> None:
 
 def _check_metric(rule: FaultRule, where: str) -> None:
     known = keys(Family(rule.family or ""))
-    named = (rule.metric, rule.above_metric, rule.below_metric, rule.during.metric if rule.during else None)
+    lanes = (rule.per_lane.generation, rule.per_lane.width) if rule.per_lane else ()
+    named = (
+        rule.metric,
+        rule.above_metric,
+        rule.below_metric,
+        rule.during.metric if rule.during else None,
+        *lanes,
+    )
     for key in named:
         if key is not None and key not in known:
             raise ConfigError(f"{where}: {key!r} is no metric of a {rule.family}; see docs/metrics.md")
