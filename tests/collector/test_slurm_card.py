@@ -16,7 +16,7 @@ from ullage_collector.isolate import slurm_card
 from ullage_collector.isolate.actuator import Procedure, Ran, Standing, Target, execute
 from ullage_collector.isolate.slurm_calls import SlurmCalls
 from ullage_collector.isolate.slurm_card import ClusterFences, SlurmCard
-from ullage_collector.isolate.slurm_fencing import FenceSettings
+from ullage_collector.isolate.slurm_fence import FenceSettings
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ActuatorError, ConfigError, DeadlineExceeded
 

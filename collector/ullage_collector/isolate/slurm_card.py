@@ -19,22 +19,22 @@ from ullage_collector.allocation.slurm.cards import Card, NodeCards
 from ullage_collector.allocation.slurm.command import Programs
 from ullage_collector.isolate.actuator import Plan, Standing, Target
 from ullage_collector.isolate.slurm_calls import PROGRAMS, JobView, NodeView, Partition, SlurmCalls
-from ullage_collector.isolate.slurm_fencing import (
+from ullage_collector.isolate.slurm_fence import (
     SOON_SECONDS,
     Fence,
     FenceSettings,
-    Fencing,
     NotSaid,
     Place,
     Seen,
-    Unfencing,
     fences,
     in_vain,
     look,
     patient,
     used_indices,
-    waits_on,
 )
+from ullage_collector.isolate.slurm_fence_calls import waits_on
+from ullage_collector.isolate.slurm_fencing import Fencing
+from ullage_collector.isolate.slurm_unfencing import Unfencing
 from ullage_collector.sql import statements
 from ullage_contract.clock import Clock, SystemClock
 from ullage_contract.errors import ActuatorError, BadInput, ConfigError

@@ -17,7 +17,7 @@ from typing import Any, Final
 from ullage_collector.allocation.slurm.command import Programs
 from ullage_collector.isolate.actuator import MARK, Call, CommandCall, Plan, Run, Standing, Target
 from ullage_collector.isolate.slurm_calls import PROGRAMS, JobView, SlurmCalls, call
-from ullage_collector.isolate.slurm_fencing import ending, notice, tell
+from ullage_collector.isolate.slurm_fence_calls import ending, notice, tell
 from ullage_contract.clock import Clock, SystemClock
 from ullage_contract.errors import ActuatorError, ConfigError
 from ullage_contract.settings import Table
