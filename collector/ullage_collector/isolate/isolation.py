@@ -26,6 +26,7 @@ from ullage_collector.isolate.actuator import (
     run_program,
 )
 from ullage_collector.isolate.choice import Choice, names
+from ullage_collector.isolate.choice_defaults import SLURM, by_scheduler
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.places import Places
 from ullage_collector.sql import statements
@@ -88,8 +89,8 @@ class Outcome:
 class Isolation:
     """Isolates and releases cards and nodes. One instance a store; calls are serialised.
 
-    connect: a cursor of the open store. actuators: by name. by_cluster: cluster_id -> actuator name or names,
-    the first being used; default_actuator is for clusters not named. freeze: while it says so nothing is
+    connect: a cursor of the open store. actuators: by name. by_cluster: cluster_id -> actuator name or names, in the
+    order they are tried; default_actuator is for clusters not named. freeze: while it says so nothing is
     isolated; None: nobody can freeze. places: a lock a node, shared with whoever else calls actuators.
     on_change: told after something was placed or released.
     """
@@ -148,7 +149,7 @@ class Isolation:
                 )
             incident = connection.execute(statements("incidents")["incident_of"], where.key).fetchone()
             incident_id = int(incident[0]) if incident else None
-            chosen = self._actuator(actuator, where.cluster_id)
+            chosen = self._actuator(actuator, where.cluster_id, where.family)
             target = where.target(reason)
             plan = chosen.plan_isolate(target)
             also = self._also(connection, where) if plan.whole_node else AlsoTaken((), ())
@@ -227,7 +228,7 @@ class Isolation:
             running = connection.execute(statements("follow")["runs_on"], [isolation_id]).fetchone()
             if running is not None:
                 raise BadInput(f"a {running[0]} of {where.subject} runs now: release it when that has ended")
-            chosen = self._actuator(actuator_name, where.cluster_id)
+            chosen = self._actuator(actuator_name, where.cluster_id, where.family)
             others = connection.execute(
                 statements("isolation")["standing_of_node"], [actuator_name, isolation_id, where.node_key]
             ).fetchall()
@@ -283,7 +284,7 @@ class Isolation:
         """The exact calls that would isolate a subject, for an incident's page. Plans only; never raises."""
         try:
             where = self._find(connection, subject)
-            chosen = self._actuator(None, where.cluster_id)
+            chosen = self._actuator(None, where.cluster_id, where.family)
             plan = chosen.plan_isolate(where.target(reason[:MAX_REASON_CHARACTERS]))
             also = self._also(connection, where) if plan.whole_node else AlsoTaken((), ())
             command = f"ullage-collector isolate {where.subject} --reason {json.dumps(reason)} --execute"
@@ -297,8 +298,8 @@ class Isolation:
                 "error": str(e),
             }
 
-    def _actuator(self, name: str | None, cluster_id: str) -> Actuator:
-        return self.choice.named(name) if name else self.choice.first(cluster_id)
+    def _actuator(self, name: str | None, cluster_id: str, family: str) -> Actuator:
+        return self.choice.named(name) if name else self.choice.first(cluster_id, family)
 
     def _place(self, subject: str) -> tuple[str, str]:
         with self._connect() as connection:
@@ -371,14 +372,18 @@ def from_config(
 ) -> Isolation:
     """From collector.toml: [isolation] actuator, [isolation.clusters] cluster = actuator, [isolation.<actuator>].
 
+    A cluster that neither names has its own scheduler's (choice_defaults.py).
+
     Raises ConfigError for a table of an actuator that is not installed. [isolation.policy] is policy_settings.py's,
     [isolation.follow] follow_settings.py's.
     """
     table = dict(config.part("isolation"))
     for own in ("policy", "follow"):
         table.pop(own, None)
-    default = names(table.pop("actuator", "slurm-node"), "[isolation] actuator")
-    clusters = {
+    file = str(config.path or "collector.toml")
+    clusters = {} if "actuator" in table else by_scheduler(config.part("allocation"), file)
+    default = names(table.pop("actuator", list(SLURM)), "[isolation] actuator")
+    clusters |= {
         str(cluster): names(found, f"[isolation.clusters] {cluster}")
         for cluster, found in dict(table.pop("clusters", {})).items()
     }
