@@ -52,6 +52,10 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
             priced = run(args.file, as_json=args.json, by=args.by, policies=args.policy)
             return GOOD if priced else PARTIAL
+        if args.command == "diff":
+            from ullage_reports import diff
+
+            return GOOD if diff.run(args.before, args.after, as_json=args.json) else PARTIAL
         if args.command == "explain":
             from ullage_reports import explain
 
@@ -235,6 +239,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="do not check published files against their manifests first",
     )
+    command = commands.add_parser("diff", help="what is other in one statement than in another")
+    command.add_argument("before", type=Path, metavar="A", help="a statement that --format json wrote")
+    command.add_argument("after", type=Path, metavar="B", help="the other one")
+    command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
     command = commands.add_parser("settle", help="price a small world given in one file", description=SETTLE)
     command.add_argument("file", type=Path, metavar="FILE", help="the world as JSON; - is stdin")
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
