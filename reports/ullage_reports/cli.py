@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         print(f"ullage-report: {e}", file=sys.stderr)
         return FAILED
     except ModuleNotFoundError as e:
-        if e.name not in ("duckdb", "pyarrow", "jinja2", "typst"):
+        if e.name not in ("duckdb", "pyarrow", "jinja2", "typst", "xlsxwriter"):
             raise
         print(f"ullage-report: {e.name} is not installed; pip install 'ullage[reports]'", file=sys.stderr)
         return FAILED
@@ -213,7 +213,9 @@ def _parser() -> argparse.ArgumentParser:
             "--out", type=Path, metavar="DIR", help="where to write (default DATA/reports); - is stdout"
         )
         command.add_argument(
-            "--format", metavar="LIST", help="html,pdf,csv,json; monthly also focus (default html)"
+            "--format",
+            metavar="LIST",
+            help="html,pdf,csv,xlsx,parquet,json; monthly also focus (default html)",
         )
         command.add_argument("--lang", metavar="LANG", help="zh or en (default zh)")
         command.add_argument("--zone", metavar="IANA", help="whose midnights cut the period (default UTC)")

@@ -22,6 +22,8 @@ FORMATS: Final[Mapping[str, str]] = MappingProxyType(
         "html": "ullage_reports.html:render",
         "pdf": "ullage_reports.pdf:render",
         "csv": "ullage_reports.csv_files:render",
+        "xlsx": "ullage_reports.xlsx:render",
+        "parquet": "ullage_reports.parquet:render",
         "json": "ullage_reports.json_form:render",
     }
 )

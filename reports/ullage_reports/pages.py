@@ -15,7 +15,7 @@ from ullage_contract.plain import plain
 from ullage_reports import figures, tables, trust_tables
 from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
-from ullage_reports.table import Column, Figure, Lines, Notice, Section, Table, TileView
+from ullage_reports.table import Column, Figure, Holds, Lines, Notice, Section, Table, TileView
 from ullage_reports.wording import Wording, tone, wording
 
 
@@ -174,7 +174,7 @@ def _tile_table(w: Wording) -> Table:
             Column("value", t("column.value")),
             Column("previous", t("word.before")),
             Column("difference", t("column.difference_before")),
-            Column("change", t("column.change")),
+            Column("change", t("column.change"), holds=Holds.RATIO),
         ),
         rows=tuple(
             (

@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+
+class Holds(StrEnum):
+    """What a column's cells are in a file with types. A figure has decimals, a count none; a ratio is 0..1.
+
+    An instant is aware UTC, a day a local or UTC day as its column says.
+    """
+
+    TEXT = "text"
+    COUNT = "count"
+    FIGURE = "figure"
+    RATIO = "ratio"
+    INSTANT = "instant"
+    DAY = "day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +26,7 @@ class Column:
     """key: the CSV header. title: the printed one, unit included. figures: right aligned, tabular digits.
 
     weight: share of the page's width among the columns. shown False: only in the CSV file, such as an id.
-    steady: never broken over lines, such as an instant.
+    steady: never broken over lines, such as an instant. holds: None is a figure where ``figures``, else a text.
     """
 
     key: str
@@ -19,6 +35,12 @@ class Column:
     weight: float = 1.0
     shown: bool = True
     steady: bool = False
+    holds: Holds | None = None
+
+    @property
+    def kind(self) -> Holds:
+        """What its cells are in a file with types."""
+        return self.holds or (Holds.FIGURE if self.figures else Holds.TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +48,7 @@ class Cell:
     """text is printed; value goes to files (plain digits or plain text). number: value is a number, not a text.
 
     indent: levels of a tree. swatch: name of a state whose colour stands before the text. tone: ``good``,
-    ``bad``, ``muted`` or "". sub: a second, smaller line.
+    ``bad``, ``muted`` or "". sub: a second, smaller line. at: the day or aware instant itself where the column holds one.
     """
 
     text: str
@@ -36,6 +58,7 @@ class Cell:
     swatch: str = ""
     tone: str = ""
     sub: str = ""
+    at: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import Final
 
 from ullage_reports.model import Amounts, Change, GroupRow, HeldAmounts, ModelRow, WorkloadRow
+from ullage_reports.period import PeriodKind
 from ullage_reports.rounding import decimal_ratio
-from ullage_reports.table import Cell, Column, Table
+from ullage_reports.table import Cell, Column, Holds, Table
 from ullage_reports.wording import PLATFORM_KEY, Wording
 
 WORKLOADS_PRINTED: Final = 10
@@ -54,8 +55,8 @@ def states(w: Wording) -> Table:
         columns=(
             Column("state", t("column.state"), figures=False, weight=4.2),
             Column("cost", t("column.cost", currency=report.currency), weight=1.7),
-            Column("change", t("column.change"), weight=1.1),
-            Column("share", t("column.share_of_cost"), weight=1.1),
+            Column("change", t("column.change"), weight=1.1, holds=Holds.RATIO),
+            Column("share", t("column.share_of_cost"), weight=1.1, holds=Holds.RATIO),
             Column("hours", t("column.hours"), weight=1.4),
         ),
         rows=tuple(rows),
@@ -159,15 +160,15 @@ def models(w: Wording) -> Table:
         columns=(
             Column("model", t("column.model"), figures=False, weight=2.6),
             Column("vendor", t("column.vendors"), figures=False, shown=False),
-            Column("cards", t("column.cards"), weight=0.8),
+            Column("cards", t("column.cards"), weight=0.8, holds=Holds.COUNT),
             Column("price_low", t("column.price", currency=currency), weight=1.5),
             Column("price_high", t("column.price_high"), shown=False),
             Column("assumed", t("column.assumed"), figures=False, shown=False),
             Column("cost", t("column.cost", currency=currency), weight=1.7),
             Column("hours", t("column.hours"), weight=1.3),
-            Column("used_ratio", t("column.used_ratio"), weight=0.9),
+            Column("used_ratio", t("column.used_ratio"), weight=0.9, holds=Holds.RATIO),
             Column("effective_price", t("column.effective_price", currency=currency), weight=1.6),
-            Column("share", t("column.share_of_cost"), shown=False),
+            Column("share", t("column.share_of_cost"), shown=False, holds=Holds.RATIO),
         ),
         rows=tuple(_model_row(w, row) for row in w.report.models),
         total=(
@@ -213,9 +214,9 @@ def workloads(w: Wording) -> Table:
             Column("department", t("column.department"), figures=False, weight=1.7),
             Column("business", t("column.businesses"), figures=False, shown=False),
             Column("scenario", t("column.scenarios"), figures=False, shown=False),
-            Column("cards", t("column.cards"), shown=False),
-            Column("since", t("column.since"), figures=False, shown=False),
-            Column("until", t("column.until"), figures=False, shown=False),
+            Column("cards", t("column.cards"), shown=False, holds=Holds.COUNT),
+            Column("since", t("column.since"), figures=False, shown=False, holds=Holds.INSTANT),
+            Column("until", t("column.until"), figures=False, shown=False, holds=Holds.INSTANT),
             Column("held_cost", t("column.cost", currency=report.currency), weight=1.4),
             Column("held_hours", t("column.held_hours"), weight=1.1),
             Column("used_hours", t("column.used_hours"), weight=1.1),
@@ -225,7 +226,7 @@ def workloads(w: Wording) -> Table:
             Column("idle_cost", t("column.state_cost", state=w.state("allocated_idle")), shown=False),
             Column("unknown_cost", t("column.state_cost", state=w.state("unknown")), shown=False),
             Column("unpriced_hours", t("column.unpriced_hours"), shown=False),
-            Column("share", t("column.share_of_cost"), weight=0.9),
+            Column("share", t("column.share_of_cost"), weight=0.9, holds=Holds.RATIO),
         ),
         rows=tuple(rows),
         total=(
@@ -257,8 +258,8 @@ def _workload_row(w: Wording, row: WorkloadRow) -> tuple[Cell, ...]:
         w.text_cell(row.business),
         w.name_cell(scenario),
         w.count_cell(row.cards),
-        Cell(w.f.instant(row.since), w.f.instant(row.since)),
-        Cell(w.f.instant(row.until), w.f.instant(row.until)),
+        w.instant_cell(row.since),
+        w.instant_cell(row.until),
         *_held_cells(w, row.amounts),
         w.ratio_cell(row.share),
     )
@@ -298,11 +299,11 @@ def holders(w: Wording) -> Table:
             Column("node", t("column.node"), figures=False, shown=False),
             Column("card", t("column.card"), figures=False, shown=False),
             Column("model", t("column.model"), figures=False, shown=False),
-            Column("cards", t("column.cards"), weight=0.75),
+            Column("cards", t("column.cards"), weight=0.75, holds=Holds.COUNT),
             Column("idle_cost", t("column.idle_cost", currency=currency), weight=1.5),
             Column("idle_hours", t("column.idle_hours"), weight=1.2),
             Column("held_hours", t("column.held_hours"), weight=1.2),
-            Column("since", t("column.since"), figures=False, weight=1.75, steady=True),
+            Column("since", t("column.since"), figures=False, weight=1.75, steady=True, holds=Holds.INSTANT),
             Column("running", t("column.running"), figures=False, shown=False),
         ),
         rows=tuple(
@@ -328,9 +329,7 @@ def holders(w: Wording) -> Table:
                 w.money_cell(row.idle_cost),
                 w.hours_cell(row.idle_hours),
                 w.hours_cell(row.held_hours),
-                Cell(
-                    w.f.instant(row.since), w.f.instant(row.since), sub=t("word.still") if row.running else ""
-                ),
+                w.instant_cell(row.since, sub=t("word.still") if row.running else ""),
                 Cell(_yes(w, row.running), _yes(w, row.running)),
             )
             for row in w.report.holders
@@ -356,8 +355,10 @@ def incidents(w: Wording) -> Table:
             Column("code", t("column.code"), figures=False, shown=False),
             Column("cost", t("column.lost_cost", currency=currency), weight=1.4),
             Column("hours", t("column.lost_hours"), weight=1.1),
-            Column("onset", t("column.onset"), figures=False, weight=1.85, steady=True),
-            Column("closed_at", t("column.closed"), figures=False, weight=1.85, steady=True),
+            Column("onset", t("column.onset"), figures=False, weight=1.85, steady=True, holds=Holds.INSTANT),
+            Column(
+                "closed_at", t("column.closed"), figures=False, weight=1.85, steady=True, holds=Holds.INSTANT
+            ),
             Column("confirmed", t("column.confirmed"), figures=False, shown=False),
             Column("action", t("column.action"), figures=False, weight=1.3),
         ),
@@ -383,12 +384,8 @@ def incidents(w: Wording) -> Table:
                 w.text_cell(row.code),
                 w.money_cell(row.cost),
                 w.hours_cell(row.hours),
-                Cell(w.f.instant(row.onset), w.f.instant(row.onset)),
-                Cell(
-                    w.f.instant(row.closed_at) if row.closed_at else t("word.open"),
-                    w.f.instant(row.closed_at) if row.closed_at else "",
-                    tone="" if row.closed_at else "bad",
-                ),
+                w.instant_cell(row.onset),
+                w.instant_cell(row.closed_at, none=t("word.open"), tone="" if row.closed_at else "bad"),
                 Cell(_yes(w, row.confirmed), _yes(w, row.confirmed)),
                 Cell(t.known("action", _plain(w, row.action)), _plain(w, row.action)),
             )
@@ -413,9 +410,9 @@ def findings(w: Wording) -> Table:
             Column("subject", t("column.where"), figures=False, weight=2.4),
             Column("action", t("column.suggested"), figures=False, weight=2.6),
             Column("owner", t("column.owner"), figures=False, weight=1.4),
-            Column("confidence", t("column.confidence"), weight=0.9),
-            Column("since", t("column.since"), figures=False, weight=1.85, steady=True),
-            Column("until", t("column.until"), figures=False, shown=False),
+            Column("confidence", t("column.confidence"), weight=0.9, holds=Holds.RATIO),
+            Column("since", t("column.since"), figures=False, weight=1.85, steady=True, holds=Holds.INSTANT),
+            Column("until", t("column.until"), figures=False, shown=False, holds=Holds.INSTANT),
         ),
         rows=tuple(
             (
@@ -425,10 +422,8 @@ def findings(w: Wording) -> Table:
                 Cell(t.known("action", _plain(w, row.action)) or "–", _plain(w, row.action)),
                 w.text_cell(row.owner),
                 w.ratio_cell(row.confidence, places=0),
-                Cell(
-                    w.f.instant(row.since), w.f.instant(row.since), sub="" if row.until else t("word.still")
-                ),
-                Cell(w.f.instant(row.until), w.f.instant(row.until) if row.until else ""),
+                w.instant_cell(row.since, sub="" if row.until else t("word.still")),
+                w.instant_cell(row.until),
             )
             for row in ranked
         ),
@@ -442,6 +437,7 @@ def days(w: Wording) -> Table:
     """Each local day, or hour of a daily report; a gap says so and shows no figure."""
     t, currency = w.t, w.report.currency
     nothing = Cell("–", "", True, tone="muted")
+    hourly = w.report.period.kind is PeriodKind.DAILY
     rows = []
     for point in w.report.trend:
         gap = () if point.published else (t("word.not_published"),)
@@ -453,7 +449,12 @@ def days(w: Wording) -> Table:
         known = point.published
         rows.append(
             (
-                Cell(point.label, point.label, sub="".join(gap)),
+                Cell(
+                    point.label,
+                    point.label,
+                    sub="".join(gap),
+                    at=point.start if hourly else point.start.astimezone(w.f.zone).date(),
+                ),
                 w.money_cell(point.amounts.cost) if known else nothing,
                 w.hours_cell(point.amounts.hours) if known else nothing,
                 w.ratio_cell(point.amounts.used_ratio) if known else nothing,
@@ -464,10 +465,16 @@ def days(w: Wording) -> Table:
         key="trend",
         caption=t("table.trend", currency=currency, window=w.window),
         columns=(
-            Column("start", t("column.day"), figures=False, weight=1.6),
+            Column(
+                "start",
+                t("column.day"),
+                figures=False,
+                weight=1.6,
+                holds=Holds.INSTANT if hourly else Holds.DAY,
+            ),
             Column("cost", t("column.cost", currency=currency)),
             Column("hours", t("column.hours")),
-            Column("used_ratio", t("column.used_ratio")),
+            Column("used_ratio", t("column.used_ratio"), holds=Holds.RATIO),
             *(Column(f"{name}_cost", w.state(name)) for name in w.states),
         ),
         rows=tuple(rows),
@@ -482,10 +489,10 @@ def week_hours(w: Wording) -> Table:
         key="week_hours",
         caption=t("figure.week_hours"),
         columns=(
-            Column("weekday", "weekday", figures=False),
-            Column("hour", "hour"),
-            Column("used_ratio", t("column.used_ratio")),
-            Column("held_ratio", t("column.held_hours")),
+            Column("weekday", "weekday", figures=False, holds=Holds.COUNT),
+            Column("hour", "hour", holds=Holds.COUNT),
+            Column("used_ratio", t("column.used_ratio"), holds=Holds.RATIO),
+            Column("held_ratio", t("column.held_hours"), holds=Holds.RATIO),
             Column("hours", t("column.hours")),
         ),
         rows=tuple(
@@ -531,11 +538,11 @@ def _amount_columns(w: Wording) -> tuple[Column, ...]:
     t, currency = w.t, w.report.currency
     return (
         Column("cost", t("column.cost", currency=currency), weight=1.7),
-        Column("change", t("column.change"), weight=1.0),
+        Column("change", t("column.change"), weight=1.0, holds=Holds.RATIO),
         Column("hours", t("column.hours"), weight=1.3),
-        Column("used_ratio", t("column.used_ratio"), weight=0.9),
+        Column("used_ratio", t("column.used_ratio"), weight=0.9, holds=Holds.RATIO),
         Column("allocated_idle_cost", t("column.idle_cost", currency=currency), weight=1.5),
-        Column("share", t("column.share_of_cost"), weight=0.9),
+        Column("share", t("column.share_of_cost"), weight=0.9, holds=Holds.RATIO),
         *(
             Column(f"{name}_{unit}", w.t(f"column.state_{unit}", state=w.state(name)), shown=False)
             for unit in ("cost", "hours")

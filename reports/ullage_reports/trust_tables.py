@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ullage_reports.table import Cell, Column, Table
+from ullage_reports.table import Cell, Column, Holds, Table
 from ullage_reports.wording import Wording
 
 
@@ -14,7 +14,7 @@ def checks(w: Wording) -> Table:
         caption=t("table.checks", currency=currency),
         columns=(
             Column("level", t("column.level"), figures=False, weight=2.4),
-            Column("parts", t("column.parts"), weight=0.8),
+            Column("parts", t("column.parts"), weight=0.8, holds=Holds.COUNT),
             Column("total", t("column.total", currency=currency), weight=1.6),
             Column("difference", t("column.difference", currency=currency), weight=1.3),
             Column("exact_difference", t("column.exact_difference"), weight=1.3),
@@ -48,10 +48,10 @@ def unpriced(w: Wording) -> Table:
         columns=(
             Column("model", t("column.model"), figures=False, weight=2.4),
             Column("pool", t("column.pools"), figures=False, weight=1.6),
-            Column("cards", t("column.cards"), weight=0.8),
+            Column("cards", t("column.cards"), weight=0.8, holds=Holds.COUNT),
             Column("hours", t("column.hours"), weight=1.4),
-            Column("since", t("column.since"), figures=False, weight=1.8, steady=True),
-            Column("until", t("column.until"), figures=False, weight=1.8, steady=True),
+            Column("since", t("column.since"), figures=False, weight=1.8, steady=True, holds=Holds.INSTANT),
+            Column("until", t("column.until"), figures=False, weight=1.8, steady=True, holds=Holds.INSTANT),
         ),
         rows=tuple(
             (
@@ -59,8 +59,8 @@ def unpriced(w: Wording) -> Table:
                 w.text_cell(row.pool),
                 w.count_cell(row.cards),
                 w.hours_cell(row.hours),
-                Cell(w.f.instant(row.since), w.f.instant(row.since)),
-                Cell(w.f.instant(row.until), w.f.instant(row.until)),
+                w.instant_cell(row.since),
+                w.instant_cell(row.until),
             )
             for row in w.report.trust.unpriced
         ),
@@ -98,7 +98,7 @@ def unmapped(w: Wording) -> Table:
         columns=(
             Column("kind", t("column.name_kind"), figures=False, weight=1.2),
             Column("name", t("column.name"), figures=False, weight=3.0),
-            Column("workloads", t("column.workloads"), weight=1.0),
+            Column("workloads", t("column.workloads"), weight=1.0, holds=Holds.COUNT),
             Column("hours", t("column.hours"), weight=1.4),
             Column("cost", t("column.cost", currency=currency), weight=1.6),
         ),
@@ -188,7 +188,7 @@ def origins(w: Wording) -> Table:
         caption=t("table.origins", window=w.window),
         columns=(
             Column("origin", t("column.origin"), figures=False, weight=3.0),
-            Column("cards", t("column.cards")),
+            Column("cards", t("column.cards"), holds=Holds.COUNT),
             Column("hours", t("column.hours")),
         ),
         rows=tuple(
@@ -210,18 +210,25 @@ def sources(w: Wording) -> Table:
         key="sources",
         caption=t("table.sources"),
         columns=(
-            Column("day", t("column.utc_day"), figures=False, weight=1.8, steady=True),
-            Column("revision", t("column.revision"), weight=0.8),
+            Column("day", t("column.utc_day"), figures=False, weight=1.8, steady=True, holds=Holds.DAY),
+            Column("revision", t("column.revision"), weight=0.8, holds=Holds.COUNT),
             Column("status", t("column.status"), figures=False, weight=1.4),
-            Column("published_at", t("column.published_at"), figures=False, weight=1.8, steady=True),
+            Column(
+                "published_at",
+                t("column.published_at"),
+                figures=False,
+                weight=1.8,
+                steady=True,
+                holds=Holds.INSTANT,
+            ),
             Column("digest", t("column.digest"), figures=False, weight=2.4),
         ),
         rows=tuple(
             (
-                Cell(w.f.day(row.day), w.f.day(row.day)),
+                Cell(w.f.day(row.day), w.f.day(row.day), at=row.day),
                 w.count_cell(row.revision),
                 Cell(t.known("status", w.text_cell(row.status).value), w.text_cell(row.status).value),
-                Cell(w.f.instant(row.published_at), w.f.instant(row.published_at)),
+                w.instant_cell(row.published_at),
                 Cell(w.text_cell(row.digest).value[:12], w.text_cell(row.digest).value),
             )
             for row in w.report.trust.days

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -107,6 +108,13 @@ class Wording:
             number=True,
             tone=tone(change.difference, better),
         )
+
+    def instant_cell(self, value: datetime | None, *, none: str = "", sub: str = "", tone: str = "") -> Cell:
+        """Minute in the report's zone; none: what a page prints where there is no instant, a dash if not given."""
+        if value is None:
+            return Cell(text=none or DASH, value="", sub=sub, tone=tone)
+        printed = self.f.instant(value)
+        return Cell(text=printed, value=printed, sub=sub, tone=tone, at=value)
 
     def text_cell(self, value: object) -> Cell:
         shown = plain(value)

@@ -1,4 +1,4 @@
-"""From published days through the command to HTML, PDF, CSV and JSON: one set of figures."""
+"""From published days through the command to HTML, PDF, CSV, XLSX, Parquet, JSON and FOCUS: one set of figures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import re
 import shutil
 import subprocess
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
+import openpyxl
+import pyarrow.parquet as pq
 import pytest
 from test_html import Page, figure
 from tests.collector.fleet_world import DAY, LATER, NANO, World
@@ -86,7 +88,9 @@ def run(data: Path, out: Path, period: tuple[str, str, str], lang: str, formats:
 def test_all_formats_carry_the_same_figures(
     data: Path, tmp_path: Path, period: tuple[str, str, str], lang: str
 ) -> None:
-    formats = "html,csv,json" + (",pdf" if ullage_assets.available() and shutil.which("pdftotext") else "")
+    formats = "html,csv,json,xlsx,parquet"
+    formats += ",pdf" if ullage_assets.available() and shutil.which("pdftotext") else ""
+    formats += ",focus" if period[0] == "monthly" else ""
     assert run(data, tmp_path, period, lang, formats) == PARTIAL, "days and a price are missing: code 3"
     stem = f"ullage-{period[0]}-{period[2]}"
     told = json.loads((tmp_path / f"{stem}.json").read_text("utf-8"))
@@ -120,6 +124,27 @@ def test_all_formats_carry_the_same_figures(
     assert figure(workloads[-1][2]) == Decimal(told["held"]["held_cost"]) == sum(cost for cost, _ in listed)
     assert told["workload_count"] == len({name for _, name in listed}) == 2
 
+    parquet = tmp_path / f"{stem}.{lang}.parquet"
+    book = openpyxl.load_workbook(tmp_path / f"{stem}.{lang}.xlsx")
+    for path in folder.iterdir():
+        in_csv = rows(path.stem)
+        in_parquet = pq.read_table(parquet / f"{path.stem}.parquet").to_pylist()
+        in_sheet = list(book[path.stem].iter_rows(min_row=2, values_only=True))
+        assert len(in_csv) == len(in_parquet) == len(in_sheet)
+        for ours, theirs, cells in zip(in_csv, in_parquet, in_sheet, strict=True):
+            assert list(ours) == list(theirs)
+            for told_csv, value, cell in zip(ours.values(), theirs.values(), cells, strict=True):
+                if isinstance(value, (int, Decimal)):
+                    assert Decimal(told_csv) == value == Decimal(f"{cell:.15g}")
+                elif value is None:
+                    assert told_csv == "" and cell is None
+                elif isinstance(value, str):
+                    assert told_csv == cell and told_csv.removeprefix("'") == value.removeprefix("'")
+    if "focus" in formats:
+        lines = pq.read_table(tmp_path / "focus.parquet").to_pylist()
+        cost = sum((row["BilledCost"] for row in lines), Decimal(0))
+        assert cost.quantize(Decimal("0.01"), ROUND_HALF_UP) == Decimal(told["total"]["cost"])
+
     words = "".join(page.words)
     assert EVIL in words and "\u202e" not in words and "视觉fdp" in words
     if "pdf" in formats:
@@ -136,7 +161,7 @@ def test_all_formats_carry_the_same_figures(
 
 
 def test_the_command_gives_the_same_bytes_twice(data: Path, tmp_path: Path) -> None:
-    formats = "html,csv,json" + (",pdf" if ullage_assets.available() else "")
+    formats = "html,csv,json,xlsx,parquet" + (",pdf" if ullage_assets.available() else "")
     both = []
     for name in ("one", "two"):
         run(data, tmp_path / name, PERIODS[1], "zh", formats)
