@@ -417,3 +417,17 @@ def test_a_person_and_a_rule_that_want_the_same_card_are_one_fence_and_one_row()
     assert [(intent.subject, intent.state) for intent in live] == [("n0-0", State.ISOLATED)]
     assert world.scheduler.calls == ["isolate n0-0"]
     assert world.db.execute("SELECT count(*) FROM isolation").fetchone() == (1,)
+
+
+def test_what_a_verdict_raised_meanwhile_is_not_lost_by_a_step_that_read_before() -> None:
+    world = World()
+    world.consider("n0-0")
+    world.step()
+    before = world.intent("n0-0")
+    world.consider("n0-0", rule="other", follow=Follow.RESET)
+    assert world.intent("n0-0").follow is Follow.RESET
+    with world.book.change() as change:
+        change.move(before, State.ISOLATED, "read before the verdict came")
+    assert world.intent("n0-0").follow is Follow.RESET
+    world.restart()
+    assert world.intent("n0-0").follow is Follow.RESET

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ullage_collector import audit
 from ullage_collector.audit import AuditRow, naive_utc
 from ullage_collector.isolate.actuator import MARK, Plan
-from ullage_collector.isolate.intent import PERSON, STANDS, Cause, Intent, State
+from ullage_collector.isolate.intent import PERSON, STANDS, Cause, Intent, State, stronger
 from ullage_collector.isolate.verdict import Action, Follow
 from ullage_collector.sql import fill, statements
 from ullage_contract.clock import Clock
@@ -207,8 +207,13 @@ class Change:
     def save(
         self, intent: Intent, *, action: str | None = None, result: str = "", actor: str = "policy"
     ) -> Intent:
-        """The intent as it is now; with ``action`` an audit row of that step. Only what changed is written."""
+        """The intent as it is now; with ``action`` an audit row of that step. Only what changed is written.
+
+        What has to be done to the hardware only grows: a verdict may have raised it since the caller read the intent.
+        """
         before = self.intents.get(intent.intent_id) or self._book.get(intent.intent_id)
+        if before is not None:
+            intent = replace(intent, follow=stronger(intent.follow, before.follow))
         changed = [
             name for name in _COLUMNS if before is None or getattr(before, name) != getattr(intent, name)
         ]
