@@ -19,7 +19,7 @@ from ullage_collector.cli import main
 from ullage_collector.console import app as console
 from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.fleet_now import FleetNow
-from ullage_collector.isolate import answers
+from ullage_collector.isolate import answers, follow_call
 from ullage_collector.isolate.assembly import Assembly
 from ullage_collector.isolate.intent import State
 from ullage_collector.isolate.verdict import Follow, Mode
@@ -94,6 +94,40 @@ def test_a_page_shows_the_exact_calls_and_approves_these_alone() -> None:
     assert operator.post("/isolations", data={**form, "digest": digest}).status_code == 303
     world.step()
     assert world.scheduler.calls == ["isolate n0-0"]
+
+
+@pytest.mark.parametrize(
+    ("language", "said", "button"),
+    [("en", "reset: waits for a person", "Have it run"), ("zh", "重置: 等待人工确认", "确认执行")],
+)
+def test_what_follows_an_isolation_is_said_in_words_and_run_by_who_may_act(
+    language: str, said: str, button: str
+) -> None:
+    world = World()
+    verdict = world.consider("n0-0")
+    world.step()
+    world.db.execute(
+        "INSERT INTO isolation_follow (incident_id, follow, intent_id, family, subject, cluster_id, node_id, state, actor, "
+        "changed_at) VALUES (?, 'reset', ?, 'card', 'n0-0', 'c', 'n0', 'waiting', 'policy', now())",
+        [verdict.incident_id, world.intent("n0-0").intent_id],
+    )
+    operator = client(world, language=language)
+    page = operator.get("/isolations").text
+    assert said in page and button in page
+    assert button not in client(world, Role.VIEWER, language=language).get("/isolations").text
+    answer = operator.post("/isolations", data={"act": "follow", "incident": str(verdict.incident_id)})
+    assert answer.status_code == 409, "there is no program for it here: that is told"
+
+
+def test_every_state_of_what_follows_has_its_words() -> None:
+    said = {"shown", "waiting", "held", "approved", "running", *follow_call.Outcome} - {
+        follow_call.Outcome.NOT_BEGUN
+    }
+    for language in LANGUAGES:
+        assert set(words(language)["follow_states"]) == {str(state) for state in said}
+        assert set(words(language)["follows"]) == {
+            str(follow) for follow in Follow if follow is not Follow.NONE
+        }
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -334,13 +334,14 @@ def _origins(console: Console) -> set[str]:
 
 
 def _decide(console: Console, request: Request, identity: Identity) -> Response:
-    """Freeze, unfreeze, approve or deny from a form; then the page again."""
+    """Freeze, unfreeze, approve, deny or have what follows run, from a form; then the page again."""
     form, acting = request.state.form, console.views.acting
     acts = {
         "freeze": answers.freeze,
         "unfreeze": answers.unfreeze,
         "approve": answers.approve,
         "deny": answers.deny,
+        "follow": answers.follow,
     }
     act = acts.get(str(form.get("act", "")))
     number = str(form.get("incident", ""))
