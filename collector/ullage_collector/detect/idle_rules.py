@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import resources
-from typing import Any
+from typing import Any, Final
 
+from ullage_collector import rule_file
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
+
+FILE: Final = "idle_finding.toml"
 
 
 class Grade(IntEnum):
@@ -78,19 +79,12 @@ class IdleRules:
 @cache
 def default_rules() -> IdleRules:
     """The rules shipped with the package."""
-    text = resources.files("ullage_collector.detect").joinpath("idle_finding.toml").read_text("utf-8")
-    return parse(text, "idle_finding.toml")
+    return parse(rule_file.shipped("ullage_collector.detect", FILE), FILE)
 
 
 def parse(text: str, where: str) -> IdleRules:
     """Raises ConfigError naming file and key."""
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    top = Table(document, where, "")
-    if top.whole("schema_version", 0, 0, 1_000_000) != 1:
-        raise top.wrong("schema_version", document.get("schema_version"), "this version reads 1")
+    top = rule_file.opened(text, where)
     gang, watch = top.table("gang"), top.table("watch")
     hosts, uses = [], []
     for content in top.tables("host"):
@@ -141,13 +135,9 @@ def _use(row: Table) -> Use:
 def rules_of(part: Mapping[str, Any]) -> IdleRules:
     """The shipped rules, or the file that [idle] rules names, and its exempt workloads. Raises ConfigError."""
     table = Table(part, "collector.toml", "idle")
-    named = table.path("rules")
+    named = rule_file.named(table)
     exempt = table.texts("exempt", '["slurm/c1/*", "k8s/c1/prod/*"]')
     table.finish()
     if named is None:
         return replace(default_rules(), exempt=exempt)
-    try:
-        text = named.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{named}: cannot be read: {e}") from e
-    return replace(parse(text, str(named)), exempt=exempt)
+    return replace(parse(*named), exempt=exempt)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from typing import Any, Final
+from typing import Final
 
+from ullage_collector import rule_file
 from ullage_collector.detect.quiet import Bridges, Look
 from ullage_collector.detect.tide import TideSettings
-from ullage_contract.errors import ConfigError
-from ullage_contract.settings import Table
 
 SETTINGS: Final = ("early", "cautious")
+
+
+FILE: Final = "idle.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +74,12 @@ class IdleSettings:
 @cache
 def default_settings() -> IdleSettings:
     """The settings shipped with the package."""
-    text = resources.files("ullage_collector.detect").joinpath("idle.toml").read_text("utf-8")
-    return parse(text, "idle.toml")
+    return parse(rule_file.shipped("ullage_collector.detect", FILE), FILE)
 
 
 def parse(text: str, where: str) -> IdleSettings:
     """Raises ConfigError."""
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    top = Table(document, where, "")
-    if top.whole("schema_version", 0, 0, 1_000_000) != 1:
-        raise top.wrong("schema_version", document.get("schema_version"), "this version reads 1")
+    top = rule_file.opened(text, where)
     look, bridge, spell = top.table("look"), top.table("bridge"), top.table("spell")
     tide, own, held, setting = top.table("tide"), top.table("own"), top.table("held"), top.table("setting")
     of_name = {}

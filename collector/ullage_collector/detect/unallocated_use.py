@@ -8,23 +8,24 @@ Not here: reading the store and keeping findings (unallocated_watch.py).
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
+from ullage_collector import rule_file
 from ullage_collector.detect.findings import Found
-from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
 
 KIND: Final = "used_without_allocation"
 COMM_CHARACTERS: Final = 15
 """What the kernel keeps of a process's name (TASK_COMM_LEN, proc(5))."""
 MOST_NAMED: Final = 8  # our choice: because a page shows as many holders of one card
+
+
+FILE: Final = "unallocated_use.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,25 +233,15 @@ def _finding(process: OnCard, reason: str, here: Sequence[Allocated], began: int
 @cache
 def default_rules() -> Rules:
     """The rules shipped with the package."""
-    text = resources.files("ullage_collector.detect").joinpath("unallocated_use.toml").read_text("utf-8")
-    return parse_rules(text, "unallocated_use.toml")
+    return parse_rules(rule_file.shipped("ullage_collector.detect", FILE), FILE)
 
 
 def parse_rules(text: str, where: str) -> Rules:
     """Raises ConfigError."""
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    top = Table(document, where, "")
-    if top.whole("schema_version", 0, 0, 1_000_000) != 1:
-        raise top.wrong("schema_version", document.get("schema_version"), "this version reads 1")
+    top = rule_file.opened(text, where)
     seconds, slurm = top.table("seconds"), top.table("slurm")
-    listed = document.pop("process", [])
-    if not isinstance(listed, list) or not all(isinstance(content, dict) for content in listed):
-        raise top.wrong("process", listed, "write [[process]], a table a row")
     daemons = []
-    for content in listed:
+    for content in top.tables("process"):
         row = Table(content, where, "process")
         daemons.append(Daemon(row.texts("names"), row.texts("users"), row.text("why") or ""))
         row.finish()

@@ -5,19 +5,17 @@ Pure: rows in, findings out. A subject whose version nobody knows is in no count
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
+from ullage_collector import rule_file
 from ullage_collector.detect.findings import Found
 from ullage_collector.versions import NAMES, Ran, Running, compare
-from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
 
 KINDS: Final = (
@@ -29,6 +27,9 @@ KINDS: Final = (
 _LISTED: Final = 20
 _KNOWN_NAMES: Final = tuple(dict.fromkeys(NAMES.values()))
 _LIKELIHOOD: Final = 0.3  # our choice: that it came after does not make it a cause
+
+
+FILE: Final = "versions.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +89,21 @@ class Fault:
 @cache
 def default_rules() -> Rules:
     """The rules shipped with the package."""
-    text = resources.files("ullage_collector.detect").joinpath("versions.toml").read_text(encoding="utf-8")
-    return parse_rules(text, "versions.toml")
+    return parse_rules(rule_file.shipped("ullage_collector.detect", FILE), FILE)
 
 
 def rules_of(part: Mapping[str, Any]) -> Rules:
     """[versions] of collector.toml: ``rules = FILE`` and [[versions.minimum]]. Raises ConfigError."""
     table = Table(part, "collector.toml", "versions")
-    named, own = table.path("rules"), _minimum(table)
+    named, own = rule_file.named(table), _minimum(table)
     table.finish()
-    if named is None:
-        rules = default_rules()
-    else:
-        try:
-            rules = parse_rules(named.read_text(encoding="utf-8"), str(named))
-        except (OSError, UnicodeDecodeError) as e:
-            raise ConfigError(f"[versions] rules = {named}: cannot be read: {e}") from e
+    rules = default_rules() if named is None else parse_rules(*named)
     return replace(rules, minimum=(*rules.minimum, *own))
 
 
 def parse_rules(text: str, where: str) -> Rules:
     """Rules of a TOML text. Raises ConfigError naming ``where`` and the key."""
-    try:
-        top = Table(tomllib.loads(text), where, "")
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    top.whole("schema_version", 1, 1, 1)
+    top = rule_file.opened(text, where)
     pool, job, change = top.table("pool"), top.table("job"), top.table("change")
     rules = Rules(
         pool_names=_names(pool),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from ullage_collector import rule_file
 from ullage_collector.imports.map import LIVES
-from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
+
+FILE: Final = "inventory.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +39,20 @@ class Rules:
 @cache
 def default_rules() -> Rules:
     """The rules shipped with the package."""
-    text = resources.files("ullage_collector.detect").joinpath("inventory.toml").read_text(encoding="utf-8")
-    return parse_rules(text, "inventory.toml")
+    return parse_rules(rule_file.shipped("ullage_collector.detect", FILE), FILE)
 
 
 def rules_of(part: Mapping[str, Any]) -> Rules:
     """The rules [inventory] of collector.toml names: ``rules = FILE``; without it those shipped. Raises ConfigError."""
     table = Table(part, "collector.toml", "inventory")
-    named = table.path("rules")
+    named = rule_file.named(table)
     table.finish()
-    if named is None:
-        return default_rules()
-    try:
-        return parse_rules(Path(named).read_text(encoding="utf-8"), str(named))
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"[inventory] rules = {named}: cannot be read: {e}") from e
+    return default_rules() if named is None else parse_rules(*named)
 
 
 def parse_rules(text: str, where: str) -> Rules:
     """Rules of a TOML text. Raises ConfigError naming ``where`` and the key."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    top = Table(document, where, "")
-    top.whole("schema_version", 1, 1, 1)
+    top = rule_file.opened(text, where)
     seen, warranty, lives, after = (top.table(name) for name in ("seen", "warranty", "lives", "next"))
     most = 366 * 86_400
     rules = Rules(

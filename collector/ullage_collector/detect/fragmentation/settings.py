@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any, Final
 
+from ullage_collector import rule_file
 from ullage_collector.topology.domains import LEVELS
-from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
 
 FILE: Final = "fragmentation.toml"
@@ -41,30 +38,20 @@ class Rules:
 @cache
 def default_rules() -> Rules:
     """The rules shipped with the package."""
-    return parse_rules(resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8"), FILE)
+    return parse_rules(rule_file.shipped("ullage_collector.detect.fragmentation", FILE), FILE)
 
 
 def rules_of(part: Mapping[str, Any]) -> Rules:
     """The rules [fragmentation] of collector.toml names: ``rules = FILE``; without it those shipped. Raises ConfigError."""
     table = Table(part, "collector.toml", "fragmentation")
-    named = table.path("rules")
+    named = rule_file.named(table)
     table.finish()
-    if named is None:
-        return default_rules()
-    try:
-        return parse_rules(Path(named).read_text(encoding="utf-8"), str(named))
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"[fragmentation] rules = {named}: cannot be read: {e}") from e
+    return default_rules() if named is None else parse_rules(*named)
 
 
 def parse_rules(text: str, where: str) -> Rules:
     """Rules of a TOML text. Raises ConfigError naming ``where`` and the key."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    top = Table(document, where, "")
-    top.whole("schema_version", 1, 1, 1)
+    top = rule_file.opened(text, where)
     typical, start, moves, finding = (top.table(name) for name in ("typical", "start", "moves", "finding"))
     rules = Rules(
         covered_ratio=typical.number("covered_ratio", 0.95, 0.01, 1),

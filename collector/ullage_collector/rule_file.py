@@ -1,0 +1,45 @@
+"""A part's rules as data: the TOML file shipped beside its code, or the one a site names in its place.
+
+Not here: what the keys mean (the module that reads them), and asking key by key (ullage_contract.settings).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from typing import Final
+
+from ullage_contract.errors import ConfigError
+from ullage_contract.settings import Table
+
+SCHEMA_VERSION: Final = 1
+"""Of every file of rules; a file without it is taken for one."""
+
+
+def shipped(package: str, name: str) -> str:
+    """The text of a file that is shipped in a package."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def opened(text: str, where: str) -> Table:
+    """The top of a file of rules, to be asked key by key. Raises ConfigError for what is no TOML or of another version."""
+    try:
+        top = Table(tomllib.loads(text), where, "")
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{where}: not TOML: {e}") from e
+    top.whole("schema_version", SCHEMA_VERSION, SCHEMA_VERSION, SCHEMA_VERSION)
+    return top
+
+
+def named(table: Table) -> tuple[str, str] | None:
+    """Text and name of the file that ``rules`` of a table of collector.toml names; None: the shipped one holds.
+
+    Raises ConfigError where it cannot be read.
+    """
+    path = table.path("rules")
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as e:
+        raise table.wrong("rules", str(path), f"cannot be read: {e}") from e
