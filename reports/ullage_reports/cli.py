@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import ullage_contract
 from ullage_contract.clock import Clock, SystemClock
-from ullage_contract.command import FAILED, GOOD, PARTIAL, Parser, exit_code
+from ullage_contract.command import FAILED, GOOD, PARTIAL, Parser, day, exit_code
 from ullage_contract.errors import ConfigError, LedgerError, UllageError
 from ullage_reports import config as settings
 from ullage_reports import period as periods
@@ -52,6 +52,20 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
             priced = run(args.file, as_json=args.json, by=args.by, policies=args.policy)
             return GOOD if priced else PARTIAL
+        if args.command == "tides":
+            from ullage_reports import tides_command
+
+            tides_command.run(
+                _published(args.data),
+                until=args.until,
+                weeks=args.weeks,
+                rules=args.rules,
+                zone=args.zone or chosen.zone,
+                currency=args.currency or chosen.currency,
+                as_json=args.json,
+                verify=not args.trust_files,
+            )
+            return GOOD
         if args.command == "diff":
             from ullage_reports import diff
 
@@ -236,6 +250,25 @@ def _parser() -> argparse.ArgumentParser:
         "line", metavar="LINE-ID", help="as segments.parquet, FOCUS (x_LineId) and the API have it"
     )
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
+    command.add_argument(
+        "--trust-files",
+        action="store_true",
+        help="do not check published files against their manifests first",
+    )
+    command = commands.add_parser(
+        "tides",
+        help="which cards a scenario holds and does not need by hour and weekday, and who could use them",
+    )
+    command.add_argument(
+        "--until", type=day, metavar="DAY", help="the last day (default: the last published)"
+    )
+    command.add_argument("--weeks", type=int, metavar="N", help="how many weeks (default 4)")
+    command.add_argument(
+        "--rules", type=Path, metavar="FILE", help="windows and reserves (default: those shipped)"
+    )
+    command.add_argument("--zone", metavar="IANA", help="whose hours and weekdays (default UTC)")
+    command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")
+    command.add_argument("--json", action="store_true", help="JSON on stdout instead of tables")
     command.add_argument(
         "--trust-files",
         action="store_true",
