@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from ullage_collector import rule_file
+from ullage_contract import rule_file
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from ullage_collector import rule_file
 from ullage_collector.detect.quiet import Bridges, Look
 from ullage_collector.detect.tide import TideSettings
+from ullage_contract import rule_file
 
 SETTINGS: Final = ("early", "cautious")
 

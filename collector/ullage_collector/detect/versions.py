@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Final
 
-from ullage_collector import rule_file
 from ullage_collector.detect.findings import Found
 from ullage_collector.versions import NAMES, Ran, Running, compare
+from ullage_contract import rule_file
 from ullage_contract.settings import Table
 
 KINDS: Final = (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from ullage_collector import rule_file
 from ullage_collector.imports.map import LIVES
+from ullage_contract import rule_file
 from ullage_contract.settings import Table
 
 FILE: Final = "inventory.toml"

@@ -88,7 +88,8 @@ def run_start(bad: Flags, good: Flags) -> Indices:
     minutes = bad.shape[1]
     last_bad = np.where(bad.any(axis=1), minutes - 1 - np.argmax(bad[:, ::-1], axis=1), -1)
     after = good & (np.arange(minutes) > last_bad[:, None])
-    return np.where(after.any(axis=1), np.argmax(after, axis=1), minutes).astype(np.int64)
+    first: Indices = np.where(after.any(axis=1), np.argmax(after, axis=1), minutes).astype(np.int64)
+    return first
 
 
 def port_peers(gang: Sequence[int], node: Sequence[int], names: Sequence[str], least: int) -> list[int]:
