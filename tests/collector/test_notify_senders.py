@@ -13,15 +13,12 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+from tests.collector.mail_server import PASSWORD, USER, Mailbox, free_port, mail_server
 from tests.collector.notify_world import AT, Answer, Receiver, certificates, news, server_context, target
 
 from ullage_collector.notify.alerts import alerts_of, tell
@@ -235,12 +232,6 @@ def test_what_got_worse_ends_the_alert_that_was_less_bad() -> None:
     assert before["endsAt"] <= "2026-10-21T12:00:00.000Z" < after["endsAt"]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[str]:
     """A real one."""
@@ -248,7 +239,7 @@ def alertmanager(tmp_path: Path) -> Iterator[str]:
     if program is None:
         pytest.skip("alertmanager is not here")
     (tmp_path / "am.yml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [program, f"--config.file={tmp_path}/am.yml", f"--storage.path={tmp_path}", "--cluster.listen-address=",
          f"--web.listen-address=127.0.0.1:{port}"],
@@ -296,70 +287,21 @@ def test_a_real_alertmanager_takes_alerts_shows_them_once_and_ends_them(alertman
 
 
 # ---------------------------------------------------------------- e-mail
-class Mailbox:
-    """What came. refuse: recipient -> SMTP answer; data: the answer to the message itself."""
-
-    def __init__(self) -> None:
-        self.envelopes: list[Any] = []
-        self.refuse: dict[str, str] = {}
-        self.data = "250 OK"
-
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
-        if address in self.refuse:
-            return self.refuse[address]
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        if self.data.startswith("250"):
-            self.envelopes.append(envelope)
-        return self.data
-
-    def letters(self) -> list[EmailMessage]:
-        return [message_from_bytes(e.content, policy=policy.default) for e in self.envelopes]  # type: ignore[arg-type]
-
-
-def _login(server: SMTP, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-    good = isinstance(data, LoginPassword) and (data.login, data.password) == (b"ullage", b"pa55word")
-    return AuthResult(success=good)
-
-
-class Implicit(Controller):
-    """TLS from the first byte; the base class' own probe does not know our authority."""
-
-    def _trigger_server(self) -> None:
-        with socket.create_connection((self.hostname, self.port), timeout=10):
-            pass
-
-
 @pytest.fixture(params=["none", "starttls", "tls"])
 def mail(
     request: pytest.FixtureRequest, certs: dict[str, Path], tmp_path: Path
 ) -> Iterator[tuple[Mailbox, dict[str, Any]]]:
     box, kind = Mailbox(), str(request.param)
     settings: dict[str, Any] = {"from": "ullage@example.com", "to": ["ops@example.com"], "tls": kind}
-    options: dict[str, Any] = {"hostname": "127.0.0.1", "port": _free_port()}
     if kind != "none":
-        (tmp_path / "password").write_text("pa55word\n")
+        (tmp_path / "password").write_text(PASSWORD)
         settings |= {
-            "user": "ullage",
+            "user": USER,
             "password_file": str(tmp_path / "password"),
             "ca_file": str(certs["ca"]),
         }
-        options |= {"authenticator": _login, "auth_required": True}
-    if kind == "starttls":
-        controller: Controller = Controller(
-            box, tls_context=server_context(certs), require_starttls=True, **options
-        )
-    elif kind == "tls":
-        controller = Implicit(box, ssl_context=server_context(certs), auth_require_tls=False, **options)
-    else:
-        controller = Controller(box, **options)
-    controller.start()
-    try:
-        yield box, {**settings, "server": f"localhost:{controller.port}"}
-    finally:
-        controller.stop()
+    with mail_server(box, kind, certs) as port:
+        yield box, {**settings, "server": f"localhost:{port}"}
 
 
 def test_mail_arrives_plain_by_starttls_and_by_tls(mail: tuple[Mailbox, dict[str, Any]]) -> None:
@@ -419,17 +361,8 @@ def test_a_wrong_password_is_told_without_it(mail: tuple[Mailbox, dict[str, Any]
 
 
 def test_a_mail_server_without_tls_gets_no_mail_that_wants_it() -> None:
-    controller = Controller(Mailbox(), hostname="127.0.0.1", port=_free_port())
-    controller.start()
-    try:
-        with pytest.raises(NotTold):
-            send(
-                target(
-                    "email", **{"from": "a@b.c", "to": ["o@b.c"], "server": f"127.0.0.1:{controller.port}"}
-                )
-            )
-    finally:
-        controller.stop()
+    with mail_server(Mailbox(), "none") as port, pytest.raises(NotTold):
+        send(target("email", **{"from": "a@b.c", "to": ["o@b.c"], "server": f"127.0.0.1:{port}"}))
 
 
 # ---------------------------------------------------------------- settings

@@ -20,6 +20,7 @@ from ullage_collector.notify.quiet import DAYS, Quiet
 from ullage_contract.errors import ConfigError
 from ullage_contract.event import Severity
 from ullage_contract.settings import Table
+from ullage_contract.smtp import is_address
 
 KINDS: Final = ("alertmanager", "alertmanager-webhook", "webhook", "email", "feishu", "dingtalk", "wecom")
 LANGUAGES: Final = ("zh", "en")
@@ -212,7 +213,7 @@ def _mail(table: Table) -> Mail:
     to, sender = table.texts("to", '["ops@example.com"]'), table.text("from") or ""
     for key, addresses in (("to", to), ("from", (sender,))):
         for address in addresses or ("",):
-            if "@" not in address or not address.isprintable() or any(c in address for c in " ,;<>"):
+            if not is_address(address):
                 raise table.wrong(key, address, 'write an address alone, e.g. "ops@example.com"')
     mail = Mail(
         host=host.strip("[]"),
