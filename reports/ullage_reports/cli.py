@@ -11,31 +11,23 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import ullage_contract
 from ullage_contract.clock import Clock, SystemClock
 from ullage_contract.command import FAILED, GOOD, PARTIAL, Parser, day, exit_code
-from ullage_contract.errors import ConfigError, LedgerError, UllageError
+from ullage_contract.errors import UllageError
 from ullage_reports import config as settings
-from ullage_reports import period as periods
+from ullage_reports import edition
 from ullage_reports.period import PeriodKind
 
-if TYPE_CHECKING:
-    from ullage_collector.published import Published
-    from ullage_reports.model import Report
-
-log = logging.getLogger("ullage_reports")
-
-FOCUS: Final = "focus"
 SETTLE: Final = "Price a world given in one file, with no store behind it: docs/settle.md."
-_OPTION: Final = {
-    PeriodKind.DAILY: ("--date", "D", "the local day, e.g. 2026-11-20, or last"),
-    PeriodKind.WEEKLY: ("--week", "W", "the ISO week, e.g. 2026-W47, or last"),
-    PeriodKind.MONTHLY: ("--month", "M", "the month, e.g. 2026-10, or last"),
-    PeriodKind.QUARTERLY: ("--quarter", "Q", "the quarter, e.g. 2026-Q4, or last"),
+_PERIOD: Final = {
+    PeriodKind.DAILY: ("D", "the local day, e.g. 2026-11-20, or last"),
+    PeriodKind.WEEKLY: ("W", "the ISO week, e.g. 2026-W47, or last"),
+    PeriodKind.MONTHLY: ("M", "the month, e.g. 2026-10, or last"),
+    PeriodKind.QUARTERLY: ("Q", "the quarter, e.g. 2026-Q4, or last"),
 }
 
 
@@ -56,7 +48,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
             from ullage_reports import tides_command
 
             tides_command.run(
-                _published(args.data),
+                edition.published_below(args.data),
                 until=args.until,
                 weeks=args.weeks,
                 rules=args.rules,
@@ -73,7 +65,9 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         if args.command == "explain":
             from ullage_reports import explain
 
-            explain.run(_published(args.data), args.line, as_json=args.json, verify=not args.trust_files)
+            explain.run(
+                edition.published_below(args.data), args.line, as_json=args.json, verify=not args.trust_files
+            )
             return GOOD
         return _report(args, chosen, clock or SystemClock())
     except UllageError as e:
@@ -92,122 +86,22 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
 
 def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
-    from ullage_collector import ledger
-    from ullage_reports.formats import LANGUAGES, renderer
-
-    kind = PeriodKind(args.command)
-    now = datetime.fromtimestamp(clock.wall(), tz=UTC)
-    zone = args.zone or chosen.zone
-    period = (
-        periods.last(kind, now, zone) if args.period == "last" else periods.parse(kind, args.period, zone)
+    asked = edition.Edition(
+        kind=PeriodKind(args.command),
+        label=args.period,
+        data=args.data,
+        settings=chosen,
+        config=args.config,
+        zone=args.zone,
+        lang=args.lang,
+        formats=tuple(args.format.split(",")) if args.format else None,
+        currency=args.currency,
+        out=args.out,
+        tree_now=args.tree == "now",
+        trust_files=args.trust_files,
+        mail=args.mail,
     )
-    if period.start > now:
-        raise ConfigError(
-            f"{_OPTION[kind][0]} {period.label} has not begun: it is {now:%Y-%m-%d} UTC; write a period before, or last"
-        )
-    lang = args.lang or chosen.lang
-    if lang not in LANGUAGES:
-        raise ConfigError(f"--lang {lang[:20]!r} is not known; choose from {', '.join(LANGUAGES)}")
-    formats = tuple(args.format.split(",")) if args.format else chosen.formats
-    to_stdout = args.out == Path("-")
-    if to_stdout and formats != ("json",):
-        raise ConfigError("--out - is for --format json alone; name a folder for the others")
-    for name in formats:
-        if name != FOCUS:
-            renderer(name)
-    if FOCUS in formats and kind is not PeriodKind.MONTHLY:
-        raise ConfigError(f"--format focus is of a month: write monthly --month M, not {kind.value}")
-
-    from ullage_reports.statement import statement
-
-    if (currency := args.currency or chosen.currency) is not None:
-        try:
-            ledger.minor_units(currency)
-        except LedgerError as e:
-            raise ConfigError(str(e)) from e
-    published = _published(args.data)
-    report = statement(
-        published,
-        period,
-        currency=currency,
-        now=now,
-        verify=not args.trust_files,
-        tree_at=now if args.tree == "now" else None,
-    )
-    if not report.trust.adds_up:
-        for check in report.trust.checks:
-            if not check.good:
-                print(
-                    f"ullage-report: {check.level}: parts and total differ by {check.difference} {report.currency} as printed, "
-                    f"{check.exact_difference} exactly; nothing was written. Publish the days again and report this",
-                    file=sys.stderr,
-                )
-        return PARTIAL
-    if to_stdout:
-        from ullage_reports.json_form import text
-
-        sys.stdout.write(text(report))
-    else:
-        out = args.out or chosen.out or args.data / "reports"
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise ConfigError(f"{out}: {e.strerror}; name a folder that can be written with --out DIR") from e
-        failed = False
-        for name in formats:
-            try:
-                if name == FOCUS:
-                    _focus(published, report, settings.issuer(args.config), out, verify=not args.trust_files)
-                    continue
-                print(renderer(name)(report, lang, out), flush=True)
-            except UllageError as e:
-                # a missing font stops the PDF, not the files after it
-                print(f"ullage-report: {name}: {e}", file=sys.stderr)
-                failed = True
-        if failed:
-            _said(report)
-            return FAILED
-    return _said(report)
-
-
-def _published(data: Path) -> Published:
-    """The published days below a collector's data. Raises ConfigError where there is no such folder."""
-    from ullage_collector.published import Published
-
-    if not data.is_dir():
-        raise ConfigError(f"{data}: no such folder; name the collector's data with --data DIR")
-    return Published(data / "published")
-
-
-def _focus(published: Published, report: Report, issuer: settings.Issuer, out: Path, *, verify: bool) -> None:
-    """Write the month's lines as FOCUS and list the files."""
-    from ullage_reports import focus
-
-    with published.open(report.period.start, report.period.end, verify=verify) as facts:
-        written = focus.write(facts, report.period, report.currency, issuer, out)
-    for file in written.files:
-        print(file, flush=True)
-
-
-def _said(report: Report) -> int:
-    """What is missing, on stderr; the exit code."""
-    trust = report.trust
-    if trust.missing_days:
-        log.warning(
-            "%d of %d days are not published, the first is %s",
-            len(trust.missing_days),
-            len(trust.missing_days) + len(trust.days),
-            trust.missing_days[0],
-        )
-    if trust.unpriced_hours:
-        log.warning(
-            "%s card-hours have no price: %s",
-            trust.unpriced_hours,
-            ", ".join(r.model for r in trust.unpriced[:5]),
-        )
-    for foreign in trust.foreign:
-        log.warning("%s card-hours are priced in %s and are in no sum", foreign.hours, foreign.currency)
-    return PARTIAL if report.status.value == "partial" else GOOD
+    return edition.make(asked, clock)
 
 
 class _Parser(Parser):
@@ -220,9 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ullage {ullage_contract.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for kind in PeriodKind:
-        option, metavar, meaning = _OPTION[kind]
+        metavar, meaning = _PERIOD[kind]
         command = commands.add_parser(kind.value, help=f"a {kind.value} statement")
-        command.add_argument(option, dest="period", metavar=metavar, required=True, help=meaning)
+        command.add_argument(
+            edition.OPTION[kind], dest="period", metavar=metavar, required=True, help=meaning
+        )
         command.add_argument(
             "--out", type=Path, metavar="DIR", help="where to write (default DATA/reports); - is stdout"
         )
@@ -244,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
             "--trust-files",
             action="store_true",
             help="do not check published files against their manifests first",
+        )
+        command.add_argument(
+            "--mail", action="store_true", help="also send it to those whom [mail] of the settings names"
         )
     command = commands.add_parser("explain", help="one line of the ledger: formula, rates, versions and rows")
     command.add_argument(

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ullage_reports.model import Report
@@ -24,15 +24,11 @@ def text(report: Report, lang: str) -> str:
     """The whole page. Raises ConfigError for a language there is no catalogue of."""
     style = _file("report.css")
     texts = Texts(lang)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            page=pages(report, lang),
-            style=style,
-            style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-            contents=texts("page.contents"),
-        )
+    return template("report.html.j2").render(
+        page=pages(report, lang),
+        style=style,
+        style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        contents=texts("page.contents"),
     )
 
 
@@ -41,6 +37,11 @@ def render(report: Report, lang: str, out: Path) -> Path:
     path = out / f"{report.stem}.{lang}.html"
     path.write_text(text(report, lang), encoding="utf-8", newline="\n")
     return path
+
+
+def template(name: str) -> Template:
+    """A page's template; every value put into it is escaped."""
+    return _environment().get_template(name)
 
 
 @cache

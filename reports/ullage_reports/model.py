@@ -110,7 +110,8 @@ class Change:
 class Tile:
     """One of the five figures on page one. value None: not known, print a dash and never 0.
 
-    key: cost, used_ratio, waste_cost, idle_held_cost, trust_ratio. better: "up", "down" or "" for neither.
+    key: cost, used_ratio, waste_cost, idle_held_cost, trust_ratio; in a department's copy department_cost, used_ratio,
+    idle_held_cost, known_ratio. better: "up", "down" or "" for neither.
     """
 
     key: str
@@ -497,11 +498,20 @@ class PageOne:
 
 
 @dataclass(frozen=True, slots=True)
+class DepartmentCopy:
+    """Whose copy a report is: it holds that department's figures and no other's. marks: ``simulated``, ``imported`` and
+    ``assumed`` where some of the whole report's data are so; whether the department's are is not known."""
+
+    department_id: str
+    marks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A whole statement. previous: the period compared with, None where none of it is published.
 
     tree: by which organisation departments are summed. workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
-    which is None where every row is listed, add up to held.
+    which is None where every row is listed, add up to held. copy: None for the whole report (department_copy.py).
     """
 
     period: Period
@@ -532,6 +542,7 @@ class Report:
     heat: tuple[HeatCell, ...]
     trust: Trust
     tree: TreeCut = TreeCut()
+    copy: DepartmentCopy | None = None
 
     @property
     def stem(self) -> str:

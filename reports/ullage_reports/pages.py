@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Final
 
 from ullage_contract.plain import plain
 from ullage_reports import figures, tables, trust_tables
@@ -17,6 +18,9 @@ from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
 from ullage_reports.table import Column, Figure, Holds, Lines, Notice, Section, Table, TileView
 from ullage_reports.wording import Wording, tone, wording
+
+MARKS: Final = ("simulated", "imported", "assumed")
+"""Words every page carries when figures are not measured or not priced for good; keys ``mark.*``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,11 @@ def pages(report: Report, lang: str) -> Pages:
     t = w.t
     status_text = t(f"status.{report.status}")
     marks = _marks(w)
-    sections = (_trust(w),) if w.nothing_known else _sections(w)
+    sections = (_trust(w),) if w.nothing_known else _sections(w) if report.copy is None else _copy_sections(w)
     states = tables.states(w)
     title = t(f"title.{report.period.kind}", label=report.period.label)
+    if report.copy is not None:
+        title = t("title.department", title=title, name=w.department_name("", report.copy.department_id))
     return Pages(
         lang={"zh": "zh-CN", "en": "en"}[lang],
         title=title,
@@ -62,7 +68,7 @@ def pages(report: Report, lang: str) -> Pages:
         facts=(
             (t("fact.zone"), report.period.zone),
             (t("fact.currency"), report.currency),
-            (t("fact.cards"), w.f.number(report.cards)),
+            *(((t("fact.cards"), w.f.number(report.cards)),) if report.copy is None else ()),
             (t("fact.compared"), report.previous.label if report.previous else t("word.nothing_before")),
             (t("fact.made"), w.f.instant(report.generated_at)),
         ),
@@ -193,12 +199,13 @@ def _tile_table(w: Wording) -> Table:
 
 
 def _marks(w: Wording) -> tuple[str, ...]:
-    """Words every page carries when figures are not measured or not priced for good."""
+    """Those of MARKS that are so, as they are printed."""
     origins = {row.origin for row in w.report.trust.origins if row.hours or row.cards}
-    marks = [w.t(f"mark.{origin}") for origin in ("simulated", "imported") if origin in origins]
     if w.report.trust.assumed_prices:
-        marks.append(w.t("mark.assumed"))
-    return tuple(marks)
+        origins.add("assumed")
+    if w.report.copy is not None:
+        origins.update(w.report.copy.marks)
+    return tuple(w.t(f"mark.{word}") for word in MARKS if word in origins)
 
 
 def _notices(w: Wording) -> tuple[Notice, ...]:
@@ -214,9 +221,8 @@ def _notices(w: Wording) -> tuple[Notice, ...]:
         )
     if trust.unpriced_hours:
         models = ", ".join(dict.fromkeys(plain(row.model) for row in trust.unpriced[:5]))
-        found.append(
-            Notice(t("notice.unpriced", hours=w.f.number(trust.unpriced_hours), models=models), grave=True)
-        )
+        key = "notice.unpriced" if models else "notice.unpriced_part"
+        found.append(Notice(t(key, hours=w.f.number(trust.unpriced_hours), models=models), grave=True))
     if trust.foreign:
         listed = ", ".join(plain(row.currency) for row in trust.foreign)
         found.append(Notice(t("notice.foreign", currencies=listed), grave=True))
@@ -280,6 +286,17 @@ def _sections(w: Wording) -> tuple[Section, ...]:
         found.append(_section(w, "recommendations", w.t("lead.recommendations"), tables.findings(w)))
     found.append(_trust(w))
     return tuple(found)
+
+
+def _copy_sections(w: Wording) -> tuple[Section, ...]:
+    """Of a department's copy: what is its own, and nothing that stands on other departments' figures."""
+    several = len(w.report.departments) > 1
+    return (
+        *((_section(w, "departments", w.t("lead.departments"), tables.departments(w)),) if several else ()),
+        _section(w, "idle", w.t("lead.idle"), tables.idle_workloads(w), new_page=True),
+        _section(w, "workloads", _held_lead(w), tables.workloads(w)),
+        _trust(w),
+    )
 
 
 def _section(
@@ -368,7 +385,9 @@ def _trust(w: Wording) -> Section:
         )
         if table.rows
     ]
-    told_clear = () if w.nothing_known else (trust_tables.unpriced(w), trust_tables.unmapped(w))
+    told_clear = (
+        () if w.nothing_known or report.copy else (trust_tables.unpriced(w), trust_tables.unmapped(w))
+    )
     clear = [table.empty for table in told_clear if not table.rows]
     method = tuple(
         t(f"method.{line.key}", **{key: plain(value) for key, value in line.values.items()})
@@ -381,7 +400,7 @@ def _trust(w: Wording) -> Section:
             revision=w.f.number(trust.dimensions_revision),
             digest=plain(trust.dimensions_digest) or t("word.not_published"),
         ),
-        t("trust.file_note", stem=plain(report.stem)),
+        *((t("trust.file_note", stem=plain(report.stem)),) if report.copy is None else ()),
     ]
     return Section(
         key="trust",

@@ -340,6 +340,41 @@ def holders(w: Wording) -> Table:
     )
 
 
+def idle_workloads(w: Wording) -> Table:
+    """For a department's copy: its workloads that held cards and did nothing, by the money of it."""
+    t, currency = w.t, w.report.currency
+    idle = sorted(
+        (row for row in w.report.workloads if row.amounts.idle_hours),
+        key=lambda row: (-row.amounts.idle_cost, -row.amounts.idle_hours, row.workload_id),
+    )
+    return Table(
+        key="idle",
+        caption=t("table.idle", currency=currency, window=w.window),
+        columns=(
+            Column("workload", t("column.workload"), figures=False, weight=3.1),
+            Column("department", t("column.department"), figures=False, weight=1.8),
+            Column("cards", t("column.cards"), weight=0.75, holds=Holds.COUNT),
+            Column("idle_cost", t("column.idle_cost", currency=currency), weight=1.5),
+            Column("idle_hours", t("column.idle_hours"), weight=1.2),
+            Column("held_hours", t("column.held_hours"), weight=1.2),
+        ),
+        rows=tuple(
+            (
+                w.text_cell(row.workload_id),
+                w.name_cell(w.department_name(row.department, row.department_id)),
+                w.count_cell(row.cards),
+                w.money_cell(row.amounts.idle_cost),
+                w.hours_cell(row.amounts.idle_hours),
+                w.hours_cell(row.amounts.held_hours),
+            )
+            for row in idle
+        ),
+        printed=ROWS_PRINTED,
+        more=t("note.more_rows", shown=str(ROWS_PRINTED), count=w.f.number(len(idle))),
+        empty=t("empty.holders"),
+    )
+
+
 def incidents(w: Wording) -> Table:
     """Faults that cost card-hours or were open, dearest first as the model has them."""
     t, currency = w.t, w.report.currency

@@ -30,8 +30,24 @@ BY_WORD = {
     "status": tuple(Status),
     "title": tuple(PeriodKind),
     "weekday": tuple(str(n) for n in range(1, 8)),
-    "tile": ("cost", "used_ratio", "waste_cost", "idle_held_cost", "trust_ratio"),
-    "tile_note": ("cost", "used_ratio", "waste_cost", "idle_held_cost", "trust_ratio"),
+    "tile": (
+        "cost",
+        "used_ratio",
+        "waste_cost",
+        "idle_held_cost",
+        "trust_ratio",
+        "department_cost",
+        "known_ratio",
+    ),
+    "tile_note": (
+        "cost",
+        "used_ratio",
+        "waste_cost",
+        "idle_held_cost",
+        "trust_ratio",
+        "department_cost",
+        "known_ratio",
+    ),
 }
 # Words other parts may add to: shown as they are when the catalogue does not know them.
 OPEN = (

@@ -1,0 +1,257 @@
+"""One edition of a report: a period read and checked, written in the formats asked for, and mailed where that is wanted.
+
+Files written are listed on stdout, one a line; everything else, also what came of each mail, goes to stderr.
+Not here: the command line (cli.py), and when a report is due (schedule.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ullage_contract.clock import Clock, utc
+from ullage_contract.command import FAILED, GOOD, PARTIAL
+from ullage_contract.errors import ConfigError, LedgerError, UllageError
+from ullage_reports import config as settings
+from ullage_reports import mail_settings
+from ullage_reports import period as periods
+from ullage_reports.period import Period, PeriodKind
+
+if TYPE_CHECKING:
+    from ullage_collector.published import Published
+    from ullage_reports.mail_settings import MailSettings
+    from ullage_reports.model import Report
+
+log = logging.getLogger("ullage_reports")
+
+FOCUS: Final = "focus"
+STDOUT: Final = Path("-")
+OPTION: Final = {
+    PeriodKind.DAILY: "--date",
+    PeriodKind.WEEKLY: "--week",
+    PeriodKind.MONTHLY: "--month",
+    PeriodKind.QUARTERLY: "--quarter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """What was asked for; what was not is as ``settings`` say.
+
+    label: of the period, or ``last``. config: the file of the settings, None for the default one. out: a folder, or STDOUT
+    for JSON alone. tree_now: departments by today's organisation. mail: also to those whom [mail] names.
+    """
+
+    kind: PeriodKind
+    label: str
+    data: Path
+    settings: settings.Settings
+    config: Path | None = None
+    zone: str | None = None
+    lang: str | None = None
+    formats: tuple[str, ...] | None = None
+    currency: str | None = None
+    out: Path | None = None
+    tree_now: bool = False
+    trust_files: bool = False
+    mail: bool = False
+
+
+def make(edition: Edition, clock: Clock) -> int:
+    """Make it; the command's exit code. Raises ConfigError and StoreError before anything was written."""
+    from ullage_reports.statement import statement
+
+    now = utc(clock.wall())
+    period = _period(edition, now)
+    lang = _lang(edition)
+    formats = _formats(edition)
+    currency = _currency(edition)
+    mail = _mail(edition)
+    published = published_below(edition.data)
+    report = statement(
+        published,
+        period,
+        currency=currency,
+        now=now,
+        verify=not edition.trust_files,
+        tree_at=now if edition.tree_now else None,
+    )
+    if not report.trust.adds_up:
+        _tell_differences(report)
+        return PARTIAL if mail is None or _sent(report, mail, lang, edition, clock) else FAILED
+    good = _write(edition, report, published, lang, formats)
+    if mail is not None:
+        good = _sent(report, mail, lang, edition, clock) and good
+    missing = _tell_missing(report)
+    return FAILED if not good else PARTIAL if missing else GOOD
+
+
+def published_below(data: Path) -> Published:
+    """The published days below a collector's data. Raises ConfigError where there is no such folder."""
+    from ullage_collector.published import Published
+
+    if not data.is_dir():
+        raise ConfigError(f"{data}: no such folder; name the collector's data with --data DIR")
+    return Published(data / "published")
+
+
+# ------------------------------------------------------------------------------------------ what was asked
+def _period(edition: Edition, now: datetime) -> Period:
+    kind, zone = edition.kind, edition.zone or edition.settings.zone
+    if edition.label == "last":
+        return periods.last(kind, now, zone)
+    period = periods.parse(kind, edition.label, zone)
+    if period.start > now:
+        raise ConfigError(
+            f"{OPTION[kind]} {period.label} has not begun: it is {now:%Y-%m-%d} UTC; write a period before, or last"
+        )
+    return period
+
+
+def _lang(edition: Edition) -> str:
+    from ullage_reports.formats import LANGUAGES
+
+    lang = edition.lang or edition.settings.lang
+    if lang not in LANGUAGES:
+        raise ConfigError(f"--lang {lang[:20]!r} is not known; choose from {', '.join(LANGUAGES)}")
+    return lang
+
+
+def _formats(edition: Edition) -> tuple[str, ...]:
+    from ullage_reports.formats import renderer
+
+    formats = edition.formats or edition.settings.formats
+    if edition.out == STDOUT and formats != ("json",):
+        raise ConfigError("--out - is for --format json alone; name a folder for the others")
+    for name in formats:
+        if name != FOCUS:
+            renderer(name)
+    if FOCUS in formats and edition.kind is not PeriodKind.MONTHLY:
+        raise ConfigError(f"--format focus is of a month: write monthly --month M, not {edition.kind.value}")
+    return formats
+
+
+def _currency(edition: Edition) -> str | None:
+    from ullage_collector import ledger
+
+    currency = edition.currency or edition.settings.currency
+    if currency is not None:
+        try:
+            ledger.minor_units(currency)
+        except LedgerError as e:
+            raise ConfigError(str(e)) from e
+    return currency
+
+
+def _mail(edition: Edition) -> MailSettings | None:
+    if not edition.mail:
+        return None
+    found = mail_settings.load(edition.config)
+    if found is None:
+        raise ConfigError(
+            f"{edition.config or settings.DEFAULT_PATH}: there is no [mail]; write host, sender and [mail.recipients], "
+            "or leave --mail out"
+        )
+    return found
+
+
+# ------------------------------------------------------------------------------------------ what is done
+def _write(
+    edition: Edition, report: Report, published: Published, lang: str, formats: tuple[str, ...]
+) -> bool:
+    """Write every format; whether all could be: a missing font stops the PDF, not the files after it."""
+    from ullage_reports.formats import renderer
+
+    if edition.out == STDOUT:
+        from ullage_reports.json_form import text
+
+        sys.stdout.write(text(report))
+        return True
+    out = edition.out or edition.settings.out or edition.data / "reports"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(f"{out}: {e.strerror}; name a folder that can be written with --out DIR") from e
+    good = True
+    for name in formats:
+        try:
+            if name == FOCUS:
+                _focus(edition, report, published, out)
+            else:
+                _list(renderer(name)(report, lang, out))
+        except UllageError as e:
+            _tell(f"{name}: {e}")
+            good = False
+    return good
+
+
+def _focus(edition: Edition, report: Report, published: Published, out: Path) -> None:
+    """Write the month's lines as FOCUS and list the files."""
+    from ullage_reports import focus
+
+    verify = not edition.trust_files
+    issuer = settings.issuer(edition.config)
+    with published.open(report.period.start, report.period.end, verify=verify) as facts:
+        written = focus.write(facts, report.period, report.currency, issuer, out)
+    for file in written.files:
+        _list(file)
+
+
+def _sent(report: Report, mail: MailSettings, lang: str, edition: Edition, clock: Clock) -> bool:
+    """Mail it and tell what came of each recipient; whether everybody has it."""
+    from ullage_reports import mailing
+
+    try:
+        outcomes = mailing.send(report, mail, lang, edition.data, clock)
+    except UllageError as e:
+        _tell(f"mail: {e}")
+        return False
+    for outcome in outcomes:
+        _tell(str(outcome))
+    if not outcomes:
+        _tell(f"mail: nobody is named for {report.period.kind.value} reports in [mail.recipients]")
+    return all(outcome.taken is not False for outcome in outcomes)
+
+
+# ------------------------------------------------------------------------------------------ what is told
+def _tell_differences(report: Report) -> None:
+    for check in report.trust.checks:
+        if not check.good:
+            _tell(
+                f"{check.level}: parts and total differ by {check.difference} {report.currency} as printed, "
+                f"{check.exact_difference} exactly; nothing was written. Publish the days again and report this"
+            )
+
+
+def _tell_missing(report: Report) -> bool:
+    """What is missing, on stderr; whether anything is."""
+    trust = report.trust
+    if trust.missing_days:
+        log.warning(
+            "%d of %d days are not published, the first is %s",
+            len(trust.missing_days),
+            len(trust.missing_days) + len(trust.days),
+            trust.missing_days[0],
+        )
+    if trust.unpriced_hours:
+        log.warning(
+            "%s card-hours have no price: %s",
+            trust.unpriced_hours,
+            ", ".join(r.model for r in trust.unpriced[:5]),
+        )
+    for foreign in trust.foreign:
+        log.warning("%s card-hours are priced in %s and are in no sum", foreign.hours, foreign.currency)
+    return report.status.value == "partial"
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"ullage-report: {text}\n")
+
+
+def _list(file: Path) -> None:
+    sys.stdout.write(f"{file}\n")
+    sys.stdout.flush()
