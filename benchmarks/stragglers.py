@@ -2,7 +2,7 @@
 
     python benchmarks/stragglers.py [--jobs 60] [--cards 128] [--servers 1000] [--seed 1] [--strict]
 
-Real: the detectors and their thresholds. Made: 15 minutes of every card, port and host of jobs that train together, with noise
+Real: the detectors and their thresholds; for the time of a look also the store's tables and the watch that reads them. Made: 15 minutes of every card, port and host of jobs that train together, with noise
 of minutes and of cards, hot slots, pipeline stages that differ, checkpoints, missing minutes, and jobs on MIG slices whose
 utilisation is NULL. Of the jobs
  two in three have one fault: a slow or hot card or node, a bad port, lost lanes, a hang, hunger with one of four causes.
@@ -23,17 +23,22 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Final
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ullage_collector.detect.findings import Found
 from ullage_collector.detect.idle_finding import Gang, Held
 from ullage_collector.detect.stragglers.finding import HANG, STARVED, STRAGGLER, find
 from ullage_collector.detect.stragglers.settings import default_rules
+from ullage_collector.detect.stragglers.watch import StragglerWatch
 from ullage_collector.detect.stragglers.window import Rows, Window, port_peers
 from ullage_collector.prices import PriceBook
+from ullage_collector.sql import migrations
 
 MINUTES: Final = 15
 THROUGH_US: Final = 1_791_000_000_000_000
@@ -58,6 +63,28 @@ FAULTS: Final = (
     "starved: data", "starved: host", "starved: throttled", "starved: network",
 )  # fmt: skip
 TRAPS: Final = ("plain", "stages", "checkpoint", "mig", "hot slots", "stage a node", "evaluation")
+
+COLUMNS: Final = {
+    "clock_hertz": {"clock_sm_hertz": 1.0},
+    "link_bytes": {"link_rx_bytes_increase": 30.0, "link_tx_bytes_increase": 30.0},
+    "pcie_bytes": {"pcie_rx_bytes_increase": 30.0, "pcie_tx_bytes_increase": 30.0},
+    "throttled": {"throttle_reasons": 64.0},
+    "traffic_bytes": {"xmit_data_bytes_increase": 30.0, "rcv_data_bytes_increase": 30.0},
+    "link_errors": {"symbol_errors_increase": 60.0},
+    "resent_packets": {"out_of_sequence_increase": 60.0},
+    "pause_ratio": {"lossless_rx_pause_seconds_increase": 60.0},
+    "pressure_io_ratio": {"pressure_io_seconds_increase": 60.0},
+    "storage_read_bytes": {"disk_read_bytes_increase": 60.0},
+    "storage_written_bytes": {"disk_written_bytes_increase": 60.0},
+}
+"""What each figure is in the store's minutes: columns and what a minute's value is multiplied by."""
+STORED: Final = {
+    "node": "INSERT INTO node (node_key, cluster_id, node_id, origin) SELECT c0, 'c', c1, 'real' FROM made",
+    "card": "INSERT INTO card (card_key, card_id, node_key, vendor, model, origin) SELECT c0, c1, c2, 'nvidia', 'H800', 'real' FROM made",
+    "port": "INSERT INTO port (port_key, port_id, node_key, device, port, origin) SELECT c0, c1, c2, c3, 1, 'real' FROM made",
+    "workload": "INSERT INTO workload (workload_key, workload_id, kind, cluster_id, scenario, origin) SELECT c0, c1, 'slurm_job', 'c', 'training', 'real' FROM made",
+    "allocation": "INSERT INTO allocation (allocation_id, workload_key, card_key, node_key, share_nano, valid_from, known_from, source, \"rank\") SELECT c0, c1, c2, c3, 1000000000, TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01', 'made', 'work' FROM made",
+}
 
 Table = dict[str, NDArray[np.float32]]
 
@@ -322,6 +349,59 @@ def thinned(whole: Window, ratio: float, seed: int) -> Window:
     return replace(whole, cards=less(whole.cards), ports=less(whole.ports), hosts=less(whole.hosts))
 
 
+def stored(jobs: Sequence[Job]) -> duckdb.DuckDBPyConnection:
+    """A store's tables with the jobs' minutes in them, and a minute before them."""
+    database = duckdb.connect()
+    for _, _, text in migrations():
+        database.execute(text)
+    through = datetime.fromtimestamp(THROUGH_US / 1e6, UTC).replace(tzinfo=None)
+    database.execute("INSERT INTO rollup_through VALUES ('minute', ?)", [through])
+    node_key, card_key = 0, 10**6
+    tables: dict[str, list[Table]] = {"card": [], "port": [], "host": []}
+    rows: dict[str, list[tuple[object, ...]]] = {
+        name: [] for name in ("node", "card", "port", "workload", "allocation")
+    }
+    for number, job in enumerate(jobs):
+        rows["workload"].append((number, job.name))
+        for node in range(job.nodes):
+            node_key += 1
+            rows["node"].append((node_key, f"{job.name}/n{node}"))
+            for slot in range(A_NODE):
+                card_key += 1
+                card = node * A_NODE + slot
+                rows["card"].append((card_key, f"{job.name}/n{node}/c{card}", node_key))
+                rows["port"].append(
+                    (card_key + 10**6, f"{job.name}/n{node}/mlx5_{slot}/1", node_key, f"mlx5_{slot}")
+                )
+                rows["allocation"].append((card_key, number, card_key, node_key))
+        for family, table in (("card", job.cards), ("port", job.ports), ("host", job.hosts)):
+            tables[family].append({key: np.concatenate([v[:, :1], v], axis=1) for key, v in table.items()})
+    for table, statement in STORED.items():
+        columns = list(zip(*rows[table], strict=True))
+        database.register("made", pa.table({f"c{n}": pa.array(values) for n, values in enumerate(columns)}))
+        database.execute(statement)
+        database.unregister("made")
+    first = {"card": 10**6 + 1, "port": 2 * 10**6 + 1, "host": 1}
+    for family, of in (("card", "card"), ("port", "port"), ("host", "node")):
+        whole = {key: np.concatenate([table[key] for table in tables[family]]) for key in tables[family][0]}
+        count = len(next(iter(whole.values())))
+        start = np.datetime64(through, "us") - np.timedelta64(MINUTES + 1, "m")
+        made = {
+            "minute": np.tile(start + np.arange(MINUTES + 1) * np.timedelta64(1, "m"), count),
+            f"{of}_key": np.repeat(
+                np.arange(first[family], first[family] + count, dtype=np.int32), MINUTES + 1
+            ),
+            "covered_seconds": np.full(count * (MINUTES + 1), 60, np.float32),
+        }
+        for key, values in whole.items():
+            for name, factor in COLUMNS.get(key, {key: 1.0}).items():
+                made[name] = values.ravel() * factor
+        database.register("made", pa.table({name: pa.array(v, from_pandas=True) for name, v in made.items()}))
+        database.execute(f"CREATE TABLE {of}_minute AS SELECT * FROM made")
+        database.unregister("made")
+    return database
+
+
 def named(found: Sequence[Found]) -> set[tuple[str, str]]:
     """(kind, subject) of findings; a starved job with its cause."""
     return {(one.kind, f"{one.subject} {one.key}" if one.kind == STARVED else one.subject) for one in found}
@@ -433,12 +513,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true")
     args = parser.parse_args(argv)
     answer: dict[str, float | int] = measured(args.jobs, args.cards, args.seed)
-    big = window(fleet(max(1, args.servers * A_NODE // args.cards), args.cards, args.seed + 7))
+    made = fleet(max(1, args.servers * A_NODE // args.cards), args.cards, args.seed + 7)
+    big = window(made)
     took = []
     for _ in range(3):
         began = time.perf_counter()
         find(big, default_rules(), PriceBook(()))
         took.append(time.perf_counter() - began)
+    database, watch = stored(made), StragglerWatch(default_rules())
+    looks = []
+    for _ in range(3):  # the first learns what is usual, as once an hour
+        began = time.perf_counter()
+        seen, _ = watch.look(database, THROUGH_US + 90_000_000)
+        looks.append(time.perf_counter() - began)
+    answer["first_look_at_the_store_seconds"] = round(looks[0], 3)
+    answer["look_at_the_store_seconds"] = round(statistics.median(looks[1:]), 3)
+    answer["found_in_the_store"] = len(seen)
     answer["servers"] = len(big.nodes)
     answer["seconds"] = round(statistics.median(took), 3)
     answer["plain_loop_seconds"] = round(loop_seconds(big), 3)
@@ -448,7 +538,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         and answer["recall"] >= RECALL
         and answer["wrong_only_because_of_the_loss"] == 0
         and answer["findings_with_a_fifth_lost"] <= answer["findings"]
-        and answer["seconds"] < SECONDS
+        and max(answer["seconds"], answer["first_look_at_the_store_seconds"]) < SECONDS
         and answer["precision"] > answer["peer_precision"]
     )
     for name, value in answer.items():

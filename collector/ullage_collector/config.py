@@ -35,6 +35,7 @@ PARTS: Final = (
     "versions",
     "fragmentation",
     "idle",
+    "stragglers",
 )
 """Tables that belong to one part, which reads and checks them itself."""
 

@@ -346,6 +346,18 @@ def checked(rule: Rule) -> str:
     return kind
 
 
+def usable_rules(rules: Iterable[Rule]) -> list[Rule]:
+    """Those whose pattern can match; what cannot is left out: the day's states tell of it."""
+    kept = []
+    for rule in rules:
+        try:
+            checked(rule)
+        except BadInput:
+            continue
+        kept.append(rule)
+    return kept
+
+
 def explained(owner: Owner, rules: Mapping[int, Rule]) -> str:
     """One sentence a person can check: which rule decided, or that none did."""
     if owner.rule_id is None:

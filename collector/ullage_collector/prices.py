@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from typing import Any
 
 from ullage_collector.ledger import minor_units
 from ullage_contract.errors import LedgerError
@@ -50,6 +51,17 @@ class PriceSpan:
     from_us: int
     to_us: int
     price: Price | None
+
+
+def usable_prices(rows: Iterable[tuple[Any, ...]]) -> list[Price]:
+    """Prices out of rows of table ``price``; one that could never count is left out: the day's states tell of it."""
+    kept = []
+    for row in rows:
+        try:
+            kept.append(Price(*row))
+        except LedgerError:
+            continue
+    return kept
 
 
 class PriceBook:

@@ -306,9 +306,11 @@ def test_settings_say_what_is_wrong() -> None:
     with pytest.raises(ConfigError, match="exempts"):
         rules_of({"exempts": []})
     with pytest.raises(ConfigError, match="schema_version"):
+        parse("schema_version = 2", "own.toml")
+    with pytest.raises(ConfigError, match="card"):
         parse("", "own.toml")
     with pytest.raises(ConfigError, match="span"):
-        parse("schema_version = 1\n[window]\nwindow = 5\n", "own.toml")
+        parse("[window]\nwindow = 5\n[[card]]\nkey = 'a'\nlevel = ['a']\n", "own.toml")
     with pytest.raises(ConfigError, match="any"):
         parse(
             'schema_version = 1\n[[cause]]\nname = "a"\naction = "b"\nany = [["host", "x", 1]]\n', "own.toml"

@@ -2,7 +2,7 @@
 
 Reading happens outside any write; a round that fails is told and tried again, and what was found before stays open.
 Not here: the judgements (detect/inventory.py, detect/over_subscription.py, detect/fragmentation/, detect/versions.py,
-detect/idle_watch.py, topology/domains.py).
+detect/idle_watch.py, detect/stragglers/, topology/domains.py).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from ullage_collector.detect.fragmentation import reading as fragmentation_readi
 from ullage_collector.detect.fragmentation.settings import rules_of as fragmentation_rules
 from ullage_collector.detect.idle_rules import rules_of as idle_rules_of
 from ullage_collector.detect.idle_watch import IdleWatch
+from ullage_collector.detect.stragglers import finding as stragglers
+from ullage_collector.detect.stragglers.settings import rules_of as straggler_rules_of
+from ullage_collector.detect.stragglers.watch import StragglerWatch
 from ullage_collector.fleet_now import FleetNow
 from ullage_collector.inventory.life import rules_of as inventory_rules
 from ullage_collector.inventory.reading import reconciled
@@ -70,6 +73,7 @@ class Rounds:
         self._fragmentation = fragmentation_rules(config.part("fragmentation"))
         self._precedence, _ = settings_of(config.part("topology"))
         self._idle = IdleWatch(idle_rules_of(config.part("idle")), states_rules(config.part("states")))
+        self._stragglers = StragglerWatch(straggler_rules_of(config.part("stragglers")))
         self._since_us = round(store().clock.wall() * 1e6)
         self._facts_said: dict[str, str] = {}
 
@@ -95,7 +99,8 @@ class Rounds:
             fleet = FleetNow(store.cursor, store.clock, keep_seconds=0)
             free = fragmentation_reading.read(cursor, fleet, topology, self._fragmentation)
             fragmented = fragmentation.find(free, self._fragmentation, now_us)
-            idle = self._idle_now(cursor, now_us)
+            idle = self._now("idle", self._idle.look, cursor, now_us)
+            held_up = self._now("straggler", self._stragglers.look, cursor, now_us)
         finally:
             cursor.close()
         with store.write() as writer:
@@ -112,21 +117,25 @@ class Rounds:
                 keep(writer, [over_subscription.KIND], handed_out, now_us),
                 keep(writer, [fragmentation.KIND], fragmented, now_us),
                 *(
-                    ()
-                    if idle is None
-                    else (keep(writer, [idle_finding.KIND], idle[0], now_us, unjudged=idle[1]),)
+                    keep(writer, kinds, seen[0], now_us, unjudged=seen[1])
+                    for kinds, seen in (([idle_finding.KIND], idle), (stragglers.KINDS, held_up))
+                    if seen is not None
                 ),
             )
         return Round(*(sum(getattr(k, name) for k in kept) for name in ("opened", "ended", "open")))
 
-    def _idle_now(
-        self, cursor: duckdb.DuckDBPyConnection, now_us: int
+    def _now(
+        self,
+        what: str,
+        look: Callable[[duckdb.DuckDBPyConnection, int], tuple[list[Found], set[str]]],
+        cursor: duckdb.DuckDBPyConnection,
+        now_us: int,
     ) -> tuple[list[Found], set[str]] | None:
-        """What the idle watch says; None where it failed: it reads the most by far, and the rest goes on without it."""
+        """What a watch over minutes says; None where it failed: it reads the most by far, and the rest goes on without it."""
         try:
-            return self._idle.look(cursor, now_us)
+            return look(cursor, now_us)
         except (UllageError, duckdb.Error) as e:
-            log.error("idle findings stay as they are: %s", e)
+            log.error("%s findings stay as they are: %s", what, e)
             return None
 
     def _hear_agents(self, store: Store, now_us: int) -> None:

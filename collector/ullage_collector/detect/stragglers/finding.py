@@ -165,7 +165,7 @@ def _holder(gang: Gang) -> str | None:
 
 
 def _named(names: Iterable[str]) -> list[str]:
-    return sorted(set(names))[:MOST_NAMED]
+    return sorted(set(names) - {""})[:MOST_NAMED]
 
 
 def _figure(value: float) -> float:

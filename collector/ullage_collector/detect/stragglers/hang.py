@@ -116,7 +116,7 @@ def _silent(
 ) -> Hang | None:
     """Zero traffic of a job over several nodes that moved much before."""
     hang, late = rules.hang, slice(window.minutes - rules.hang.span, window.minutes)
-    nodes = len(set(window.cards.node[rows].tolist()))
+    nodes = len(set(window.cards.node[rows].tolist()) - {-1})
     mine = traffic[gang]
     if nodes < 2 or not enough((~np.isnan(mine[late])).sum()[None], hang.span, rules.known)[0]:
         return None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
+from ullage_collector import rule_file
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
 
@@ -40,11 +39,12 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Unlike:
-    """[unlike]: when a subject stands off its peers. span in minutes."""
+    """[unlike]: when a subject stands off its peers. span in minutes; stays: of the distances, for what stands already."""
 
     span: int
     distance: float
     alone_distance: float
+    stays: float
     steady: float
     least_peers: int
     alike_ratio: float
@@ -103,33 +103,23 @@ class Rules:
 @cache
 def default_rules() -> Rules:
     """The rules shipped with the package."""
-    return parse(resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8"), FILE)
+    return parse(rule_file.shipped("ullage_collector.detect.stragglers", FILE), FILE)
 
 
 def rules_of(part: Mapping[str, Any]) -> Rules:
     """The shipped rules, or the file that [stragglers] rules names, and its exempt workloads. Raises ConfigError."""
     table = Table(part, "collector.toml", "stragglers")
-    named = table.path("rules")
+    named = rule_file.named(table)
     exempt = table.texts("exempt", '["slurm/c1/*", "k8s/c1/prod/*"]')
     table.finish()
     if named is None:
         return replace(default_rules(), exempt=exempt)
-    try:
-        text = named.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{named}: cannot be read: {e}") from e
-    return replace(parse(text, str(named)), exempt=exempt)
+    return replace(parse(*named), exempt=exempt)
 
 
 def parse(text: str, where: str) -> Rules:
     """Raises ConfigError naming file and key."""
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{where}: not TOML: {e}") from e
-    top = Table(document, where, "")
-    if top.whole("schema_version", 0, 0, 1_000_000) != 1:
-        raise top.wrong("schema_version", document.get("schema_version"), "this version reads 1")
+    top = rule_file.opened(text, where)
     window, gang, unlike = top.table("window"), top.table("gang"), top.table("unlike")
     hang, starved = top.table("hang"), top.table("starved")
     measures = {
@@ -147,6 +137,7 @@ def parse(text: str, where: str) -> Rules:
             span=unlike.whole("span", 6, 1, 120),
             distance=unlike.number("distance", 6, 1, 1000),
             alone_distance=unlike.number("alone_distance", 9, 1, 1000),
+            stays=unlike.number("stays", 0.7, 0.1, 1),
             steady=unlike.number("steady", 0.8, 0.1, 1),
             least_peers=unlike.whole("least_peers", 4, 3, 1000),
             alike_ratio=unlike.number("alike_ratio", 0.05, 0, 1),
@@ -173,6 +164,10 @@ def parse(text: str, where: str) -> Rules:
         causes=tuple(_cause(Table(content, where, "cause"), known) for content in top.tables("cause")),
         measures=measures,
     )
+    if not measures["card"]:
+        raise ConfigError(
+            f"{where}: [[card]] is missing: nothing would ever be found; copy the shipped file's"
+        )
     for name, span in (
         ("unlike", rules.unlike.span),
         ("hang", rules.hang.span),

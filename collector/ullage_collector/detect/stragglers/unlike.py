@@ -87,11 +87,16 @@ def _of(window: Window, rows: Rows, family: str, rules: Rules) -> list[Suspect]:
     if not len(rows.names):
         return []
     groups = Groups(rows.peers)
+    stands = np.array(
+        [
+            name in window.standing or (node >= 0 and window.nodes[node] in window.standing)
+            for name, node in zip(rows.names, rows.node.tolist(), strict=True)
+        ]
+    )
     offs = [
         off
         for measure in rules.measures[family]
-        if measure.matters is not None
-        and (off := _stand_off(window, rows, groups, measure, rules)) is not None
+        if (off := _stand_off(window, rows, groups, measure, stands, rules)) is not None
     ]
     known = {off.measure.key: ~np.isnan(off.off) for off in offs}
     flagged = np.flatnonzero(np.logical_or.reduce([off.unlike for off in offs])) if offs else np.empty(0, int)
@@ -129,7 +134,10 @@ def _of(window: Window, rows: Rows, family: str, rules: Rules) -> list[Suspect]:
     return found
 
 
-def _stand_off(window: Window, rows: Rows, groups: Groups, measure: Measure, rules: Rules) -> _Off | None:
+def _stand_off(
+    window: Window, rows: Rows, groups: Groups, measure: Measure, stands: Flags, rules: Rules
+) -> _Off | None:
+    """None where nothing measures it. stands: of each row, whether a finding of it is open, which ends further in."""
     values = rows.values.get(measure.key)
     if values is None or not groups.count or measure.matters is None:
         return None
@@ -154,7 +162,8 @@ def _stand_off(window: Window, rows: Rows, groups: Groups, measure: Measure, rul
         known = ~np.isnan(apart)
         in_span = known[:, -unlike.span :].sum(axis=1)
         steady = agree[:, -unlike.span :].sum(axis=1) >= unlike.steady * in_span - 1e-9
-        is_unlike = (distance >= unlike.distance) & steady & (in_span > 0)
+        least = np.where(stands, unlike.stays, 1.0) * unlike.distance
+        is_unlike = (distance >= least) & steady & (in_span > 0)
     bad = known & ~agree
     ends = bad.copy()
     ends[:, 1:] &= bad[:, :-1]  # one minute alone among others is a blip
@@ -187,11 +196,12 @@ def _sign(off: _Off, some: Sequence[int]) -> Sign:
     )
 
 
-def _clear(signs: Iterable[Sign], alone: Mapping[str, bool], rules: Rules) -> bool:
+def _clear(signs: Iterable[Sign], alone: Mapping[str, bool], stands: bool, rules: Rules) -> bool:
     """Two independent groups of metrics, or one that may speak alone, very far off."""
     signs = tuple(signs)
+    least = rules.unlike.alone_distance * (rules.unlike.stays if stands else 1.0)
     return len({sign.group for sign in signs}) >= 2 or any(
-        alone[sign.key] and sign.distance >= rules.unlike.alone_distance for sign in signs
+        alone[sign.key] and sign.distance >= least for sign in signs
     )
 
 
@@ -206,10 +216,11 @@ def _node(
     """A node most of whose cards stand off alike: a suspect where hardware does too, or where it was not so before."""
     gang, node = place
     signs = [_sign(off, some) for off, some in offs]
-    if not _clear(signs, {off.measure.key: off.measure.alone for off, _ in offs}, rules):
+    stands = window.nodes[node] in window.standing
+    if not _clear(signs, {off.measure.key: off.measure.alone for off, _ in offs}, stands, rules):
         return None
     came = any(bool(off.came[some].mean() >= 0.5) for off, some in offs)
-    if not came and not any(sign.hardware for sign in signs) and window.nodes[node] not in window.standing:
+    if not came and not any(sign.hardware for sign in signs) and not stands:
         return None
     members = tuple(sorted({row for _, some in offs for row in some}))
     clearest, of = max(offs, key=lambda one: float(np.median(one[0].distance[one[1]])))
@@ -223,11 +234,12 @@ def _single(
     window: Window, rows: Rows, groups: Groups, family: str, row: int, offs: Sequence[_Off], rules: Rules
 ) -> Suspect | None:
     signs = [_sign(off, [row]) for off in offs]
-    if not _clear(signs, {off.measure.key: off.measure.alone for off in offs}, rules):
+    stands = rows.names[row] in window.standing
+    if not _clear(signs, {off.measure.key: off.measure.alone for off in offs}, stands, rules):
         return None
     came = any(bool(off.came[row]) for off in offs)
     peers = int(groups.sizes[groups.of[row]])
-    explained = came or any(sign.hardware for sign in signs) or rows.names[row] in window.standing
+    explained = came or any(sign.hardware for sign in signs) or stands
     if not explained and peers < rules.unlike.roles_below:
         return None
     clearest = max(offs, key=lambda off: float(off.distance[row]))

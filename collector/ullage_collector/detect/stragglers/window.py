@@ -66,6 +66,8 @@ class Window:
     def of_gangs(self) -> list[Indices]:
         """The rows of cards of each gang."""
         order = np.argsort(self.cards.gang, kind="stable")
+        if not self.gangs:
+            return []
         edges = np.searchsorted(self.cards.gang[order], np.arange(1, len(self.gangs)))
         found: list[Indices] = np.split(order.astype(np.int64), edges)
         return found
@@ -88,8 +90,8 @@ def run_start(bad: Flags, good: Flags) -> Indices:
     minutes = bad.shape[1]
     last_bad = np.where(bad.any(axis=1), minutes - 1 - np.argmax(bad[:, ::-1], axis=1), -1)
     after = good & (np.arange(minutes) > last_bad[:, None])
-    first: Indices = np.where(after.any(axis=1), np.argmax(after, axis=1), minutes).astype(np.int64)
-    return first
+    start: Indices = np.where(after.any(axis=1), np.argmax(after, axis=1), minutes).astype(np.int64)
+    return start
 
 
 def port_peers(gang: Sequence[int], node: Sequence[int], names: Sequence[str], least: int) -> list[int]:
