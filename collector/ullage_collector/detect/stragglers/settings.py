@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
-from ullage_collector import rule_file
+from ullage_contract import rule_file
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
 
