@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ullage_collector.ledger import PLATFORM, UNMAPPED
 from ullage_collector.published import Facts
@@ -49,21 +49,22 @@ def write(facts: Facts, period: Period, currency: str, issuer: Issuer, out: Path
     sql = statements("focus")
     span = {"from_us": us(period.start), "to_us": us(period.end)}
     db = facts.connection
-    db.execute(sql["charges"], {"currency": currency})
-    db.execute(sql["residues"])
-    db.execute(sql["named"], {"to_us": span["to_us"]})
-    said: dict[str, Any] = {
-        **span,
+    db.execute(sql["charges"], {"currency": currency, "to_us": span["to_us"]})
+    db.execute(sql["residues"], {**span, "platform": PLATFORM})
+    alike = {
         "provider": issuer.provider,
         "account_id": issuer.account_id,
         "account_name": issuer.account_name,
         "currency": currency,
-        "run": facts.digest()[:16],
         "invoice": f"{issuer.account_id}/{period.label}/{currency}",
+        "starts": f"{period.start:%Y-%m-%dT%H:%M:%SZ}",
+        "ends": f"{period.end:%Y-%m-%dT%H:%M:%SZ}",
+        "run": facts.digest()[:16],
         "platform": PLATFORM,
         "unmapped": UNMAPPED,
     }
-    db.execute(sql["said"], said)
+    for name, said in alike.items():
+        db.execute(f"SET VARIABLE {name} = ?", [said])
     db.execute(sql["plain"])
     db.execute(sql["rows"])
     made = [(out / f".{name}.{os.getpid()}", out / name, options) for name, options in FILES.items()]

@@ -4,65 +4,53 @@
 -- What the cuts leave is a charge of the platform's own, one a model and price.
 
 -- name: charges
--- Table charge: the lines with whole 10^-9 card-hours. A line of another currency, or without a price, is none.
+-- Table charge: the lines with whole 10^-9 card-hours, in the order they are written. A line of another currency, or without a price,
+-- is none. Departments are named as believed now and valid last within the span.
 CREATE TEMP TABLE charge AS
-SELECT line_id, card_id, node_id, cluster_id, vendor, model, coalesce(pool, '') AS pool, from_us, to_us, state, share_nano,
-       workload_id, department_id, business, scenario, price_micro, price_id, origin, reason,
+WITH named AS (
+    SELECT department_id, name FROM department
+    WHERE known_to IS NULL AND epoch_us(valid_from) < $to_us
+    QUALIFY row_number() OVER (PARTITION BY department_id ORDER BY valid_from DESC, known_from DESC) = 1
+)
+SELECT line_id, card_id, node_id, cluster_id, vendor, model, pool, from_us, to_us, state, share_nano, workload_id,
+       s.department_id, n.name AS department, business, scenario, price_micro, price_id, origin, reason,
        quantity // 3600000000 AS nano_hours, quantity % 3600000000 AS left_over
-FROM segment WHERE currency = $currency;
+FROM segment s LEFT JOIN named n ON n.department_id = s.department_id
+WHERE currency = $currency
+ORDER BY from_us, line_id;
 
 -- name: residues
--- Table residue: what the cuts left of each model and price, whole 10^-9 card-hours.
-CREATE TEMP TABLE residue AS
-SELECT cluster_id, vendor, model, price_id, price_micro, min(origin) AS origin, sum(left_over)::HUGEINT // 3600000000 AS nano_hours
+-- Behind them what the cuts left of each model and price, in whole 10^-9 card-hours: the platform's.
+INSERT INTO charge
+SELECT concat_ws('/', 'residue', cluster_id, vendor, model, price_id) AS line_id, NULL, NULL, cluster_id, vendor, model, NULL,
+       $from_us, $to_us, NULL, NULL, NULL, $platform, NULL, NULL, NULL, price_micro, price_id, min(origin), 'rounding',
+       sum(left_over)::HUGEINT // 3600000000, 0
 FROM charge GROUP BY cluster_id, vendor, model, price_id, price_micro
-HAVING sum(left_over)::HUGEINT >= 3600000000;
-
--- name: named
--- Table named: departments as believed now and valid last within the span.
-CREATE TEMP TABLE named AS
-SELECT department_id, name FROM department
-WHERE known_to IS NULL AND epoch_us(valid_from) < $to_us
-QUALIFY row_number() OVER (PARTITION BY department_id ORDER BY valid_from DESC, known_from DESC) = 1;
-
--- name: said
--- Table said: what every row says alike, in one row.
-CREATE TEMP TABLE said AS
-SELECT $provider AS provider, $account_id AS account_id, $account_name AS account_name, $currency AS currency, $run AS run,
-       $invoice AS invoice,
-       make_timestamp($from_us::BIGINT) AS starts, make_timestamp($to_us::BIGINT) AS ends,
-       $platform AS platform, $unmapped AS unmapped;
+HAVING sum(left_over)::HUGEINT >= 3600000000
+ORDER BY line_id;
 
 -- name: plain
 -- A text in the characters FOCUS allows in names and descriptions: printable ASCII, others as question marks.
 CREATE TEMP MACRO plain(said) AS regexp_replace(said, '[^\x20-\x7E]', '?', 'g');
 
 -- name: rows
--- View focus: all columns of FOCUS 1.2, then our own. One row a line and residue.
+-- View focus: all columns of FOCUS 1.2, then our own. One row a line and residue, in the table's order: no join, no sort. What every
+-- row says alike is in variables.
 CREATE TEMP VIEW focus AS
-WITH sums AS (
-    SELECT line_id, card_id, node_id, cluster_id, vendor, model, pool, from_us, to_us, state, share_nano, workload_id, department_id, business, scenario,
-           price_micro, price_id, origin, reason, nano_hours
-    FROM charge
-    UNION ALL
-    SELECT concat_ws('/', 'residue', cluster_id, vendor, model, price_id), NULL, NULL, cluster_id, vendor, model, '',
-           epoch_us(starts), epoch_us(ends), NULL, NULL, NULL, platform, NULL, NULL, price_micro, price_id, origin,
-           'rounding', nano_hours
-    FROM residue, said
-), priced AS (
+WITH priced AS (
     SELECT *, CAST(nano_hours AS DECIMAL(28, 0)) * CAST(0.000000001 AS DECIMAL(10, 9)) AS hours,
            CAST(price_micro AS DECIMAL(18, 0)) * CAST(0.000001 AS DECIMAL(7, 6)) AS price,
            CAST(nano_hours::HUGEINT * price_micro AS DECIMAL(22, 0)) * CAST(0.000000000000001 AS DECIMAL(16, 15)) AS cost
-    FROM sums
+    FROM charge
 )
 SELECT NULL::VARCHAR AS AvailabilityZone,
        p.cost AS BilledCost,
-       s.account_id AS BillingAccountId,
-       s.account_name AS BillingAccountName,
+       getvariable('account_id') AS BillingAccountId,
+       getvariable('account_name') AS BillingAccountName,
        'Cost Pool' AS BillingAccountType,
-       s.currency AS BillingCurrency,
-       strftime(s.ends, '%Y-%m-%dT%H:%M:%SZ') AS BillingPeriodEnd,
-       strftime(s.starts, '%Y-%m-%dT%H:%M:%SZ') AS BillingPeriodStart,
+       getvariable('currency') AS BillingCurrency,
+       getvariable('ends') AS BillingPeriodEnd,
+       getvariable('starts') AS BillingPeriodStart,
        NULL::VARCHAR AS CapacityReservationId,
        NULL::VARCHAR AS CapacityReservationStatus,
        'Usage' AS ChargeCategory,
@@ -85,19 +73,19 @@ SELECT NULL::VARCHAR AS AvailabilityZone,
        p.cost AS ContractedCost,
        p.price AS ContractedUnitPrice,
        p.cost AS EffectiveCost,
-       s.invoice AS InvoiceId,
-       s.provider AS InvoiceIssuerName,
+       getvariable('invoice') AS InvoiceId,
+       getvariable('provider') AS InvoiceIssuerName,
        p.cost AS ListCost,
        p.price AS ListUnitPrice,
        'Standard' AS PricingCategory,
-       s.currency AS PricingCurrency,
+       getvariable('currency') AS PricingCurrency,
        p.price AS PricingCurrencyContractedUnitPrice,
        p.cost AS PricingCurrencyEffectiveCost,
        p.price AS PricingCurrencyListUnitPrice,
        p.hours AS PricingQuantity,
        'GPU-Hours' AS PricingUnit,
-       s.provider AS ProviderName,
-       s.provider AS PublisherName,
+       getvariable('provider') AS ProviderName,
+       getvariable('provider') AS PublisherName,
        p.cluster_id AS RegionId,
        p.cluster_id AS RegionName,
        CASE WHEN p.card_id IS NOT NULL THEN concat_ws('/', p.cluster_id, p.node_id, p.card_id) END AS ResourceId,
@@ -111,16 +99,16 @@ SELECT NULL::VARCHAR AS AvailabilityZone,
        json_object('x_Vendor', p.vendor, 'x_Model', p.model)::VARCHAR AS SkuPriceDetails,
        concat_ws('/', p.vendor, p.model, p.price_id) AS SkuPriceId,
        p.department_id AS SubAccountId,
-       CASE WHEN p.department_id = s.platform THEN 'Platform' WHEN p.department_id = s.unmapped THEN 'Unmapped'
-            WHEN n.name = plain(n.name) THEN n.name ELSE plain(p.department_id) END AS SubAccountName,
+       CASE WHEN p.department_id = getvariable('platform') THEN 'Platform' WHEN p.department_id = getvariable('unmapped') THEN 'Unmapped'
+            WHEN p.department = plain(p.department) THEN p.department ELSE plain(p.department_id) END AS SubAccountName,
        'Department' AS SubAccountType,
        json_object('business', coalesce(p.business, ''), 'scenario', coalesce(p.scenario, ''))::VARCHAR AS Tags,
-       n.name AS x_SubAccountName,
+       p.department AS x_SubAccountName,
        p.state AS x_CostClass,
        p.business AS x_Business,
        p.scenario AS x_Scenario,
        p.workload_id AS x_JobId,
-       nullif(p.pool, '') AS x_Pool,
+       p.pool AS x_Pool,
        CASE WHEN p.share_nano IS NOT NULL THEN 'share-of-card' END AS x_AllocatedMethodId,
        CAST(p.share_nano AS DECIMAL(10, 0)) * CAST(0.000000001 AS DECIMAL(10, 9)) AS x_AllocatedRatio,
        strftime(make_timestamp(p.from_us), '%Y-%m-%dT%H:%M:%S.%fZ') AS x_ChargeFrom,
@@ -129,12 +117,12 @@ SELECT NULL::VARCHAR AS AvailabilityZone,
        p.reason AS x_Reason,
        p.origin AS x_Origin,
        p.line_id AS x_LineId,
-       s.run AS x_RunId
-FROM priced p CROSS JOIN said s LEFT JOIN named n ON n.department_id = p.department_id;
+       getvariable('run') AS x_RunId
+FROM priced p;
 
 -- name: write
--- By time and line, so that the same days give the same bytes.
-COPY (SELECT * FROM focus ORDER BY ChargePeriodStart, x_LineId) TO '{file}' ({options});
+-- In the order of table charge, so that the same days give the same bytes; sorting whole rows would cost more than all the rest.
+COPY (SELECT * FROM focus) TO '{file}' ({options});
 
 -- name: sums
 -- What was written: rows, card-hours, money.
