@@ -14,7 +14,7 @@ from ullage_collector.isolate.follow_call import Ended, FollowCall, Outcome
 from ullage_collector.isolate.follow_settings import FollowMode, FollowSettings, Hook
 from ullage_collector.isolate.following import FollowMeans
 from ullage_collector.isolate.intent import State
-from ullage_collector.isolate.verdict import Action, Follow, Verdict
+from ullage_collector.isolate.verdict import Action, Follow, Mode, Verdict
 from ullage_collector.isolate.way_back import ProbeAnswer
 from ullage_contract.errors import ActuatorError, BadInput
 
@@ -395,6 +395,48 @@ def test_nothing_is_reset_without_a_card_isolated(site: Site) -> None:
     assert site.ran == []
     with pytest.raises(BadInput, match="nothing can be run now"):
         site.lifecycle.following.approve(site.incidents, actor="ada")
+
+
+LESS: list[dict[str, Any]] = [{"mode": Mode.SHADOW}, {"mode": Mode.ADVISE}, {"fresh": False}]
+
+
+@pytest.mark.parametrize("less", LESS)
+def test_a_rule_that_only_counts_or_advises_or_speaks_of_history_has_nothing_run(
+    site: Site, less: dict[str, Any]
+) -> None:
+    """Another rule isolated the card by itself, and asks for no reset."""
+    site.isolated("n0-0", Follow.NONE)
+    site.consider("n0-0", rule="another", follow=Follow.RESET, **less)
+    for _ in range(3):
+        site.step(31)
+    assert (site.state("n0-0"), site.ran) == (State.ISOLATED, [])
+    if less != {"mode": Mode.SHADOW}:
+        assert site.rows()[0][:2] == ("reset", "waiting") and "another" in str(site.rows()[0][2])
+        site.lifecycle.following.approve(1, actor="ada")
+        site.step(31)
+        assert len(site.ran) == 1
+
+
+@pytest.mark.parametrize("less", LESS)
+def test_nor_when_it_spoke_before_the_rule_that_isolates(site: Site, less: dict[str, Any]) -> None:
+    site.consider("n0-0", rule="another", follow=Follow.RESET, **less)
+    site.step(1)
+    site.isolated("n0-0", Follow.NONE)
+    for _ in range(3):
+        site.step(31)
+    assert (site.state("n0-0"), site.ran) == (State.ISOLATED, [])
+
+
+def test_what_only_history_asked_for_is_run_when_it_just_happens_again(site: Site) -> None:
+    site.isolated("n0-0", Follow.NONE)
+    site.consider("n0-0", rule="another", follow=Follow.RESET, fresh=False)
+    site.step(31)
+    assert site.ran == []
+    site.consider("n0-0", rule="third", follow=Follow.RESET)
+    assert "follow_asked" not in site.intent("n0-0").evidence
+    site.lifecycle.following.approve(1, actor="ada")  # its row waits for a person already
+    site.step(31)
+    assert len(site.ran) == 1
 
 
 def test_others_drain_is_theirs_and_nothing_is_reset_under_it(site: Site) -> None:

@@ -70,7 +70,7 @@ class Allowance:
     def weigh(self, case: Case, intent: Intent | None) -> tuple[State, str | None, Mode]:
         """State, why it goes no further by itself, and the mode that holds."""
         labels = self._surroundings.labels(case.cluster_id, case.node_id)
-        mode = self._settings.mode_of(case.mode, case.rule, case.cluster_id, case.node_id, labels)
+        mode = self.mode_of(case)
         mode = mode if mode is Mode.SHADOW else max(lower(mode, case.ceiling), Mode.ADVISE, key=order_of)
         if mode is Mode.SHADOW:
             return State.SHADOW, "the rule is in shadow", mode
@@ -82,6 +82,11 @@ class Allowance:
         if held_back is not None:
             return State.ADVISED, held_back, mode
         return (State.WANTED, None, mode) if mode is Mode.AUTOMATIC else (State.ASKED, None, mode)
+
+    def mode_of(self, case: Case) -> Mode:
+        """How far the case's rule goes there."""
+        labels = self._surroundings.labels(case.cluster_id, case.node_id)
+        return self._settings.mode_of(case.mode, case.rule, case.cluster_id, case.node_id, labels)
 
     def _left_alone(self, case: Case, labels: Mapping[str, str]) -> str | None:
         if not case.fresh:

@@ -212,7 +212,7 @@ class Change:
         What has to be done to the hardware only grows: a verdict may have raised it since the caller read the intent.
         """
         before = self.intents.get(intent.intent_id) or self._book.get(intent.intent_id)
-        if before is not None:
+        if before is not None and before.state is not State.SHADOW:
             intent = replace(intent, follow=stronger(intent.follow, before.follow))
         changed = [
             name for name in _COLUMNS if before is None or getattr(before, name) != getattr(intent, name)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ullage_collector.isolate.intent import Intent, State
+from ullage_collector.isolate.intent import FOLLOW_ASKED, PERSON, SHOWN, Intent, State, follow_asked, stronger
 from ullage_collector.isolate.verdict import Action, Follow, Mode, Turn, Verdict
 
 ENDED_WEIGHT: Final = 1_000
@@ -105,3 +105,31 @@ def one_line(text: str) -> str:
     """Printable, on one line, 200 characters at most: it is shown in schedulers' reasons."""
     plain = " ".join("".join(ch if ch.isprintable() else " " for ch in text).split())
     return plain[:200]
+
+
+def evidence_with(intent: Intent, case: Case, mode: Mode) -> Mapping[str, Any]:
+    """The intent's evidence with why a person is asked about what follows, now that the case has joined it.
+
+    mode: how far the case's rule goes there. Whoever asks for the most says whether it may be run by itself; a rule that
+    goes farther does not speak for what a lesser one asked.
+    """
+    evidence = {key: value for key, value in intent.evidence.items() if key != FOLLOW_ASKED}
+    known = follow_asked(intent)
+    strongest = stronger(intent.follow, case.follow)
+    if strongest is Follow.NONE:
+        return evidence
+    if strongest is not case.follow:
+        farther = intent.state in SHOWN and order_of(mode) > order_of(mode_of(intent))
+        if farther and intent.state is not State.SHADOW and not known:
+            known = {FOLLOW_ASKED: f"{intent.rule} asks for it, whose mode is {intent.mode}"}
+        return {**evidence, **known}
+    own = Mode.AUTOMATIC if intent.mode == PERSON else mode_of(intent)
+    if not case.fresh:
+        why = f"{case.rule}: history asks for it"
+    elif intent.state not in SHOWN and order_of(mode) < order_of(own):
+        why = f"{case.rule} asks for it, whose mode is {mode.value}"
+    else:
+        return evidence
+    if case.follow is intent.follow and not known:
+        return evidence  # it may be run without this one's word
+    return {**evidence, FOLLOW_ASKED: why}

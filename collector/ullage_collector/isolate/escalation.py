@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ullage_collector.isolate.book import Change
 from ullage_collector.isolate.case import case_of, mode_of, one_line, order_of
-from ullage_collector.isolate.intent import STANDS, Intent, State, level_up
+from ullage_collector.isolate.intent import STANDS, Intent, State, follow_asked, level_up
 from ullage_collector.isolate.policy import Policy
 from ullage_collector.isolate.verdict import Action, Mode
 
@@ -99,7 +99,10 @@ class Escalation:
                         subject=node_id,
                         reason=one_line(f"{text}: {strongest.reason}"),
                         causes=tuple(causes.values()),
-                        evidence={"cards": [intent.subject for intent in because]},
+                        evidence={
+                            "cards": [intent.subject for intent in because],
+                            **follow_asked(strongest),
+                        },
                     ),
                 )
         self._policy.pages.send()
@@ -108,7 +111,7 @@ class Escalation:
     def repeat(self, change: Change, intent: Intent) -> None:
         """A cause came while the intent was being released: decided as if it had come in probation."""
         causes = self._open_causes(intent)
-        case = case_of(intent, intent.action, mode_of(intent))
+        case = replace(case_of(intent, intent.action, mode_of(intent)), evidence=follow_asked(intent))
         self._policy.decide(change, replace(case, causes=causes, follow=level_up(intent.follow), cools=False))
 
     def _open_causes(self, intent: Intent) -> tuple[tuple[int, str, bool], ...]:

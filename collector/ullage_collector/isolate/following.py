@@ -30,7 +30,14 @@ from ullage_collector.isolate.follow_book import (
 )
 from ullage_collector.isolate.follow_call import Ended, FollowCall, Outcome, call_of, run_call
 from ullage_collector.isolate.follow_settings import FollowMode, FollowSettings, Hook
-from ullage_collector.isolate.intent import Intent, State, level_up, waits_for_person
+from ullage_collector.isolate.intent import (
+    FOLLOW_ASKED,
+    Intent,
+    State,
+    follow_asked,
+    level_up,
+    waits_for_person,
+)
 from ullage_collector.isolate.stage import Means, Stage
 from ullage_collector.isolate.verdict import Follow
 from ullage_contract.errors import ActuatorError, BadInput
@@ -166,6 +173,8 @@ class Following(Stage):
             return row.state, row.result or ""
         if self._policy.freeze.frozen:
             return WAITING, f"{self._policy.allowance.frozen_words()}: a person decides"
+        if asked := follow_asked(intent):
+            return WAITING, f"{asked[FOLLOW_ASKED]}: a person decides"
         if waits_for_person(intent) and intent.follow is not Follow.REPLACE:
             return WAITING, f"{intent.held_back}"
         since = max(intent.changed_at, float(_followed(intent).get("at", 0.0)))

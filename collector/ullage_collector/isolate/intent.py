@@ -22,6 +22,10 @@ FOR_PERSON: Final = ("probe", "follow")
 """How ``held_back`` of an isolation begins that only a person gives back."""
 
 
+FOLLOW_ASKED: Final = "follow_asked"
+"""In the evidence: what follows was asked for by history, or by a rule that does not go as far as the isolation does."""
+
+
 class State(StrEnum):
     """Where an intent is. The first eleven are live, the rest are ends."""
 
@@ -126,6 +130,12 @@ class Intent:
 def waits_for_person(intent: Intent) -> bool:
     """What stands is given back by a person alone: it has to be replaced, or a probe or what followed it did not go well."""
     return intent.follow is Follow.REPLACE or (intent.held_back or "").startswith(FOR_PERSON)
+
+
+def follow_asked(intent: Intent) -> Mapping[str, str]:
+    """The part of the evidence that says why a person is asked about what follows; empty: it may be run by itself."""
+    why = intent.evidence.get(FOLLOW_ASKED)
+    return {FOLLOW_ASKED: str(why)} if why else {}
 
 
 @dataclass(frozen=True, slots=True)

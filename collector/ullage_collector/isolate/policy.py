@@ -22,11 +22,12 @@ from ullage_collector.audit import AuditRow
 from ullage_collector.isolate.allowance import Allowance
 from ullage_collector.isolate.book import Book, Change
 from ullage_collector.isolate.breaker import Breaker
-from ullage_collector.isolate.case import Case, one_line, weight_of
+from ullage_collector.isolate.case import Case, evidence_with, one_line, weight_of
 from ullage_collector.isolate.choice import Choice
 from ullage_collector.isolate.facility import Facility
 from ullage_collector.isolate.freeze import Freeze
 from ullage_collector.isolate.intent import (
+    FOLLOW_ASKED,
     SHOWN,
     STANDS,
     Intent,
@@ -37,7 +38,7 @@ from ullage_collector.isolate.intent import (
 from ullage_collector.isolate.paging import Pager, Pages
 from ullage_collector.isolate.policy_settings import PolicySettings
 from ullage_collector.isolate.surroundings import Surroundings
-from ullage_collector.isolate.verdict import Action, Mode, Turn, Verdict
+from ullage_collector.isolate.verdict import Action, Follow, Mode, Turn, Verdict
 from ullage_contract.errors import BadInput
 
 if TYPE_CHECKING:
@@ -170,8 +171,9 @@ class Policy:
             return
         for incident_id, rule, node_side in case.causes:
             change.add_cause(intent, incident_id, rule, node_side)
-        follow = stronger(intent.follow, case.follow)
         if intent.state in SHOWN:
+            # nothing follows what was only counted
+            follow = case.follow if intent.state is State.SHADOW else stronger(intent.follow, case.follow)
             state, held_back, mode = self.allowance.weigh(case, intent)
             order = (*SHOWN, State.WANTED)
             if order.index(state) > order.index(intent.state):
@@ -184,6 +186,7 @@ class Policy:
                     rule=case.rule,
                     actor=f"rule {case.rule}",
                     follow=follow,
+                    evidence=evidence_with(intent, case, mode),
                     held_back=held_back,
                     decided_at=change.now,
                     expires_at=self._expiry(state, change.now),
@@ -198,9 +201,12 @@ class Policy:
                     actor=f"rule {case.rule}",
                 )
             return
-        if follow is not intent.follow:
+        if (mode := self.allowance.mode_of(case)) is Mode.SHADOW:
+            return
+        follow, evidence = stronger(intent.follow, case.follow), evidence_with(intent, case, mode)
+        if follow is not intent.follow or evidence != intent.evidence:
             change.save(
-                replace(intent, follow=follow),
+                replace(intent, follow=follow, evidence=evidence),
                 action="decide",
                 result=f"{case.rule}: also {follow.value}",
                 actor=f"rule {case.rule}",
@@ -211,6 +217,9 @@ class Policy:
         state, held_back, mode = self.allowance.weigh(case, None)
         labels = self.surroundings.labels(case.cluster_id, case.node_id)
         wanted = self.settings.drain_of(case.rule, case.cluster_id, case.node_id, labels)
+        evidence = dict(case.evidence)
+        if not case.fresh and case.follow is not Follow.NONE:
+            evidence[FOLLOW_ASKED] = f"{case.rule}: history asks for it"
         ends_work = case.action in (Action.DRAIN_CARD, Action.DRAIN_NODE)
         intent = change.add(
             Intent(
@@ -232,7 +241,7 @@ class Policy:
                 requested_by=f"rule {case.rule}",
                 whole_node=case.family == "node",
                 domains={str(k): str(v) for k, v in case.domains.items()},
-                evidence=dict(case.evidence),
+                evidence=evidence,
                 decided_at=change.now,
                 changed_at=change.now,
                 expires_at=self._expiry(state, change.now),
