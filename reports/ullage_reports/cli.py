@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
                 verify=not args.trust_files,
             )
             return GOOD
+        if args.command == "schedule":
+            return _schedule(args, chosen, clock or SystemClock())
         if args.command == "diff":
             from ullage_reports import diff
 
@@ -101,7 +103,16 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
         trust_files=args.trust_files,
         mail=args.mail,
     )
-    return edition.make(asked, clock)
+    return edition.make(asked, clock).code
+
+
+def _schedule(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
+    from ullage_reports import timetable
+
+    asked = edition.Edition(
+        kind=PeriodKind.DAILY, label="last", data=args.data, settings=chosen, config=args.config
+    )
+    return timetable.once(asked, clock) if args.once else timetable.show(asked, clock)
 
 
 class _Parser(Parser):
@@ -144,6 +155,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--mail", action="store_true", help="also send it to those whom [mail] of the settings names"
         )
+    command = commands.add_parser(
+        "schedule", help="what is due by [schedule] of the settings: what comes next, or made and mailed now"
+    )
+    command.add_argument(
+        "--once", action="store_true", help="make what is due and not made yet, then exit: for a timer"
+    )
     command = commands.add_parser("explain", help="one line of the ledger: formula, rates, versions and rows")
     command.add_argument(
         "line", metavar="LINE-ID", help="as segments.parquet, FOCUS (x_LineId) and the API have it"

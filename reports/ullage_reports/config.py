@@ -11,6 +11,8 @@ out = "/var/lib/ullage/reports"
 provider = "AI Platform"
 account_id = "ai-platform"
 account_name = "AI Platform"
+
+[mail] is in mail_settings.py, [schedule] in schedule.py.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from ullage_contract.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/ullage/report.toml")
 DEFAULT_DATA: Final = Path("/var/lib/ullage")
-TABLES: Final = ("report", "focus", "mail")
+TABLES: Final = ("report", "focus", "mail", "schedule")
 
 
 @dataclass(frozen=True, slots=True)

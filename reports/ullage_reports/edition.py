@@ -61,8 +61,16 @@ class Edition:
     mail: bool = False
 
 
-def make(edition: Edition, clock: Clock) -> int:
-    """Make it; the command's exit code. Raises ConfigError and StoreError before anything was written."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of it. code: the command's exit code. written False: the sum check failed, and nothing was written."""
+
+    code: int
+    written: bool
+
+
+def make(edition: Edition, clock: Clock) -> Made:
+    """Make it. Raises ConfigError and StoreError before anything was written."""
     from ullage_reports.statement import statement
 
     now = utc(clock.wall())
@@ -82,12 +90,13 @@ def make(edition: Edition, clock: Clock) -> int:
     )
     if not report.trust.adds_up:
         _tell_differences(report)
-        return PARTIAL if mail is None or _sent(report, mail, lang, edition, clock) else FAILED
+        told = mail is None or _sent(report, mail, lang, edition, clock)
+        return Made(PARTIAL if told else FAILED, written=False)
     good = _write(edition, report, published, lang, formats)
     if mail is not None:
         good = _sent(report, mail, lang, edition, clock) and good
     missing = _tell_missing(report)
-    return FAILED if not good else PARTIAL if missing else GOOD
+    return Made(FAILED if not good else PARTIAL if missing else GOOD, written=True)
 
 
 def published_below(data: Path) -> Published:
