@@ -14,7 +14,7 @@ from ullage_collector.isolate.follow_call import Ended, FollowCall, Outcome
 from ullage_collector.isolate.follow_settings import FollowMode, FollowSettings, Hook
 from ullage_collector.isolate.following import FollowMeans
 from ullage_collector.isolate.intent import State
-from ullage_collector.isolate.verdict import Action, Follow, Mode, Verdict
+from ullage_collector.isolate.verdict import Action, Follow, Mode, Turn, Verdict
 from ullage_collector.isolate.way_back import ProbeAnswer
 from ullage_contract.errors import ActuatorError, BadInput
 
@@ -352,6 +352,61 @@ def test_nothing_is_released_while_it_runs(site: Site) -> None:
     site.later.pop()()
     site.step(31)
     assert site.state("n0-0") is not State.ISOLATED
+
+
+def test_what_nobody_knows_is_not_released_when_its_fault_ends_meanwhile(site: Site) -> None:
+    site.side_by_side = True
+    site.ends = [Ended(Outcome.UNKNOWN, "did not end within 1500 s")]
+    verdict = site.isolated()
+    site.end(verdict)
+    site.later.pop()()
+    for _ in range(5):
+        site.step(31)
+    assert site.state("n0-0") is State.ISOLATED
+    assert any("nobody knows" in text for _, text in site.pages.told)
+
+
+def test_nor_after_a_crash(site: Site) -> None:
+    site.side_by_side = True
+    site.end(site.isolated())
+    site.later.clear()
+    site.restart()
+    for _ in range(5):
+        site.step(31)
+    assert site.state("n0-0") is State.ISOLATED
+    assert any("nobody knows" in text for _, text in site.pages.told)
+
+
+def test_what_failed_is_told_also_when_its_fault_ends_meanwhile(site: Site) -> None:
+    site.side_by_side = True
+    site.ends = [Ended(Outcome.FAILED, "in use")]
+    site.end(site.isolated())
+    site.later.pop()()
+    site.step(31)
+    assert any("next is reboot" in text for _, text in site.pages.told)
+
+
+def test_what_nobody_knows_is_no_reason_to_do_more(tmp_path: Path) -> None:
+    """A verdict asks for a reboot while the reset runs, and how that ends nobody knows."""
+    node_reset = Hook(argv=("/bin/reset-all", "{node}"), mode=FollowMode.AUTOMATIC)
+    site = Site(tmp_path, hooks={Follow.RESET: node_reset, Follow.REBOOT: REBOOT})
+    site.side_by_side = True
+    site.ends = [Ended(Outcome.UNKNOWN, "cut off")]
+    first = site.isolated("n0-0", Follow.RESET, action=Action.ISOLATE_NODE)
+    site.consider(
+        "n0-0",
+        incident=first.incident_id,
+        action=Action.ISOLATE_NODE,
+        follow=Follow.REBOOT,
+        turn=Turn.WORSENED,
+    )
+    for _ in range(5):
+        while site.later:
+            site.later.pop()()
+        site.step(31)
+    assert [call.argv[0] for call in site.ran] == ["/bin/reset-all"]
+    assert any("nobody knows" in text for _, text in site.pages.told)
+    assert [row[1] for row in site.rows()] == ["unknown", "waiting"]
 
 
 def test_one_thing_at_a_time_on_a_node(site: Site) -> None:

@@ -36,6 +36,7 @@ from ullage_collector.isolate.intent import (
     State,
     follow_asked,
     level_up,
+    stronger,
     waits_for_person,
 )
 from ullage_collector.isolate.stage import Means, Stage
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 Key = tuple[int, Follow]
 TOUCHES: Final = (Follow.RESET, Follow.REBOOT)
 """What ends work that is there; a replacement is only asked for."""
+BEGUN: Final = "follow_begun"
+"""In an intent's evidence: what was begun and whose end was not acted on."""
 
 
 def begin_thread(work: Callable[[], None]) -> None:
@@ -85,15 +88,26 @@ class Following(Stage):
         return any(incident == intent.incident_id for incident, _ in list(self._running))
 
     def look(self, intent: Intent) -> None:
-        """Isolated: what follows is shown, begun, or its end is acted on."""
+        """Isolated, and what was begun is settled: what follows is shown or begun."""
         hook = self._means.settings.hooks.get(intent.follow)
         if hook is None or intent.incident_id is None:
             return
         row = self._rows.get(intent.incident_id, intent.follow)
         if row is None or row.state in OPEN:
             self._consider(intent, hook, row)
-        else:
-            self._settle(intent, row)
+
+    def settle(self, intent: Intent) -> Intent:
+        """Act on the end of what was begun, once, also where more is asked for by now; the intent as it is then.
+
+        Before anything else is decided about it: what may or may not have been done is no reason to give it back.
+        """
+        if intent.state is not State.ISOLATED or intent.incident_id is None:
+            return intent
+        begun = Follow(intent.evidence.get(BEGUN, intent.follow.value))
+        row = self._rows.get(intent.incident_id, begun)
+        if row is not None and row.state not in OPEN and _followed(intent).get("follow") != begun.value:
+            self._settle(intent, begun, row)
+        return self._book.get(intent.intent_id) or intent
 
     def covers(self, intent: Intent) -> bool:
         """A reset or reboot was done, nothing has come since, and only a person could end the incidents otherwise."""
@@ -282,7 +296,8 @@ class Following(Stage):
                 return False
             self._rows.put(change, current, RUNNING, call, None, actor=actor)
             causes = [cause.incident_id for cause in self._book.causes(current.intent_id) if not cause.ended]
-            change.save(replace(current, evidence={**current.evidence, "follow_for": causes}))
+            began = {"follow_for": causes, BEGUN: current.follow.value}
+            change.save(replace(current, evidence={**current.evidence, **began}))
         return True
 
     def _with_bundle(self, call: FollowCall, intent: Intent, hook: Hook) -> FollowCall:
@@ -323,31 +338,26 @@ class Following(Stage):
 
     # ---- after it
 
-    def _settle(self, intent: Intent, row: FollowRow) -> None:
-        """Act on its end, once."""
+    def _settle(self, intent: Intent, begun: Follow, row: FollowRow) -> None:
+        """It is not running any more: what its end means for the intent."""
         state = row.state
-        if state == RUNNING:
-            if self.busy(intent):
-                return
-            state = Outcome.UNKNOWN.value  # it ended, and the store could not be told how
-        if _followed(intent).get("follow") == intent.follow.value:
-            return
         with self._book.change() as change:
             current = self._book.get(intent.intent_id)
-            if current is None or current.state is not State.ISOLATED or current.follow is not intent.follow:
+            if current is None or current.state is not State.ISOLATED:
                 return
-            if row.state == RUNNING:
+            if state == RUNNING:  # it ended, and the store could not be told how
+                state = Outcome.UNKNOWN.value
                 lost = Ended(Outcome.UNKNOWN, "its end could not be written down")
-                self._rows.end(change, current.subject, current.incident_id or 0, current.follow, lost)
-            self._note_end(change, current, state, row)
+                self._rows.end(change, current.subject, current.incident_id or 0, begun, lost)
+            self._note_end(change, current, begun, state, row)
         self._policy.pages.send()
 
-    def _note_end(self, change: Change, intent: Intent, state: str, row: FollowRow) -> None:
-        what, said = intent.follow.value, row.result or ""
+    def _note_end(self, change: Change, intent: Intent, begun: Follow, state: str, row: FollowRow) -> None:
+        what, said = begun.value, row.result or ""
         marked = replace(
             intent,
             evidence={
-                **intent.evidence,
+                **{key: value for key, value in intent.evidence.items() if key != BEGUN},
                 "followed": {
                     "follow": what,
                     "state": state,
@@ -358,16 +368,15 @@ class Following(Stage):
         )
         text = f"{what} is {state}: {said}"
         if state == Outcome.FAILED.value:
-            following = level_up(intent.follow)
-            marked = replace(marked, follow=following)
-            text = f"{what} failed: {said}; next is {following.value}"
+            marked = replace(marked, follow=stronger(level_up(begun), intent.follow))
+            text = f"{what} failed: {said}; next is {marked.follow.value}"
         elif state == Outcome.UNKNOWN.value:
             marked = replace(
                 marked, held_back=f"follow: whether the {what} was done is not known: a person decides"
             )
             text = f"whether the {what} was done nobody knows, and it is not run again: look at it: {said}"
         change.save(marked, action="lifecycle", result=text)
-        if state != Outcome.DONE.value or intent.follow is Follow.REPLACE:
+        if state != Outcome.DONE.value or begun is Follow.REPLACE:
             self._policy.pages.note(change, marked, text, f"followed {intent.intent_id} {what}")
 
 

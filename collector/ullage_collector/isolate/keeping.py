@@ -44,6 +44,7 @@ class Keeping(Stage):
         if self._following.busy(intent):
             self._agenda.early(intent.intent_id)
             return
+        intent = self._following.settle(intent)
         if self._leaves(intent):
             return
         standing = actuator.standing(target)
