@@ -494,6 +494,49 @@ def test_what_only_history_asked_for_is_run_when_it_just_happens_again(site: Sit
     assert len(site.ran) == 1
 
 
+def test_an_approval_that_a_freeze_stopped_is_not_begun_by_its_end(tmp_path: Path) -> None:
+    site = Site(tmp_path, hooks={Follow.RESET: replace(RESET, mode=FollowMode.APPROVE)})
+    site.isolated()
+    site.lifecycle.following.approve(1, actor="ada")
+    site.freeze.freeze(reason="stop", actor="bob")
+    site.step(31)
+    site.freeze.unfreeze(reason="go", actor="bob")
+    site.step(31)
+    assert (site.ran, site.rows()[0][1]) == ([], "waiting")
+
+
+def test_an_approval_that_comes_while_it_is_looked_at_is_not_lost(tmp_path: Path) -> None:
+    site = Site(tmp_path, hooks={Follow.RESET: replace(RESET, mode=FollowMode.SHADOW)})
+    following = site.lifecycle.following
+    call = following._call
+    asked: list[str] = []
+
+    def calling(*told: Any) -> FollowCall:
+        if not asked:
+            asked.append("once")
+            following.approve(1, actor="ada")
+        return call(*told)
+
+    following._call = calling  # type: ignore[method-assign]
+    site.isolated()
+    site.step(31)
+    assert len(site.ran) == 1
+
+
+def test_where_no_thread_can_be_had_it_waits_for_a_person_and_keeps_nobody_busy(site: Site) -> None:
+    def none(work: Callable[[], None]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    object.__setattr__(site.follow, "start", none)
+    site.isolated()
+    assert site.ran == []
+    assert site.rows() == [("reset", "waiting", "it could not be begun: can't start new thread")]
+    object.__setattr__(site.follow, "start", lambda work: work())
+    site.lifecycle.following.approve(1, actor="ada")
+    site.step(31)
+    assert len(site.ran) == 1
+
+
 def test_others_drain_is_theirs_and_nothing_is_reset_under_it(site: Site) -> None:
     site.hold("n0-0")
     site.isolated()

@@ -42,16 +42,12 @@ class FollowRow:
 
 
 class FollowBook:
-    """One instance a store, beside its Book. What a process before this one began and did not end is ``unknown``.
-
-    lost: incident, follow, intent and subject of those, for a page.
-    """
+    """One instance a store, beside its Book. What a process before this one began and did not end is ``unknown``."""
 
     def __init__(self, book: Book) -> None:
         self._book = book
-        self.lost: list[tuple[int, Follow, int, str]] = []
         with book.change() as change:
-            for incident_id, follow, intent_id, subject in change.cursor.execute(
+            for incident_id, follow, subject in change.cursor.execute(
                 statements("follow")["running"]
             ).fetchall():
                 why = "the collector ended while it ran: what it did nobody knows, and it is not run again"
@@ -59,7 +55,6 @@ class FollowBook:
                 _audit(
                     change, str(subject), "policy", int(incident_id), Follow(follow), f"unknown: {why}", None
                 )
-                self.lost.append((int(incident_id), Follow(follow), int(intent_id), str(subject)))
 
     def get(self, incident_id: int, follow: Follow) -> FollowRow | None:
         """What became of it so far; None: nothing."""

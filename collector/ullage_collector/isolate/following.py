@@ -168,12 +168,12 @@ class Following(Stage):
             return
         why = why or self._forbidden(intent)
         if why is not None or call is None:
-            late = (
-                approved and abs(self._clock.wall() - row.changed_at) > self._settings.decision_seconds
-                if row
-                else False
-            )
-            self._put(intent, (WAITING if late else APPROVED) if approved else HELD, call, why, row)
+            state = HELD
+            if row is not None and approved:
+                late = abs(self._clock.wall() - row.changed_at) > self._settings.decision_seconds
+                # what a freeze has stopped is not begun by its end
+                state = WAITING if late or self._policy.freeze.frozen else APPROVED
+            self._put(intent, state, call, why, row)
             return
         self._begin(intent, hook, row.actor if row is not None and approved else "policy")
 
@@ -230,6 +230,8 @@ class Following(Stage):
             current = self._book.get(intent.intent_id)
             if current is None or current.follow is not intent.follow:
                 return
+            if self._rows.get(current.incident_id or 0, current.follow) != row:
+                return  # a person asked for it meanwhile
             actor = row.actor if row is not None and state == APPROVED else "policy"
             self._rows.put(change, current, state, call, why, actor=actor)
             if state == WAITING and (row is None or row.state != WAITING):
@@ -286,7 +288,13 @@ class Following(Stage):
         if not marked:
             return
         log.warning("%s of %s on %s begins", intent.follow.value, intent.subject, intent.node_id)
-        self._means.start(lambda: self._run_one(key, intent, call))
+        try:
+            self._means.start(lambda: self._run_one(key, intent, call))
+        except RuntimeError as e:  # no thread can be had
+            self._running.pop(key, None)
+            with self._book.change() as change:
+                never = Ended(Outcome.NOT_BEGUN, f"it could not be begun: {e}")
+                self._rows.end(change, intent.subject, *key, never)
 
     def _mark(self, intent: Intent, call: FollowCall, actor: str) -> bool:
         """Commit that it is about to run; False: it may not any more."""

@@ -17,7 +17,7 @@ ON CONFLICT (incident_id, follow) DO UPDATE SET
 
 -- name: running
 -- What had begun and whose end nobody wrote down.
-SELECT incident_id, follow, intent_id, subject FROM isolation_follow WHERE state = 'running' ORDER BY begun_at;
+SELECT incident_id, follow, subject FROM isolation_follow WHERE state = 'running' ORDER BY begun_at;
 
 -- name: end_row
 -- How it ended.
