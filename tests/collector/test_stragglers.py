@@ -128,6 +128,43 @@ def test_a_stage_on_one_node_is_a_suspect_only_when_it_changed() -> None:
     assert still.subject == "job/n1"
 
 
+def test_the_same_place_of_every_node_may_have_a_role_of_its_own() -> None:
+    one = job(4, nodes=16)
+    last = np.arange(128) % A_NODE == 7
+    one.cards["tensor_active_ratio"][last] *= 0.6
+    one.cards["power_watts"][last] *= 0.75
+    assert looked(one) == []
+
+
+def test_in_a_small_job_one_card_may_have_a_role_unless_it_changed() -> None:
+    began_so, changed = job(4, nodes=1), job(4, nodes=1)
+    for one, start in ((began_so, 0), (changed, 7)):
+        one.cards["tensor_active_ratio"][3, start:] *= 0.4
+        one.cards["power_watts"][3, start:] *= 0.6
+    assert looked(began_so) == []
+    assert [found.subject for found in looked(changed)] == ["job/n0/c3"]
+
+
+def test_three_known_cards_are_too_few_to_say_who_is_unlike() -> None:
+    one = job(nodes=1)
+    for key in ("clock_hertz", "power_watts"):
+        one.cards[key][0] *= 0.6
+    assert [found.subject for found in looked(one)] == ["job/n0/c0"]
+    for values in one.cards.values():
+        values[3:] = np.nan
+    assert looked(one) == []
+
+
+def test_an_open_finding_does_not_flap_at_the_bound() -> None:
+    one = job()
+    for key, factor in (("clock_hertz", 0.95), ("memory_bandwidth_ratio", 0.79)):
+        one.cards[key][9] = np.median(one.cards[key], axis=0) * factor
+    whole = window([one], lost=0.0)
+    assert find(whole, RULES, FREE) == []
+    standing = replace(whole, standing={"job/n1/c9": THROUGH_US - 3_600_000_000})
+    assert [found.subject for found in find(standing, RULES, FREE)] == ["job/n1/c9"]
+
+
 def test_a_bad_port_is_named_among_the_same_ports_of_other_nodes() -> None:
     one = job()
     one.ports["link_errors"][13] = 25.0
@@ -152,6 +189,13 @@ def test_a_spinning_job_is_a_hang_since_it_stopped() -> None:
     assert (found.evidence["symptom"], found.action, found.owner) == ("spinning", "collect_stacks", "li")
     assert found.evidence["power_of_usual"] == pytest.approx(0.27, abs=0.03)
     assert found.evidence["responsible_cards"] == []
+
+
+def test_a_job_in_which_somebody_works_is_not_hung() -> None:
+    one, well = hung(), job(3)
+    for key, values in one.cards.items():
+        values[24:] = well.cards[key][24:]
+    assert [found for found in looked(one) if found.kind == HANG] == []
 
 
 def test_who_stopped_first_is_responsible_for_the_hang() -> None:
@@ -235,6 +279,13 @@ def test_starved_cards_say_what_they_wait_for(
 
 def _add(table: dict[str, np.ndarray], key: str, value: float) -> None:
     table[key] = table[key] + np.float32(value)
+
+
+def test_a_few_slow_cards_are_no_hunger_of_the_job() -> None:
+    one = job()
+    one.cards["sm_active_ratio"][:8] *= 0.4
+    _add(one.hosts, "cpu_iowait_ratio", 0.3)
+    assert [found for found in looked(one) if found.kind == STARVED] == []
 
 
 def test_busy_hosts_of_busy_cards_and_serving_work_are_no_hunger() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LEARN_EVERY_US: Final = 3_600_000_000
 """our choice: what a job draws at work changes with its phases, not with minutes."""
 LEAST_MINUTES: Final = 3
-"""our choice: of one minute in five, so many are a quarter of an hour at work."""
+"""our choice: card-minutes; of one minute in five, so many are a quarter of an hour of one card at work."""
 MOST_MOVED_QUANTILE: Final = 0.9  # our choice: as for power
 
 
