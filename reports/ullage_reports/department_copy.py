@@ -76,7 +76,7 @@ def department_copy(report: Report, department_id: str) -> Report | None:
         trend=(),
         heat=(),
         trust=_trust(report.trust, total, tops, rows),
-        copy=DepartmentCopy(department_id, _marks(report.trust)),
+        copy=DepartmentCopy(department_id, _marks(report.trust), report.workloads_rest is not None),
     )
 
 

@@ -500,10 +500,12 @@ class PageOne:
 @dataclass(frozen=True, slots=True)
 class DepartmentCopy:
     """Whose copy a report is: it holds that department's figures and no other's. marks: ``simulated``, ``imported`` and
-    ``assumed`` where some of the whole report's data are so; whether the department's are is not known."""
+    ``assumed`` where some of the whole report's data are so; whether the department's are is not known. cut: the whole report does not
+    list every workload, so some of the department's may not be listed."""
 
     department_id: str
     marks: tuple[str, ...]
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

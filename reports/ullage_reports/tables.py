@@ -240,9 +240,16 @@ def workloads(w: Wording) -> Table:
         printed=WORKLOADS_PRINTED,
         others=_workload_rest(w, count, left),
         more=_more(w, len(report.workloads), WORKLOADS_PRINTED),
-        note=t("note.workloads_rest", count=w.f.number(rest.rows)) if rest else "",
+        note=_workloads_note(w),
         empty=t("empty.workloads"),
     )
+
+
+def _workloads_note(w: Wording) -> str:
+    report = w.report
+    if report.workloads_rest:
+        return w.t("note.workloads_rest", count=w.f.number(report.workloads_rest.rows))
+    return w.t("note.workloads_cut") if report.copy is not None and report.copy.cut else ""
 
 
 def _workload_row(w: Wording, row: WorkloadRow) -> tuple[Cell, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 
 import pytest
@@ -10,7 +10,8 @@ from rendering_sample import sample
 
 from ullage_reports.department_copy import department_copy
 from ullage_reports.html import text
-from ullage_reports.model import Report, to_json
+from ullage_reports.letter import letter
+from ullage_reports.model import Report, WorkloadRest, to_json
 from ullage_reports.pages import pages
 
 
@@ -95,3 +96,49 @@ def test_idle_cards_whose_workloads_are_not_listed_are_not_called_none() -> None
     copy = copy_of(replace(sample(), workloads=()), "d0")
     assert copy.total.state_hours("allocated_idle")
     assert [s.key for s in copy.page_one.sentences] == ["cost_change", "waste"]
+
+
+def test_a_list_that_was_cut_says_so_in_the_copy() -> None:
+    report = own(sample(), "d0")
+    rest = WorkloadRest(3, report.workloads[0].amounts)
+    for rows, said in ((None, False), (rest, True)):
+        shown = text(copy_of(replace(report, workloads_rest=rows), "d0"), "en")
+        assert ("Only the dearest workloads" in shown) is said
+
+
+def test_a_hostile_name_makes_no_header_and_no_markup() -> None:
+    names = ("研发\r\nBcc: evil@example.com", "<img src=x>\u202e", "b", "c")
+    report = sample(names=names)
+    made = letter(copy_of(report, "g/0"), "en", attach=("html",), link=None)
+    assert (
+        made["Bcc"] is None
+        and "\n" not in made["Subject"]
+        and "研发 Bcc: evil@example.com" in made["Subject"]
+    )
+    page = letter(copy_of(report, "g/1"), "en", attach=(), link=None).get_body(("html",))
+    assert page is not None and "<img" not in page.get_content() and "\u202e" not in page.get_content()
+
+
+def test_what_is_the_fleets_is_empty_in_every_field() -> None:
+    """A field that is new is the fleet's until somebody says here that a department may see it."""
+    own_fields = {
+        "period", "previous", "currency", "minor_units", "status", "generated_at", "total", "change", "page_one",
+        "departments", "workload_count", "held", "workloads", "trust", "tree", "copy",
+    }  # fmt: skip
+    own_trust = {
+        "checks", "coverage_ratio", "unpriced_hours", "days", "missing_days", "dimensions_revision",
+        "dimensions_digest", "data_digest", "method",
+    }  # fmt: skip
+    report = own(sample(), "d0")
+    copy = copy_of(replace(report, workloads_rest=WorkloadRest(1, report.held)), "d0")
+    for part, allowed in ((copy, own_fields), (copy.trust, own_trust)):
+        shown = {f.name for f in fields(part) if getattr(part, f.name)}
+        assert shown <= allowed, shown - allowed
+    assert all(check.total == copy.total.cost for check in copy.trust.checks)
+
+
+def test_a_copy_carries_no_link_to_the_whole_report() -> None:
+    for report, linked in ((sample(), True), (copy_of(sample(), "d0"), False)):
+        made = letter(report, "en", attach=(), link="https://r.example.com")
+        body = made.get_body(("plain",))
+        assert body is not None and ("https://r.example.com" in body.get_content()) is linked

@@ -133,3 +133,8 @@ def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
     one = render(sample(), "zh", tmp_path).read_bytes()
     (tmp_path / "b").mkdir()
     assert render(sample(), "zh", tmp_path / "b").read_bytes() == one
+
+
+def test_the_documents_date_is_the_reports_time_of_making(tmp_path: Path) -> None:
+    told = book(sample(), tmp_path).properties
+    assert {told.created, told.modified} == {sample().generated_at.replace(tzinfo=None)}
