@@ -33,6 +33,9 @@ class Prober:
         self.asked.append(target.subject)
         return self.answers.get(target.subject, ProbeAnswer.PASSED)
 
+    def forget(self, isolation_id: int) -> None:
+        """It remembers nothing."""
+
 
 class Site(World):
     """A world whose programs are noted instead of run. heard: when its scheduler last answered, None: never."""
@@ -280,6 +283,28 @@ def test_a_node_is_rebooted_when_all_its_work_is_gone_and_every_card_is_probed(s
     site.step(31)
     site.step(31)
     assert site.state("n1") is State.PROBATION
+
+
+def test_a_card_that_passed_before_another_fault_is_probed_again_after_it(site: Site) -> None:
+    assert isinstance(site.prober, Prober)
+    site.prober.answers = {"n1-2": ProbeAnswer.PENDING}
+    site.ending = {"another"}
+    site.isolated("n1-0", Follow.REBOOT, action=Action.ISOLATE_NODE)
+    for _ in range(25):
+        site.step(31)
+    assert site.state("n1") is State.PROBING and "n1-1" in site.prober.asked
+    another = site.consider("n1-1", rule="another")
+    site.step(31)
+    assert site.state("n1") is State.ISOLATED
+    site.end(another)
+    site.prober.asked.clear()
+    site.prober.answers = {}
+    for _ in range(3):
+        site.step(31)
+    assert (site.state("n1"), sorted(site.prober.asked)) == (
+        State.PROBATION,
+        ["n1-0", "n1-1", "n1-2", "n1-3"],
+    )
 
 
 def test_a_failed_probe_after_a_reset_is_a_persons(site: Site) -> None:

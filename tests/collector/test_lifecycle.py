@@ -27,6 +27,9 @@ class Probe:
         self.asked.append((isolation_id, target.subject))
         return self.answer
 
+    def forget(self, isolation_id: int) -> None:
+        """It remembers nothing."""
+
 
 def test_work_is_let_finish_before_the_card_counts_as_isolated() -> None:
     world = World()

@@ -55,3 +55,14 @@ def test_a_node_is_not_probed_and_neither_is_anything_without_names() -> None:
     probes = Answers(memory=ProbeState.PASSED)
     assert NamedProbes(probes, []).probe(1, None, CARD) is ProbeAnswer.NONE  # type: ignore[arg-type]
     assert probes.asked == []
+
+
+def test_what_was_asked_before_another_fault_is_no_answer_after_it() -> None:
+    probes = Answers(memory=ProbeState.WAITING)
+    prober = NamedProbes(probes, ["memory"])  # type: ignore[arg-type]
+    assert prober.probe(1, 7, CARD) is ProbeAnswer.PENDING
+    assert prober.probe(2, 8, CARD) is ProbeAnswer.PENDING
+    prober.forget(1)
+    probes.states["memory"] = ProbeState.PASSED
+    assert [prober.probe(1, 7, CARD), prober.probe(2, 8, CARD)] == [ProbeAnswer.PASSED] * 2
+    assert probes.asked == ["memory", "memory", "memory"]  # the second isolation's probe was still good

@@ -64,7 +64,7 @@ class Lifecycle:
         showing, placing = Showing(means), Placing(means)
         self.following = Following(means, follow or FollowMeans())
         self._keeping = Keeping(means, self.following, probed=prober is not None)
-        way_back = WayBack(means, self.following, prober)
+        self._way_back = way_back = WayBack(means, self.following, prober)
         self._stages: dict[State, Callable[[Intent], None]] = {
             State.SHADOW: showing.shadow,
             State.ADVISED: showing.show,
@@ -128,6 +128,7 @@ class Lifecycle:
         known = {intent.intent_id for intent in live}
         self._agenda.forget_all_but(known)
         self._keeping.forget_all_but(known)
+        self._way_back.forget_all_but(known)
         return self._agenda.due(live)
 
     def _advance_all(self, place: Place, ids: list[int]) -> None:

@@ -52,6 +52,11 @@ class NamedProbes:
         self._forget(isolation_id, target.subject)
         return ProbeAnswer.PASSED
 
+    def forget(self, isolation_id: int) -> None:
+        """What was asked for the isolation is no answer to what is asked next."""
+        for key in [key for key in list(self._asked) if key[0] == isolation_id]:
+            self._asked.pop(key, None)
+
     def _forget(self, isolation_id: int, card: str) -> None:
         for name in self._names:
             self._asked.pop((isolation_id, card, name), None)

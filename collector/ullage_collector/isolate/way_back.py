@@ -6,6 +6,7 @@ Only what is ours is taken back, and neither a freeze nor a breaker stops that.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final, Protocol
@@ -51,6 +52,10 @@ class Prober(Protocol):
         """Ask for the probe, or for its answer: the same isolation_id is one probe. Never blocks; may raise."""
         ...
 
+    def forget(self, isolation_id: int) -> None:
+        """This probing is over: what was asked for it is no answer to the next."""
+        ...
+
 
 class WayBack(Stage):
     """prober None: nobody probes here. following: what was done to the hardware."""
@@ -67,12 +72,14 @@ class WayBack(Stage):
         if not over and not self._following.covers(intent):
             with self._book.change() as change:
                 change.move(intent, State.ISOLATED, "another incident came")
+            self._forget(intent)  # what a card passed before it says nothing of what it has now
             return
         answer = self._answer(intent)
         late = self._clock.wall() - intent.changed_at > self._settings.probe_seconds
         if answer is ProbeAnswer.PENDING and not late:
             self._agenda.early(intent.intent_id)
             return
+        self._forget(intent)
         if answer is ProbeAnswer.PASSED or (answer is ProbeAnswer.NONE and over):
             with self._book.change() as change:
                 if not over:
@@ -120,10 +127,18 @@ class WayBack(Stage):
             if answer is ProbeAnswer.PASSED:
                 passed.add(each.subject)
             answers.add(answer)
-        worst = next((answer for answer in WORST_FIRST if answer in answers), ProbeAnswer.NONE)
-        if worst is not ProbeAnswer.PENDING:
-            del self._passed[intent.intent_id]
-        return worst
+        return next((answer for answer in WORST_FIRST if answer in answers), ProbeAnswer.NONE)
+
+    def _forget(self, intent: Intent) -> None:
+        self._passed.pop(intent.intent_id, None)
+        if self._prober is not None and intent.isolation_id is not None:
+            self._prober.forget(intent.isolation_id)
+
+    def forget_all_but(self, known: Collection[int]) -> None:
+        """Of intents that are over, what their cards had passed."""
+        for gone in list(self._passed):  # a copy in one step: other nodes' threads add to it
+            if gone not in known:
+                self._passed.pop(gone, None)
 
     def _close_incidents(self, change: Change, intent: Intent) -> None:
         """What was done and a passed probe end the incidents that nothing else would end."""
