@@ -39,39 +39,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
     try:
         chosen = settings.load(args.config)
         _log_to_stderr(args.log_level or chosen.log_level)
-        if args.command == "settle":
-            from ullage_reports.settle.command import run
-
-            priced = run(args.file, as_json=args.json, by=args.by, policies=args.policy)
-            return GOOD if priced else PARTIAL
-        if args.command == "tides":
-            from ullage_reports import tides_command
-
-            tides_command.run(
-                edition.published_below(args.data),
-                until=args.until,
-                weeks=args.weeks,
-                rules=args.rules,
-                zone=args.zone or chosen.zone,
-                currency=args.currency or chosen.currency,
-                as_json=args.json,
-                verify=not args.trust_files,
-            )
-            return GOOD
-        if args.command == "schedule":
-            return _schedule(args, chosen, clock or SystemClock())
-        if args.command == "diff":
-            from ullage_reports import diff
-
-            return GOOD if diff.run(args.before, args.after, as_json=args.json) else PARTIAL
-        if args.command == "explain":
-            from ullage_reports import explain
-
-            explain.run(
-                edition.published_below(args.data), args.line, as_json=args.json, verify=not args.trust_files
-            )
-            return GOOD
-        return _report(args, chosen, clock or SystemClock())
+        return _run(args, chosen, clock or SystemClock())
     except UllageError as e:
         print(f"ullage-report: {e}", file=sys.stderr)
         return exit_code(e)
@@ -85,6 +53,56 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         return FAILED
     except KeyboardInterrupt:
         return FAILED
+
+
+def _run(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
+    """The word that was given, with its module loaded alone; its exit code."""
+    if args.command == "settle":
+        from ullage_reports.settle.command import run
+
+        priced = run(args.file, as_json=args.json, by=args.by, policies=args.policy)
+        return GOOD if priced else PARTIAL
+    if args.command == "budget":
+        from ullage_reports import budget_command
+
+        good = budget_command.run(
+            edition.published_below(args.data),
+            args.file,
+            clock=clock,
+            at=args.at,
+            zone=args.zone or chosen.zone,
+            as_json=args.json,
+            verify=not args.trust_files,
+        )
+        return GOOD if good else PARTIAL
+    if args.command == "tides":
+        from ullage_reports import tides_command
+
+        tides_command.run(
+            edition.published_below(args.data),
+            until=args.until,
+            weeks=args.weeks,
+            rules=args.rules,
+            zone=args.zone or chosen.zone,
+            currency=args.currency or chosen.currency,
+            as_json=args.json,
+            verify=not args.trust_files,
+        )
+        return GOOD
+    if args.command == "schedule":
+        return _schedule(args, chosen, clock)
+    if args.command == "diff":
+        from ullage_reports import diff
+
+        return GOOD if diff.run(args.before, args.after, as_json=args.json) else PARTIAL
+    if args.command == "explain":
+        from ullage_reports import explain
+
+        explain.run(
+            edition.published_below(args.data), args.line, as_json=args.json, verify=not args.trust_files
+        )
+        return GOOD
+    return _report(args, chosen, clock)
 
 
 def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
@@ -166,6 +184,20 @@ def _parser() -> argparse.ArgumentParser:
         "line", metavar="LINE-ID", help="as segments.parquet, FOCUS (x_LineId) and the API have it"
     )
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
+    command.add_argument(
+        "--trust-files",
+        action="store_true",
+        help="do not check published files against their manifests first",
+    )
+    command = commands.add_parser(
+        "budget", help="what is spent of each budget, and where its month or quarter is going"
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="[[budget]] tables: docs/budgets.md")
+    command.add_argument(
+        "--at", type=day, metavar="DAY", help="in whose month or quarter (default: the last published day)"
+    )
+    command.add_argument("--zone", metavar="IANA", help="whose midnights cut the days (default UTC)")
+    command.add_argument("--json", action="store_true", help="JSON on stdout instead of sentences")
     command.add_argument(
         "--trust-files",
         action="store_true",

@@ -1,0 +1,131 @@
+"""Budgets: what a department has spent of one, and where the month or quarter is going. Exact sums, and a forecast one can check by hand.
+
+The forecast takes each day that is still to come as the mean of its weekday's last four, the range as their cheapest and their
+dearest: no model that nobody understands, and wide where days differ. With fewer than seven known days there is none. A day that
+is not published is not known: it is forecast too, never taken for free.
+
+Not here: which budgets there are (budget_settings.py), reading and printing (budget_command.py).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from fractions import Fraction
+from typing import Final
+
+from ullage_reports.budget_settings import Budget
+
+LAST: Final = 4
+"""our choice: of a weekday, because five weeks ago the fleet was another."""
+LEAST_DAYS: Final = 7
+"""our choice: because before a week is known nobody knows what a week is like."""
+
+
+class Standing(StrEnum):
+    """ON_TRACK: even the dearest course stays within. AT_RISK: the dearest does not. LIKELY: the expected does not. CERTAIN: even the
+    cheapest does not. EXCEEDED: it is spent. UNKNOWN: too little is known to say."""
+
+    ON_TRACK = "on_track"
+    AT_RISK = "at_risk"
+    LIKELY = "likely_over"
+    CERTAIN = "certainly_over"
+    EXCEEDED = "exceeded"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A budget in its period. Money in atoms of the currency.
+
+    spent: on the period's known days. known, missing: how many of its days up to the last known one are published and are not.
+    ahead: days still to come. a_day: mean of the known days. cheapest, expected, dearest: of the whole period; None: no forecast.
+    unpriced: nano-share microseconds in none of these sums.
+    """
+
+    budget: Budget
+    spent: int
+    known: int
+    missing: int
+    ahead: int
+    a_day: Fraction | None
+    cheapest: Fraction | None
+    expected: Fraction | None
+    dearest: Fraction | None
+    unpriced: int
+    standing: Standing
+
+    @property
+    def used_ratio(self) -> Fraction | None:
+        """Of the amount; None where the amount is 0."""
+        return Fraction(self.spent, self.budget.atoms) if self.budget.atoms else None
+
+
+def course(
+    budget: Budget, costs: Mapping[date, int], unpriced: int, period: Sequence[date], known: frozenset[date]
+) -> Spent:
+    """Where a budget stands.
+
+    costs: atoms by local day; a known day without one cost nothing. unpriced: see Spent. period: its local days in order. known: the
+    days that are published whole, those before the period among them.
+    """
+    inside = [day for day in period if day in known]
+    last = max(inside, default=None)
+    missing = [day for day in period if last is not None and day < last and day not in known]
+    ahead = [day for day in period if last is None or day > last]
+    spent = sum(costs.get(day, 0) for day in inside)
+    low, mid, high = _forecast(costs, [*missing, *ahead], known)
+    expected = None if mid is None else spent + mid
+    cheapest = None if low is None else spent + low
+    dearest = None if high is None else spent + high
+    return Spent(
+        budget=budget,
+        spent=spent,
+        known=len(inside),
+        missing=len(missing),
+        ahead=len(ahead),
+        a_day=Fraction(spent, len(inside)) if inside else None,
+        cheapest=cheapest,
+        expected=expected,
+        dearest=dearest,
+        unpriced=unpriced,
+        standing=_standing(budget.atoms, spent, cheapest, expected, dearest),
+    )
+
+
+def _forecast(
+    costs: Mapping[date, int], wanted: Sequence[date], known: frozenset[date]
+) -> tuple[Fraction | None, Fraction | None, Fraction | None]:
+    """Cheapest, expected and dearest sum of the wanted days."""
+    if len(known) < LEAST_DAYS:
+        return None, None, None
+    by_weekday: dict[int, list[int]] = defaultdict(list)
+    for day in sorted(known):
+        by_weekday[day.weekday()].append(costs.get(day, 0))
+    every = [cost for some in by_weekday.values() for cost in some[-LAST:]]
+    low = mid = high = Fraction(0)
+    for day in wanted:
+        # a weekday seen once says nothing of how much its days differ: all days do
+        some = by_weekday[day.weekday()][-LAST:]
+        likes = some if len(some) > 1 else every
+        low += min(likes)
+        mid += Fraction(sum(some or every), len(some or every))
+        high += max(likes)
+    return low, mid, high
+
+
+def _standing(
+    amount: int, spent: int, cheapest: Fraction | None, expected: Fraction | None, dearest: Fraction | None
+) -> Standing:
+    if spent > amount:
+        return Standing.EXCEEDED
+    if cheapest is None or expected is None or dearest is None:
+        return Standing.UNKNOWN
+    if cheapest > amount:
+        return Standing.CERTAIN
+    if expected > amount:
+        return Standing.LIKELY
+    return Standing.AT_RISK if dearest > amount else Standing.ON_TRACK

@@ -1,0 +1,91 @@
+"""A site's budgets: who may spend how much in which kind of period. A TOML file of [[budget]] tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from ullage_collector import ledger
+from ullage_contract import rule_file
+from ullage_contract.errors import ConfigError, LedgerError
+from ullage_contract.settings import Table
+
+PERIODS: Final = ("month", "quarter")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """departments, scenarios: globs over their ids; what fits any of both counts. atoms: the amount. period: month or quarter."""
+
+    name: str
+    departments: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    atoms: int
+    currency: str
+    period: str
+
+    def covers(self, department: str, scenario: str) -> bool:
+        """Whether what a department pays for a scenario ("" where none is given) counts."""
+        return any(fnmatchcase(department, glob) for glob in self.departments) and any(
+            fnmatchcase(scenario, glob) for glob in self.scenarios
+        )
+
+
+def read(path: Path) -> tuple[Budget, ...]:
+    """The budgets of a file. Raises ConfigError naming file and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: cannot be read: {e}; write [[budget]] tables (docs/budgets.md)") from e
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> tuple[Budget, ...]:
+    """Raises ConfigError."""
+    top = rule_file.opened(text, where)
+    found = tuple(_budget(content, where) for content in top.tables("budget"))
+    top.finish()
+    if not found:
+        raise ConfigError(f"{where}: no budget; write [[budget]] tables (docs/budgets.md)")
+    names = [budget.name for budget in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{where}: [[budget]] name = {name!r} is given twice; write another")
+    return found
+
+
+def _budget(content: Mapping[str, Any], where: str) -> Budget:
+    row = Table(content, where, "budget")
+    name, amount = row.text("name") or "", row.text("amount") or ""
+    currency = row.text("currency") or ""
+    if not name:
+        raise row.wrong("name", name, "write a name")
+    try:
+        digits = ledger.minor_units(currency)
+    except LedgerError as e:
+        raise row.wrong("currency", currency, "write an ISO 4217 code, e.g. CNY") from e
+    try:
+        money = Decimal(amount)
+        exact = money.scaleb(digits)
+        if not money.is_finite() or money < 0 or exact != exact.to_integral_value() or money > 10**15:
+            raise InvalidOperation
+    except InvalidOperation as e:
+        raise row.wrong(
+            "amount", amount, f'write an amount in quotes with at most {digits} decimals, e.g. "250000.00"'
+        ) from e
+    budget = Budget(
+        name=name,
+        departments=row.texts("departments", '["llm", "llm/*"]'),
+        scenarios=row.texts("scenarios", '["training"]') or ("*",),
+        atoms=int(exact) * ledger.ATOMS_PER_UNIT // 10**digits,
+        currency=currency,
+        period=row.word("period", "month", PERIODS),
+    )
+    if not budget.departments:
+        raise row.wrong("departments", [], 'write a list of ids, e.g. departments = ["llm", "llm/*"]')
+    row.finish()
+    return budget
