@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ullage_collector.detect.findings import Found
+from ullage_collector.detect.gang import gang_name
 from ullage_collector.detect.idle import IdleDetector, Sample
 from ullage_collector.detect.idle_finding import KIND, Gang, Held, Quiet, find
 from ullage_collector.detect.idle_rules import IdleRules
 from ullage_collector.detect.idle_settings import default_settings
 from ullage_collector.detect.quiet import Bridges, Look
-from ullage_collector.mapping import Mapper, Rule, Subject, subject
-from ullage_collector.prices import Price, PriceBook
+from ullage_collector.mapping import Mapper, Rule, Subject, subject, usable_rules
+from ullage_collector.prices import PriceBook, usable_prices
 from ullage_collector.sql import fill, statements
 from ullage_collector.states import Rules, States
 from ullage_collector.store import incoming
 from ullage_collector.store.rollup import through_us
-from ullage_contract.errors import BadInput, LedgerError
 
 if TYPE_CHECKING:
     import duckdb
@@ -100,7 +100,7 @@ class IdleWatch:
             key: (kind, subject(*rest))
             for key, kind, *rest in cursor.execute(sql["workloads"], when).fetchall()
         }
-        named = {key: self._name(about) for key, (_, about) in seen.items()}
+        named = {key: gang_name(about, self._rules.gang_labels) for key, (_, about) in seen.items()}
         named = {
             key: name
             for key, name in named.items()
@@ -108,7 +108,7 @@ class IdleWatch:
         }
         self._keep_gangs(cursor, named)
         mapper = Mapper(
-            _good(Rule(*row) for row in cursor.execute(statements("fleet_now")["rules"]).fetchall())
+            usable_rules(Rule(*row) for row in cursor.execute(statements("fleet_now")["rules"]).fetchall())
         )
         rows: dict[str, list[Held]] = {}
         places: dict[str, list[tuple[int | None, int | None]]] = {}
@@ -133,15 +133,6 @@ class IdleWatch:
                 name, kind, about.cluster, owner.scenario, owner.department, about.user, tuple(held)
             )
         return gangs, places
-
-    def _name(self, about: Subject) -> str:
-        """The gang a workload is of: its own id, unless a label says that it is one of many."""
-        labels = about.labels or {}
-        for label in self._rules.gang_labels:
-            value = labels.get(label)
-            if value:
-                return f"gang/{about.cluster}/{about.namespace or '-'}/{value}"
-        return about.workload_id
 
     def _keep_gangs(self, cursor: duckdb.DuckDBPyConnection, named: Mapping[int, str]) -> None:
         import pyarrow as pa
@@ -229,7 +220,7 @@ class IdleWatch:
             goes_on = self._detector.goes_on(name, at, self._rules.goes_on_seconds)
             raised[name] = Quiet(began, at, host, busy, goes_on)
         seen = self._at_most(cursor, raised, places, through)
-        prices = PriceBook(_priced(cursor))
+        prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
         quiet = ((gangs[name], replace(one, at_most=seen.get(name, {}))) for name, one in raised.items())
         return find(quiet, self._rules, prices, now_us), unheard
 
@@ -315,27 +306,3 @@ class IdleWatch:
             for key, value in zip(wanted, values, strict=True):
                 if value is not None:
                     found[name][key] = max(float(value), found[name].get(key, 0.0))
-
-
-def _good(rules: Any) -> list[Rule]:
-    """Rules whose pattern can match; what cannot was told by the day's states."""
-    kept = []
-    for rule in rules:
-        try:
-            Mapper([rule])
-        except BadInput:
-            continue
-        kept.append(rule)
-    return kept
-
-
-def _priced(cursor: duckdb.DuckDBPyConnection) -> list[Price]:
-    """Prices believed now; one that could never count was told by the day's states."""
-    kept = []
-    make: Callable[..., Price] = Price
-    for row in cursor.execute(statements("fleet_now")["prices"]).fetchall():
-        try:
-            kept.append(make(*row))
-        except LedgerError:
-            continue
-    return kept

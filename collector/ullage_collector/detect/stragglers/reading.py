@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ullage_collector.detect.gang import gang_name
 from ullage_collector.detect.idle_finding import Gang, Held
 from ullage_collector.detect.stragglers.measures import columns_of, measured
 from ullage_collector.detect.stragglers.settings import Measure, Rules
@@ -86,13 +87,6 @@ def jobs_at(cursor: duckdb.DuckDBPyConnection, rules: Rules, at_us: int) -> Jobs
         about_of.setdefault(name, (row[8], about))
         by_gang[name].append((about.workload_id, *row[9:]))
     return _jobs(cursor, rules, by_gang, about_of, on_node, mapper, at_us)
-
-
-def gang_name(about: Subject, labels: Sequence[str]) -> str:
-    """The job a workload is part of: its own id, unless a label says that it is one of many."""
-    said = about.labels or {}
-    value = next((said[label] for label in labels if said.get(label)), None)
-    return about.workload_id if value is None else f"gang/{about.cluster}/{about.namespace or '-'}/{value}"
 
 
 def _jobs(
