@@ -513,7 +513,7 @@ def test_what_only_history_asked_for_is_run_when_it_just_happens_again(site: Sit
     site.step(31)
     assert site.ran == []
     site.consider("n0-0", rule="third", follow=Follow.RESET)
-    assert "follow_asked" not in site.intent("n0-0").evidence
+    assert not site.intent("n0-0").evidence["follow_asked"]
     site.lifecycle.following.approve(1, actor="ada")  # its row waits for a person already
     site.step(31)
     assert len(site.ran) == 1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ullage_collector import audit
 from ullage_collector.audit import AuditRow, naive_utc
 from ullage_collector.isolate.actuator import MARK, Plan
-from ullage_collector.isolate.intent import PERSON, STANDS, Cause, Intent, State, stronger
+from ullage_collector.isolate.intent import FOLLOW_ASKED, PERSON, STANDS, Cause, Intent, State, stronger
 from ullage_collector.isolate.verdict import Action, Follow
 from ullage_collector.sql import fill, statements
 from ullage_contract.clock import Clock
@@ -29,6 +29,10 @@ _Key = TypeVar("_Key")
 _TIMES: Final = frozenset({"decided_at", "changed_at", "placed_at", "expires_at", "closed_at"})
 _JSON: Final = frozenset({"calls", "domains", "evidence"})
 _COLUMNS: Final = tuple(field.name for field in fields(Intent) if field.name != "intent_id")
+
+
+class Overtaken(Exception):
+    """Another thread moved the intent on since the caller read it: the step is begun anew from what is so now."""
 
 
 class Book:
@@ -210,10 +214,31 @@ class Change:
         """The intent as it is now; with ``action`` an audit row of that step. Only what changed is written.
 
         What has to be done to the hardware only grows: a verdict may have raised it since the caller read the intent.
+        Raises Overtaken where it is in another state by now.
         """
+        self._not_overtaken(intent)
+        return self._write(intent, action=action, result=result, actor=actor)
+
+    def current(self, intent: Intent) -> Intent:
+        """The intent as it will be so far."""
+        return self.intents.get(intent.intent_id) or self._book.get(intent.intent_id) or intent
+
+    def _not_overtaken(self, intent: Intent) -> None:
+        """What stands is kept track of even where its intent has ended; a person's no is never taken back."""
+        before = self.intents.get(intent.intent_id) or self._book.get(intent.intent_id)
+        if before is None and intent.state in STANDS:
+            return
+        if before is None or before.state is not intent.state:
+            now = before.state.value if before is not None else "ended"
+            raise Overtaken(f"the isolation of {intent.subject} was {intent.state.value} and is {now}")
+
+    def _write(self, intent: Intent, *, action: str | None, result: str, actor: str) -> Intent:
         before = self.intents.get(intent.intent_id) or self._book.get(intent.intent_id)
         if before is not None and before.state is not State.SHADOW:
             intent = replace(intent, follow=stronger(intent.follow, before.follow))
+            if FOLLOW_ASKED in before.evidence and FOLLOW_ASKED not in intent.evidence:
+                asked = {FOLLOW_ASKED: before.evidence[FOLLOW_ASKED]}
+                intent = replace(intent, evidence={**intent.evidence, **asked})
         changed = [
             name for name in _COLUMNS if before is None or getattr(before, name) != getattr(intent, name)
         ]
@@ -240,11 +265,14 @@ class Change:
         actor: str = "policy",
         **more: Any,
     ) -> Intent:
-        """Into another state, with an audit row (none where ``action`` is None: the caller writes a fuller one)."""
+        """Into another state, with an audit row (none where ``action`` is None: the caller writes a fuller one).
+
+        Raises Overtaken where it is not in the state any more that the caller saw.
+        """
+        self._not_overtaken(intent)
         moved = replace(intent, state=state, changed_at=self.now, **more)
-        return self.save(
-            moved, action=action, result=f"{intent.state.value} -> {state.value}: {why}", actor=actor
-        )
+        result = f"{intent.state.value} -> {state.value}: {why}"
+        return self._write(moved, action=action, result=result, actor=actor)
 
     def end(self, intent: Intent, state: State, why: str, *, actor: str = "policy") -> Intent:
         """To its end."""

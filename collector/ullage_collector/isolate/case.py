@@ -113,8 +113,10 @@ def evidence_with(intent: Intent, case: Case, mode: Mode) -> Mapping[str, Any]:
     mode: how far the case's rule goes there. Whoever asks for the most says whether it may be run by itself; a rule that
     goes farther does not speak for what a lesser one asked.
     """
-    evidence = {key: value for key, value in intent.evidence.items() if key != FOLLOW_ASKED}
     known = follow_asked(intent)
+    evidence = (
+        {**intent.evidence, FOLLOW_ASKED: ""} if known else intent.evidence
+    )  # no more is not unheard of
     strongest = stronger(intent.follow, case.follow)
     if strongest is Follow.NONE:
         return evidence

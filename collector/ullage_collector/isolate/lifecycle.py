@@ -15,7 +15,7 @@ from typing import Final
 
 from ullage_collector.isolate.actuator import Run, run_program
 from ullage_collector.isolate.agenda import LOOK_EARLY_SECONDS, Agenda
-from ullage_collector.isolate.book import Book
+from ullage_collector.isolate.book import Book, Overtaken
 from ullage_collector.isolate.choice import Choice
 from ullage_collector.isolate.escalation import Escalation
 from ullage_collector.isolate.following import Following, FollowMeans
@@ -140,7 +140,11 @@ class Lifecycle:
                         break
                     self._agenda.in_seconds(intent_id, self._settings.reconcile_seconds)
                     if (stage := self._stages.get(intent.state)) is not None:
-                        stage(intent)
+                        try:
+                            stage(intent)
+                        except Overtaken as e:
+                            log.info("%s: looked at again", e)
+                            continue
                 after = self._book.get(intent_id)
                 if after is None or after.state is intent.state:
                     break

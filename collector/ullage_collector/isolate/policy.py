@@ -148,7 +148,7 @@ class Policy:
         if existing is None:
             self.decide(change, case)
         else:
-            self._again(change, existing, case)
+            self._again(change, change.current(existing), case)
 
     def _existing(self, case: Case) -> Intent | None:
         """The live intent this belongs to: of the same target, or of the whole node when that is kept off."""
