@@ -287,6 +287,7 @@ class Collector:
         self, door: StoreDoor, journals: dict[str, Journal], readers: dict[str, JournalReader]
     ) -> Iterator[Part]:
         from ullage_collector.allocation.heard import Heard
+        from ullage_collector.allocation.schedulers import kinds_by_cluster
         from ullage_collector.isolate.assembly import assemble
         from ullage_collector.topology.kubernetes import LabelTopology
         from ullage_collector.topology.reading import settings_of as topology_settings
@@ -298,13 +299,10 @@ class Collector:
 
         self._probes = Probes(door.cursor, self.clock)
 
+        asked = kinds_by_cluster(self.config.part("allocation"), str(self.config.path or "collector.toml"))
+
         def last_heard(cluster: str) -> float | None:
-            at = [
-                us
-                for kind in ("slurm_job", "kubernetes_pod")
-                if (us := heard.last(kind, cluster)) is not None
-            ]
-            return min(at) / 1e6 if at else None
+            return heard.all_of(cluster, asked.get(cluster, ()))
 
         self._acting = assemble(self.config, door.cursor, self.clock, probes=self._probes, heard=last_heard)
         isolation = self._isolation = self._acting.isolation

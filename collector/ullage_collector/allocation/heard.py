@@ -6,6 +6,7 @@ Sources write it, detectors read it; it lives in memory, because after a restart
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 
 class Heard:
@@ -23,3 +24,12 @@ class Heard:
     def last(self, kind: str, cluster: str) -> int | None:
         """When it last answered; None: not since this collector started, or nobody asks it."""
         return self._at.get((kind, cluster))
+
+    def all_of(self, cluster: str, kinds: Collection[str]) -> float | None:
+        """When the one of these that is silent the longest last answered, in seconds since the epoch.
+
+        None: one of them has not answered since this collector started, or there is none.
+        """
+        at = [self._at.get((kind, cluster)) for kind in kinds]
+        known = [us for us in at if us is not None]
+        return min(known) / 1e6 if known and len(known) == len(at) else None

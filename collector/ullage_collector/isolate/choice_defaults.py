@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ullage_collector.allocation.kubernetes import settings as kubernetes
-from ullage_collector.allocation.slurm.settings import slurm_settings
+from ullage_collector.allocation.schedulers import KUBERNETES_POD, SLURM_JOB, kinds_by_cluster
 
 SLURM: Final = ("slurm-card", "slurm-node")
 """Also of clusters whose scheduler nobody reads: our choice, because Slurm's programs answer where they are and refuse
 where they are not."""
 KUBERNETES: Final = ("kubernetes-card", "kubernetes-node")
+OF_KIND: Final = {SLURM_JOB: SLURM, KUBERNETES_POD: KUBERNETES}
 
 
 def by_scheduler(allocation: Mapping[str, Any], file: str) -> dict[str, tuple[str, ...]]:
@@ -23,7 +23,7 @@ def by_scheduler(allocation: Mapping[str, Any], file: str) -> dict[str, tuple[st
     A cluster that both are asked of is Slurm's nodes and Kubernetes' pods at once: it has all four, Slurm's first, and
     which of them holds a card is the site's to name. Raises ConfigError for a wrong table.
     """
-    found: dict[str, tuple[str, ...]] = {one.cluster: SLURM for one in slurm_settings(allocation, file)}
-    for each in kubernetes.from_part(allocation, file):
-        found[each.cluster] = (*found.get(each.cluster, ()), *KUBERNETES)
-    return found
+    return {
+        cluster: tuple(name for kind in kinds for name in OF_KIND[kind])
+        for cluster, kinds in kinds_by_cluster(allocation, file).items()
+    }
