@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 from ullage_contract.plain import plain
-from ullage_reports import figures, tables, trust_tables
+from ullage_reports import figures, tables, trust_tables, workload_tables
 from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
 from ullage_reports.table import Column, Figure, Holds, Lines, Notice, Section, Table, TileView
@@ -270,7 +270,7 @@ def _sections(w: Wording) -> tuple[Section, ...]:
             tables.groups(w, "pools", report.pools) if len(report.pools) > 1 else None,
             tables.groups(w, "clusters", report.clusters) if len(report.clusters) > 1 else None,
         ),
-        _section(w, "workloads", _held_lead(w), tables.workloads(w)),
+        _section(w, "workloads", _held_lead(w), workload_tables.workloads(w)),
         _section(
             w,
             "idle",
@@ -294,7 +294,7 @@ def _copy_sections(w: Wording) -> tuple[Section, ...]:
     return (
         *((_section(w, "departments", w.t("lead.departments"), tables.departments(w)),) if several else ()),
         _section(w, "idle", w.t("lead.idle"), tables.idle_workloads(w), new_page=True),
-        _section(w, "workloads", _held_lead(w), tables.workloads(w)),
+        _section(w, "workloads", _held_lead(w), workload_tables.workloads(w)),
         _trust(w),
     )
 
@@ -432,7 +432,7 @@ def _file_tables(w: Wording, states: Table) -> tuple[Table, ...]:
         tables.departments(w),
         *(tables.groups(w, key, rows) for key, rows in grouped.items()),
         tables.models(w),
-        tables.workloads(w),
+        workload_tables.workloads(w),
         tables.holders(w),
         tables.incidents(w),
         tables.findings(w),

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from ullage_reports.model import Amounts, Change, GroupRow, HeldAmounts, ModelRow, WorkloadRow
+from ullage_reports.model import Amounts, Change, GroupRow, ModelRow
 from ullage_reports.period import PeriodKind
-from ullage_reports.rounding import decimal_ratio
 from ullage_reports.table import Cell, Column, Holds, Table
 from ullage_reports.wording import PLATFORM_KEY, Wording
 
-WORKLOADS_PRINTED: Final = 10
-"""Workloads on a page, the rest in one row. our choice: the ten dearest are what a meeting can go through."""
 HOLDERS_PRINTED: Final = 10
 """Holders on a page; the file has all. our choice: because ten can be talked to in a week."""
 ROWS_PRINTED: Final = 60
@@ -76,7 +73,7 @@ def departments(w: Wording) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for row in w.report.departments:
         name = w.department(row)
-        owner = w.t("word.owner", name=_plain(w, row.owner)) if row.owner else ""
+        owner = w.t("word.owner", name=w.plain(row.owner)) if row.owner else ""
         rows.append(
             (
                 w.text_cell(row.department_id),
@@ -111,7 +108,7 @@ def departments(w: Wording) -> Table:
             *_amount_cells(w, w.report.total, _whole(w), w.report.change),
         ),
         printed=2 * ROWS_PRINTED,
-        more=_more(w, len(rows), 2 * ROWS_PRINTED),
+        more=w.more(len(rows), 2 * ROWS_PRINTED),
         note=w.t("note.departments") + " " + _organisation(w),
         empty=w.t("empty.no_data"),
     )
@@ -146,7 +143,7 @@ def groups(w: Wording, key: str, groups: Sequence[GroupRow]) -> Table:
             *_amount_cells(w, w.report.total, _whole(w), w.report.change),
         ),
         printed=ROWS_PRINTED,
-        more=_more(w, len(groups), ROWS_PRINTED),
+        more=w.more(len(groups), ROWS_PRINTED),
         empty=w.t("empty.no_data"),
     )
 
@@ -185,111 +182,9 @@ def models(w: Wording) -> Table:
             w.ratio_cell(_whole(w)),
         ),
         printed=ROWS_PRINTED,
-        more=_more(w, len(w.report.models), ROWS_PRINTED),
+        more=w.more(len(w.report.models), ROWS_PRINTED),
         note=t("note.models"),
         empty=t("empty.no_data"),
-    )
-
-
-def workloads(w: Wording) -> Table:
-    """Every workload that held cards, by money; a page shows the dearest, the others in a row, and what they add up to."""
-    t, report = w.t, w.report
-    rest = report.workloads_rest
-    rows = [_workload_row(w, row) for row in report.workloads]
-    if rest:
-        rows.append(_workload_rest(w, rest.rows, rest.amounts))
-    above = report.workloads[:WORKLOADS_PRINTED]
-    left = sum((row.amounts for row in report.workloads[WORKLOADS_PRINTED:]), report.held - report.held)
-    if rest:
-        left = left + rest.amounts
-    count = len(report.workloads) - len(above) + (rest.rows if rest else 0)
-    return Table(
-        key="workloads",
-        caption=t("table.workloads", currency=report.currency, window=w.window),
-        columns=(
-            Column("workload_id", t("column.workload"), figures=False, weight=3.0),
-            Column("name", t("column.name"), figures=False, shown=False),
-            Column("kind", t("column.workload_kind"), figures=False, shown=False),
-            Column("department_id", t("column.department_id"), figures=False, shown=False),
-            Column("department", t("column.department"), figures=False, weight=1.7),
-            Column("business", t("column.businesses"), figures=False, shown=False),
-            Column("scenario", t("column.scenarios"), figures=False, shown=False),
-            Column("cards", t("column.cards"), shown=False, holds=Holds.COUNT),
-            Column("since", t("column.since"), figures=False, shown=False, holds=Holds.INSTANT),
-            Column("until", t("column.until"), figures=False, shown=False, holds=Holds.INSTANT),
-            Column("held_cost", t("column.cost", currency=report.currency), weight=1.4),
-            Column("held_hours", t("column.held_hours"), weight=1.1),
-            Column("used_hours", t("column.used_hours"), weight=1.1),
-            Column("idle_hours", t("column.idle_hours"), weight=1.1),
-            Column("unknown_hours", t("column.unknown_hours"), weight=1.1),
-            Column("used_cost", t("column.state_cost", state=w.state("used")), shown=False),
-            Column("idle_cost", t("column.state_cost", state=w.state("allocated_idle")), shown=False),
-            Column("unknown_cost", t("column.state_cost", state=w.state("unknown")), shown=False),
-            Column("unpriced_hours", t("column.unpriced_hours"), shown=False),
-            Column("share", t("column.share_of_cost"), weight=0.9, holds=Holds.RATIO),
-        ),
-        rows=tuple(rows),
-        total=(
-            w.name_cell(t("word.total")),
-            *(Cell("", ""),) * 6,
-            Cell("", "", True),
-            *(Cell("", ""),) * 2,
-            *_held_cells(w, report.held),
-            w.ratio_cell(decimal_ratio(report.held.held_cost, report.total.cost)),
-        ),
-        printed=WORKLOADS_PRINTED,
-        others=_workload_rest(w, count, left),
-        more=_more(w, len(report.workloads), WORKLOADS_PRINTED),
-        note=_workloads_note(w),
-        empty=t("empty.workloads"),
-    )
-
-
-def _workloads_note(w: Wording) -> str:
-    report = w.report
-    if report.workloads_rest:
-        return w.t("note.workloads_rest", count=w.f.number(report.workloads_rest.rows))
-    return w.t("note.workloads_cut") if report.copy is not None and report.copy.cut else ""
-
-
-def _workload_row(w: Wording, row: WorkloadRow) -> tuple[Cell, ...]:
-    kind = w.t.known("workload_kind", _plain(w, row.kind)) if row.kind else ""
-    scenario = w.group("scenarios", row.scenario or "")
-    named = _plain(w, row.workload_id) or w.t("name.none_given")
-    return (
-        Cell(named, _plain(w, row.workload_id), sub=" · ".join(filter(None, (kind, scenario)))),
-        w.text_cell(row.name),
-        w.text_cell(row.kind),
-        w.text_cell(row.department_id),
-        w.name_cell(w.department_name(row.department, row.department_id)),
-        w.text_cell(row.business),
-        w.name_cell(scenario),
-        w.count_cell(row.cards),
-        w.instant_cell(row.since),
-        w.instant_cell(row.until),
-        *_held_cells(w, row.amounts),
-        w.ratio_cell(row.share),
-    )
-
-
-def _workload_rest(w: Wording, count: int, amounts: HeldAmounts) -> tuple[Cell, ...]:
-    others = w.t("name.other_workloads", count=w.f.number(count))
-    return (
-        w.name_cell(others, tone="muted"),
-        *(Cell("", ""),) * 6,
-        Cell("", "", True),
-        *(Cell("", ""),) * 2,
-        *_held_cells(w, amounts),
-        w.ratio_cell(decimal_ratio(amounts.held_cost, w.report.total.cost)),
-    )
-
-
-def _held_cells(w: Wording, a: HeldAmounts) -> tuple[Cell, ...]:
-    return (
-        w.money_cell(a.held_cost),
-        *(w.hours_cell(hours) for hours in (a.held_hours, a.used_hours, a.idle_hours, a.unknown_hours)),
-        *(w.money_cell(cost) for cost in (a.used_cost, a.idle_cost, a.unknown_cost)),
-        w.hours_cell(a.unpriced_hours),
     )
 
 
@@ -317,13 +212,13 @@ def holders(w: Wording) -> Table:
             (
                 w.name_cell(w.department_name(row.department, row.department_id)),
                 Cell(
-                    text=_plain(w, row.workload_id),
-                    value=_plain(w, row.workload_id),
+                    text=w.plain(row.workload_id),
+                    value=w.plain(row.workload_id),
                     sub=" · ".join(
                         text
                         for text in (
                             w.group("scenarios", row.scenario or "") if row.scenario else "",
-                            f"{_plain(w, row.model)} @ {_plain(w, row.node_id)}",
+                            f"{w.plain(row.model)} @ {w.plain(row.node_id)}",
                         )
                         if text
                     ),
@@ -337,12 +232,12 @@ def holders(w: Wording) -> Table:
                 w.hours_cell(row.idle_hours),
                 w.hours_cell(row.held_hours),
                 w.instant_cell(row.since, sub=t("word.still") if row.running else ""),
-                Cell(_yes(w, row.running), _yes(w, row.running)),
+                Cell(w.yes(row.running), w.yes(row.running)),
             )
             for row in w.report.holders
         ),
         printed=HOLDERS_PRINTED,
-        more=_more(w, len(w.report.holders), HOLDERS_PRINTED),
+        more=w.more(len(w.report.holders), HOLDERS_PRINTED),
         empty=t("empty.holders"),
     )
 
@@ -408,18 +303,18 @@ def incidents(w: Wording) -> Table:
             (
                 w.text_cell(row.incident_id),
                 Cell(
-                    text=t.known("cause", _plain(w, row.cause)),
-                    value=_plain(w, row.cause),
+                    text=t.known("cause", w.plain(row.cause)),
+                    value=w.plain(row.cause),
                     sub=" · ".join(
-                        [t.known("severity", _plain(w, row.severity))]
-                        + ([_plain(w, row.code)] if row.code else [])
+                        [t.known("severity", w.plain(row.severity))]
+                        + ([w.plain(row.code)] if row.code else [])
                         + ([] if row.confirmed else [t("word.not_confirmed")])
                     ),
                 ),
                 Cell(
-                    text=_plain(w, row.node_id or row.subject) or "–",
-                    value=_plain(w, row.subject),
-                    sub=_plain(w, row.subject) if row.node_id and row.node_id != row.subject else "",
+                    text=w.plain(row.node_id or row.subject) or "–",
+                    value=w.plain(row.subject),
+                    sub=w.plain(row.subject) if row.node_id and row.node_id != row.subject else "",
                 ),
                 w.text_cell(row.node_id),
                 w.text_cell(row.severity),
@@ -428,13 +323,13 @@ def incidents(w: Wording) -> Table:
                 w.hours_cell(row.hours),
                 w.instant_cell(row.onset),
                 w.instant_cell(row.closed_at, none=t("word.open"), tone="" if row.closed_at else "bad"),
-                Cell(_yes(w, row.confirmed), _yes(w, row.confirmed)),
-                Cell(t.known("action", _plain(w, row.action)), _plain(w, row.action)),
+                Cell(w.yes(row.confirmed), w.yes(row.confirmed)),
+                Cell(t.known("action", w.plain(row.action)), w.plain(row.action)),
             )
             for row in w.report.incidents
         ),
         printed=ROWS_PRINTED,
-        more=_more(w, len(w.report.incidents), ROWS_PRINTED),
+        more=w.more(len(w.report.incidents), ROWS_PRINTED),
         empty=t("empty.incidents"),
     )
 
@@ -459,9 +354,9 @@ def findings(w: Wording) -> Table:
         rows=tuple(
             (
                 w.text_cell(row.finding_id),
-                Cell(t.known("finding", _plain(w, row.kind)), _plain(w, row.kind)),
+                Cell(t.known("finding", w.plain(row.kind)), w.plain(row.kind)),
                 w.text_cell(row.subject),
-                Cell(t.known("action", _plain(w, row.action)) or "–", _plain(w, row.action)),
+                Cell(t.known("action", w.plain(row.action)) or "–", w.plain(row.action)),
                 w.text_cell(row.owner),
                 w.ratio_cell(row.confidence, places=0),
                 w.instant_cell(row.since, sub="" if row.until else t("word.still")),
@@ -470,7 +365,7 @@ def findings(w: Wording) -> Table:
             for row in ranked
         ),
         printed=ROWS_PRINTED,
-        more=_more(w, len(ranked), ROWS_PRINTED),
+        more=w.more(len(ranked), ROWS_PRINTED),
         empty=t("empty.recommendations"),
     )
 
@@ -562,12 +457,12 @@ def _model_row(w: Wording, row: ModelRow) -> tuple[Cell, ...]:
     if row.assumed:
         price = Cell(price.text, price.value, True, sub=w.t("word.assumed"))
     return (
-        w.name_cell(_plain(w, row.model), sub=w.group("vendors", row.vendor)),
+        w.name_cell(w.plain(row.model), sub=w.group("vendors", row.vendor)),
         w.name_cell(w.group("vendors", row.vendor)),
         w.count_cell(row.cards),
         price,
         w.money_cell(row.price_high),
-        Cell(_yes(w, row.assumed), _yes(w, row.assumed)),
+        Cell(w.yes(row.assumed), w.yes(row.assumed)),
         w.money_cell(row.amounts.cost),
         w.hours_cell(row.amounts.hours),
         w.ratio_cell(row.amounts.used_ratio),
@@ -613,15 +508,3 @@ def _amount_cells(
 
 def _whole(w: Wording) -> Decimal | None:
     return Decimal(1) if w.report.total.cost else None
-
-
-def _more(w: Wording, count: int, printed: int) -> str:
-    return w.t("note.more", shown=str(printed), count=w.f.number(count))
-
-
-def _plain(w: Wording, value: object) -> str:
-    return w.text_cell(value).value
-
-
-def _yes(w: Wording, value: bool) -> str:
-    return w.t("word.yes") if value else w.t("word.no")

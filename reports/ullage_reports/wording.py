@@ -120,6 +120,18 @@ class Wording:
         shown = plain(value)
         return Cell(text=shown or DASH, value=shown)
 
+    # ---------------------------------------------------------------------------------- words
+    def plain(self, value: object) -> str:
+        """What others wrote, made safe to print."""
+        return plain(value)
+
+    def yes(self, value: bool) -> str:
+        return self.t("word.yes") if value else self.t("word.no")
+
+    def more(self, count: int, printed: int) -> str:
+        """The line below a table of which a page shows the first rows."""
+        return self.t("note.more", shown=str(printed), count=self.f.number(count))
+
 
 def tone(difference: Decimal, better: str) -> str:
     """``good`` or ``bad`` where one direction is better; "" otherwise and for no change."""
