@@ -507,6 +507,17 @@ def test_nor_when_it_spoke_before_the_rule_that_isolates(site: Site, less: dict[
     assert (site.state("n0-0"), site.ran) == (State.ISOLATED, [])
 
 
+def test_a_rule_that_many_nodes_show_by_now_has_nothing_run_by_itself(site: Site) -> None:
+    """The fault engine has made it one incident of the fleet while work still held the card."""
+    site.hold("n0-0")
+    verdict = site.isolated()
+    site.policy.consider(replace(verdict, turn=Turn.WORSENED, mode=Mode.ADVISE))
+    site.drop("n0-0")
+    for _ in range(3):
+        site.step(31)
+    assert (site.state("n0-0"), site.ran, site.rows()[0][1]) == (State.ISOLATED, [], "waiting")
+
+
 def test_what_only_history_asked_for_is_run_when_it_just_happens_again(site: Site) -> None:
     site.isolated("n0-0", Follow.NONE)
     site.consider("n0-0", rule="another", follow=Follow.RESET, fresh=False)

@@ -445,3 +445,16 @@ def test_the_page_has_every_state_and_the_example_every_setting_with_its_default
     known = {field.name for field in fields(policy_settings.PolicySettings)} - {"overrides"}
     assert set(example) == known
     assert policy_settings.read(example, "example") == policy_settings.PolicySettings()
+
+
+def test_what_is_planned_for_an_incident_that_may_go_less_far_by_now_is_only_advice() -> None:
+    """As the fault engine says of each node of a fleet's incident."""
+    world = World(breaker=False)
+    verdict = world.consider("n0-0")
+    world.policy.consider(replace(verdict, turn=Turn.WORSENED, mode=Mode.ADVISE))
+    assert (world.state("n0-0"), world.scheduler.calls) == (State.ADVISED, [])
+    approved = world.consider("n1-0", mode=Mode.APPROVE)
+    world.step()
+    world.policy.approve(approved.incident_id, actor="ada")
+    world.policy.consider(replace(approved, turn=Turn.WORSENED, mode=Mode.ADVISE))
+    assert world.state("n1-0") is State.WANTED  # a person has decided

@@ -22,7 +22,7 @@ from ullage_collector.audit import AuditRow
 from ullage_collector.isolate.allowance import Allowance
 from ullage_collector.isolate.book import Book, Change
 from ullage_collector.isolate.breaker import Breaker
-from ullage_collector.isolate.case import Case, evidence_with, one_line, weight_of
+from ullage_collector.isolate.case import Case, evidence_with, mode_of, one_line, order_of, weight_of
 from ullage_collector.isolate.choice import Choice
 from ullage_collector.isolate.facility import Facility
 from ullage_collector.isolate.freeze import Freeze
@@ -32,6 +32,7 @@ from ullage_collector.isolate.intent import (
     STANDS,
     Intent,
     State,
+    follow_asked,
     level_up,
     stronger,
 )
@@ -100,6 +101,8 @@ class Policy:
     def _consider(self, verdict: Verdict) -> None:
         weight = weight_of(verdict)
         with self.book.change() as change:
+            if verdict.turn is not Turn.ENDED:
+                self._limit(change, verdict)
             if change.weight(verdict.incident_id) >= weight:
                 self.ignored += 1
                 return
@@ -116,6 +119,20 @@ class Policy:
             others = [c for c in self.book.causes(intent.intent_id) if c.incident_id != incident_id]
             if (intent.state in SHOWN or intent.state is State.WANTED) and all(c.ended for c in others):
                 change.end(intent, State.WITHDRAWN, "its incident has ended")
+
+    def _limit(self, change: Change, verdict: Verdict) -> None:
+        """An incident that may go less far by now than when it was decided on: what is planned for it is only advice,
+        and a person is asked about what follows. What a person decided stays."""
+        for intent in self.book.caused_by(verdict.incident_id):
+            mine = intent.rule == verdict.rule and intent.automatic
+            if not mine or order_of(verdict.mode) >= order_of(mode_of(intent)):
+                continue
+            why = f"{verdict.rule} goes no further than {verdict.mode.value} by now"
+            if intent.state is State.WANTED:
+                change.move(intent, State.ADVISED, why, held_back=why)
+            elif intent.state in STANDS and intent.follow is not Follow.NONE and not follow_asked(intent):
+                asked = replace(intent, evidence={**intent.evidence, FOLLOW_ASKED: why})
+                change.save(asked, action="decide", result=why, actor=f"rule {verdict.rule}")
 
     def _found(self, change: Change, verdict: Verdict) -> None:
         on_card = verdict.card_id is not None and not verdict.action.node
