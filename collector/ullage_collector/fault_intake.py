@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ullage_collector.batch import read_batch
-from ullage_collector.journal import JournalReader, Position, Record
+from ullage_collector.journal import START, JournalReader, Position, Record
 from ullage_contract.clock import Clock
 from ullage_contract.errors import WireError
 from ullage_contract.event import Event
@@ -71,10 +71,25 @@ class Intake:
         self._begins: dict[Position, _Waiting] = {}  # in the journal's order
         self._news: dict[Place, int] = {}  # nodes that have some, in the order it came
         self._held = 0
-        self._judged = {lane: known.sequence for lane, known in ahead.items()}
+        self._judged = self._judged_before(position)
+        for lane, known in ahead.items():
+            self._judged[lane] = max(known.sequence, self._judged.get(lane, 0))
         self._ahead = dict(ahead)
         self._kept = set(ahead)
         self._changed: set[Lane] = set()
+
+    def _judged_before(self, position: Position) -> dict[Lane, int]:
+        """What the journal still holds of what was judged: a record whose fsync failed may stand in it again later."""
+        judged: dict[Lane, int] = {}
+        at = START
+        while at < position and (found := self._reader.read(at, READ_BYTES)):
+            for record, end in found:
+                if end > position:
+                    return judged
+                lane = (record.stream, record.cluster, record.node)
+                judged[lane] = max(record.sequence, judged.get(lane, 0))
+                at = end
+        return judged
 
     @property
     def position(self) -> Position:

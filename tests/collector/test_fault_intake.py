@@ -152,6 +152,19 @@ def test_a_record_that_stands_twice_is_given_once(site: Site) -> None:
     assert site.intake.position == site.journal.end
 
 
+def test_a_record_that_stands_twice_is_given_once_also_where_a_restart_lies_between(site: Site) -> None:
+    """Its first copy was written, and its sender was told that it is not durable."""
+    twice = site.push("n1", NOW)
+    site.push("n2", NOW)
+    site.intake.read()
+    assert site.taken(1) == [("n1", 1)]
+    site.commit()
+    site.journal.append([twice])
+    site.push("n1", NOW)
+    site.begin().read()
+    assert site.taken() == [("n2", 1), ("n1", 2)]
+
+
 def test_two_nodes_with_one_stream_hide_nothing_of_each_other(site: Site) -> None:
     site.push("a", OLD, stream="copied")
     site.push("b", NOW, stream="copied")

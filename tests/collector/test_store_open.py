@@ -182,3 +182,53 @@ def test_a_source_reads_only_the_days_it_needs(tmp_path: Path) -> None:
 def test_a_place_without_a_text_is_a_bug() -> None:
     with pytest.raises(ValueError, match="BUG"):
         fill("SELECT {a}", b="x")
+
+
+def test_a_store_of_before_isolations_said_where_they_are_is_widened_with_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 9: two clusters have a node x; the intent says which of them is isolated, and of the incident nothing does."""
+    path = tmp_path / "store.duckdb"
+    monkeypatch.setattr(store_module, "migrations", lambda: migrations()[:9])
+    store = Store.open(path)
+    with store.write() as cursor:
+        cursor.execute(
+            "INSERT INTO node (node_key, cluster_id, node_id, origin) "
+            "VALUES (1, 'a', 'x', 'real'), (2, 'b', 'x', 'real'), (3, 'a', 'y', 'real')"
+        )
+        for number, subject in enumerate(("x", "y", "x"), 1):
+            cursor.execute(
+                "INSERT INTO isolation (isolation_id, family, subject, reason, actuator, requested_by, isolated_at, "
+                "placed, undo) VALUES (?, 'node', ?, 'r', 'slurm-node', 'ada', '2026-11-01', '{}', '[]')",
+                [number, subject],
+            )
+            cursor.execute(
+                "INSERT INTO incident (incident_id, family, subject, cause, severity, onset, opened_at, confirmed, "
+                "action, evidence, history, origin) VALUES (?, 'node', ?, 'xid', 'fatal', '2026-11-01', "
+                "'2026-11-01', true, 'isolate_node', '[]', false, 'real')",
+                [number, subject],
+            )
+        cursor.execute(
+            "INSERT INTO isolation_intent (intent_id, state, mode, family, subject, cluster_id, node_id, rule, action, "
+            "follow, drain, incident_id, reason, requested_by, whole_node, isolation_id, domains, evidence, attempts, "
+            "placed_again, decided_at, changed_at) VALUES (1, 'isolated', 'automatic', 'node', 'x', 'b', 'x', 'xid', "
+            "'isolate_node', 'none', 'finish', 1, 'r', 'rule xid', true, 1, '{}', '{}', 0, 0, '2026-11-01', '2026-11-01')"
+        )
+        cursor.execute(
+            'INSERT INTO fault_state (rule, family, "scope", subject, cluster_id, node_id, watched, base, state) '
+            "VALUES ('xid', 'node', 'b', 'x', 'b', 'x', false, false, '{}')"
+        )
+    store.close()
+    monkeypatch.undo()
+    for _ in range(2):
+        store = Store.open(path)
+        reader = store.reader()
+        placed = reader.execute("SELECT cluster_id, node_id FROM isolation ORDER BY isolation_id").fetchall()
+        assert placed == [("b", "x"), ("a", "y"), (None, None)]
+        assert reader.execute("SELECT cluster_id FROM incident ORDER BY incident_id").fetchall() == [
+            (None,),
+            ("a",),
+            (None,),
+        ]
+        assert reader.execute("SELECT count(*) FROM fault_state").fetchall() == [(1,)]
+        store.close()
