@@ -518,6 +518,17 @@ def test_a_rule_that_many_nodes_show_by_now_has_nothing_run_by_itself(site: Site
     assert (site.state("n0-0"), site.ran, site.rows()[0][1]) == (State.ISOLATED, [], "waiting")
 
 
+def test_a_rule_that_the_breaker_stopped_has_nothing_run_by_itself(tmp_path: Path) -> None:
+    site = Site(tmp_path, breaker_nodes=2)
+    site.hold("n0-0")
+    site.isolated()
+    site.consider("n1-0")
+    site.drop("n0-0")
+    for _ in range(3):
+        site.step(31)
+    assert (site.state("n0-0"), site.ran, site.rows()[0][1]) == (State.ISOLATED, [], "waiting")
+
+
 def test_what_only_history_asked_for_is_run_when_it_just_happens_again(site: Site) -> None:
     site.isolated("n0-0", Follow.NONE)
     site.consider("n0-0", rule="another", follow=Follow.RESET, fresh=False)

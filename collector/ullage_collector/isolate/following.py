@@ -187,6 +187,8 @@ class Following(Stage):
             return row.state, row.result or ""
         if self._policy.freeze.frozen:
             return WAITING, f"{self._policy.allowance.frozen_words()}: a person decides"
+        if self._policy.breaker.tripped(intent.rule):
+            return WAITING, f"breaker: {intent.rule} is stopped, as many nodes showed it at once"
         if asked := follow_asked(intent):
             return WAITING, f"{asked[FOLLOW_ASKED]}: a person decides"
         if waits_for_person(intent) and intent.follow is not Follow.REPLACE:
