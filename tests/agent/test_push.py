@@ -228,15 +228,14 @@ def test_a_collector_that_hangs_costs_one_timeout_and_the_batch_stays(
 def test_nobody_listening_is_kept_and_told_once(
     tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1/push"
-    lane = Lane(tmp_path, url, clock)
-    lane.put(1)
-    for _ in range(5):
-        pause = lane.drain()
-        assert pause is not None
-        clock.advance(pause)
+    with socket.socket() as bound:  # held and never listened on: nobody else can take the port meanwhile
+        bound.bind(("127.0.0.1", 0))
+        lane = Lane(tmp_path, f"http://127.0.0.1:{bound.getsockname()[1]}/v1/push", clock)
+        lane.put(1)
+        for _ in range(5):
+            pause = lane.drain()
+            assert pause is not None
+            clock.advance(pause)
     assert lane.pusher.failures == 5 and lane.spool.batches == 1
     assert sum("unreachable" in r.getMessage() for r in caplog.records) == 1
 

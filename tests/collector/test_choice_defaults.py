@@ -36,8 +36,8 @@ def test_each_cluster_has_its_own_schedulers_and_the_card_comes_first(tmp_path: 
 
 def test_a_node_is_taken_by_what_takes_nodes(tmp_path: Path) -> None:
     found = choice(tmp_path, TWO)
-    assert (found.first("s", "node").name, found.first("k", "node").name) == ("slurm-node", "kubernetes-node")
-    assert (found.first("s", "card").name, found.first("k", "card").name) == ("slurm-card", "kubernetes-card")
+    assert (found.of("s", "node")[0].name, found.of("k", "node")[0].name) == ("slurm-node", "kubernetes-node")
+    assert (found.of("s", "card")[0].name, found.of("k", "card")[0].name) == ("slurm-card", "kubernetes-card")
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,10 @@ def _act(console: Console, request: Request, identity: Identity) -> Response:
             if done.executed:
                 console.views.on_release()
         else:
-            done = isolation.isolate(card_id, reason=reason, actor=identity.name, execute_calls=really)
+            # who typed the node's name has seen in the dry run what would take it whole
+            done = isolation.isolate(
+                card_id, reason=reason, actor=identity.name, execute_calls=really, may_take_node=really
+            )
         outcome["text"] = text["did_call" if done.executed else "would_call"]
         outcome["calls"] = [*done.calls, *(f"# {note}" for note in done.notes)]
         outcome["also"] = ", ".join((*done.also.cards, *done.also.workloads))

@@ -49,10 +49,6 @@ class Choice:
             return sorted(found, key=lambda actuator: actuator.whole_node)
         return [actuator for actuator in found if actuator.whole_node] or found
 
-    def first(self, cluster_id: str, family: str) -> Actuator:
-        """What a person's ``isolate`` uses when it names none: of a card what takes just the card, where there is one."""
-        return self.of(cluster_id, family)[0]
-
     def only_nodes(self, cluster_id: str) -> bool:
         """No actuator there can isolate just a card."""
         return all(actuator.whole_node for actuator in self.of(cluster_id, "card"))

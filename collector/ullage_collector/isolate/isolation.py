@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ullage_collector import audit
@@ -130,8 +130,12 @@ class Isolation:
         execute_calls: bool = False,
         until: float | None = None,
         actuator: str | None = None,
+        may_take_node: bool = False,
     ) -> Outcome:
         """Keep new work off a card (or node); a dry run unless ``execute_calls``.
+
+        Without ``actuator`` the cluster's are tried in order, the card's first. Where those refuse, what takes the whole node is
+        shown; it is called only where ``may_take_node`` or its name says that it is meant.
 
         subject: card_id, UUID, serial, NODE/INDEX, NODE/PCI address, or a node; NODE may be CLUSTER/NODE. until: epoch seconds of expiry.
         Raises BadInput for an unknown or ambiguous subject, an empty reason, or one that is isolated already;
@@ -149,14 +153,17 @@ class Isolation:
                 )
             incident = connection.execute(statements("incidents")["incident_of"], where.key).fetchone()
             incident_id = int(incident[0]) if incident else None
-            chosen = self._actuator(actuator, where.cluster_id, where.family)
             target = where.target(reason)
-            plan = chosen.plan_isolate(target)
+            plan, refused = self._planned(actuator, where, target)
             also = self._also(connection, where) if plan.whole_node else AlsoTaken((), ())
             outcome = _outcome("isolate", where, plan, also, incident_id=incident_id)
             if not execute_calls:
                 self._audit(connection, outcome, plan, actor, reason, "dry run: nothing was called")
                 return outcome
+            if refused and plan.whole_node and where.family == "card" and not may_take_node:
+                raise ActuatorError(
+                    f"{'; '.join(refused)}. {plan.actuator} would take the whole node: name it if that is meant (--actuator)"
+                )
             if self._freeze is not None and self._freeze.frozen:
                 word = self._freeze.word
                 self._audit(connection, outcome, plan, actor, reason, "refused: frozen")
@@ -228,7 +235,7 @@ class Isolation:
             running = connection.execute(statements("follow")["runs_on"], [isolation_id]).fetchone()
             if running is not None:
                 raise BadInput(f"a {running[0]} of {where.subject} runs now: release it when that has ended")
-            chosen = self._actuator(actuator_name, where.cluster_id, where.family)
+            chosen = self.choice.named(actuator_name)
             others = connection.execute(
                 statements("isolation")["standing_of_node"], [actuator_name, isolation_id, where.node_key]
             ).fetchall()
@@ -284,10 +291,12 @@ class Isolation:
         """The exact calls that would isolate a subject, for an incident's page. Plans only; never raises."""
         try:
             where = self._find(connection, subject)
-            chosen = self._actuator(None, where.cluster_id, where.family)
-            plan = chosen.plan_isolate(where.target(reason[:MAX_REASON_CHARACTERS]))
+            plan, refused = self._planned(None, where, where.target(reason[:MAX_REASON_CHARACTERS]))
             also = self._also(connection, where) if plan.whole_node else AlsoTaken((), ())
-            command = f"ullage-collector isolate {where.subject} --reason {json.dumps(reason)} --execute"
+            named = f" --actuator {plan.actuator}" if refused else ""
+            command = (
+                f"ullage-collector isolate {where.subject} --reason {json.dumps(reason)}{named} --execute"
+            )
             return {**_outcome("isolate", where, plan, also).to_json(), "command": command}
         except (BadInput, ActuatorError) as e:
             return {
@@ -298,8 +307,22 @@ class Isolation:
                 "error": str(e),
             }
 
-    def _actuator(self, name: str | None, cluster_id: str, family: str) -> Actuator:
-        return self.choice.named(name) if name else self.choice.first(cluster_id, family)
+    def _planned(self, name: str | None, where: _Where, target: Target) -> tuple[Plan, list[str]]:
+        """The plan of the named actuator, else of the cluster's first that can; and what those before it said.
+
+        Raises BadInput for one that is not installed, ActuatorError where none can.
+        """
+        if name is not None:
+            return self.choice.named(name).plan_isolate(target), []
+        refused: list[str] = []
+        for actuator in self.choice.of(where.cluster_id, where.family):
+            try:
+                plan = actuator.plan_isolate(target)
+            except ActuatorError as e:
+                refused.append(f"{actuator.name}: {e}")
+                continue
+            return replace(plan, notes=(*plan.notes, *(f"not by {said}" for said in refused))), refused
+        raise ActuatorError("; ".join(refused))
 
     def _place(self, subject: str) -> tuple[str, str]:
         with self._connect() as connection:
