@@ -458,3 +458,14 @@ def test_what_is_planned_for_an_incident_that_may_go_less_far_by_now_is_only_adv
     world.policy.approve(approved.incident_id, actor="ada")
     world.policy.consider(replace(approved, turn=Turn.WORSENED, mode=Mode.ADVISE))
     assert world.state("n1-0") is State.WANTED  # a person has decided
+
+
+def test_what_a_sites_override_made_automatic_is_carried_out_after_a_restart_too() -> None:
+    world = World(overrides=(Override(rule="xid-*", mode=Mode.AUTOMATIC),))
+    verdict = world.verdict("n0-0", mode=Mode.ADVISE)
+    world.policy.consider(verdict)
+    assert world.state("n0-0") is State.WANTED
+    world.restart()
+    world.policy.consider(verdict)  # as the engine tells what is open anew
+    world.step()
+    assert world.scheduler.calls == ["isolate n0-0"]

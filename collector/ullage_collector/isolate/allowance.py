@@ -21,7 +21,7 @@ from ullage_collector.isolate.intent import Intent, State
 from ullage_collector.isolate.limits import Placed, too_many_at_once, too_many_lately
 from ullage_collector.isolate.policy_settings import PolicySettings, lower
 from ullage_collector.isolate.surroundings import Surroundings
-from ullage_collector.isolate.verdict import Mode
+from ullage_collector.isolate.verdict import Mode, Verdict
 
 COOLING: Final = (State.FAILED, State.DENIED, State.GIVEN_BACK)
 """Ends after which a subject is left to people for a while."""
@@ -83,8 +83,8 @@ class Allowance:
             return State.ADVISED, held_back, mode
         return (State.WANTED, None, mode) if mode is Mode.AUTOMATIC else (State.ASKED, None, mode)
 
-    def mode_of(self, case: Case) -> Mode:
-        """How far the case's rule goes there."""
+    def mode_of(self, case: Case | Verdict) -> Mode:
+        """How far its rule goes there."""
         labels = self._surroundings.labels(case.cluster_id, case.node_id)
         return self._settings.mode_of(case.mode, case.rule, case.cluster_id, case.node_id, labels)
 

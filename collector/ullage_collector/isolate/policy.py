@@ -123,11 +123,13 @@ class Policy:
     def _limit(self, change: Change, verdict: Verdict) -> None:
         """An incident that may go less far by now than when it was decided on: what is planned for it is only advice,
         and a person is asked about what follows. What a person decided stays."""
+        # as it is weighed: a site's override that names the rule says how far it goes, whatever the rule says itself
+        mode = self.allowance.mode_of(verdict)
         for intent in self.book.caused_by(verdict.incident_id):
             mine = intent.rule == verdict.rule and intent.automatic
-            if not mine or order_of(verdict.mode) >= order_of(mode_of(intent)):
+            if not mine or order_of(mode) >= order_of(mode_of(intent)):
                 continue
-            why = f"{verdict.rule} goes no further than {verdict.mode.value} by now"
+            why = f"{verdict.rule} goes no further than {mode.value} by now"
             if intent.state is State.WANTED:
                 change.move(intent, State.ADVISED, why, held_back=why)
             elif intent.state in STANDS and intent.follow is not Follow.NONE and not follow_asked(intent):
