@@ -34,6 +34,10 @@ MANIFEST_VERSION: Final = 1
 PROVISIONAL: Final = "provisional"
 SEALED: Final = "sealed"
 DIMENSIONS: Final = ("card", "node", "workload", "department", "price", "incident", "finding")
+DAY_FILES: Final = {"segments": "raw_segment", "coverage": "coverage"}
+"""Files of a day of facts, and the views a reader sees them by."""
+LATER: Final[frozenset[str]] = frozenset()
+"""Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
 _REVISION: Final = re.compile(r"^rev=(\d{1,9})$")
 _DAY: Final = re.compile(r"^day=(\d{4}-\d{2}-\d{2})$")
 
@@ -64,9 +68,13 @@ class Manifest:
     files: tuple[PublishedFile, ...]
     facts: Mapping[str, Any]
 
+    def names(self, name: str) -> bool:
+        """Whether this revision has a file of that name; an older Ullage may not have made it."""
+        return any(file.name == name for file in self.files)
+
     def path(self, name: str) -> Path:
         """Where a file of this revision lies. Raises StoreError when the manifest does not name it."""
-        if all(file.name != name for file in self.files):
+        if not self.names(name):
             raise StoreError(f"{self.folder}: its manifest names no {name}; publish it again")
         return self.folder / name
 
@@ -352,16 +360,10 @@ class Published:
             },
         )
         try:
-            if used:
-                connection.execute(_view("raw_segment", [m.path("segments.parquet") for m in used]))
-                connection.execute(_view("coverage", [m.path("coverage.parquet") for m in used]))
-            else:
-                connection.execute(sql["empty"])
-            if dimensions:
-                for name in DIMENSIONS:
-                    connection.execute(_view(name, [dimensions.path(f"{name}.parquet")]))
-            else:
-                connection.execute(sql["empty_dimensions"])
+            for name, view in DAY_FILES.items():
+                connection.execute(_view(view, used, f"{name}.parquet"))
+            for name in DIMENSIONS:
+                connection.execute(_view(name, (dimensions,) if dimensions else (), f"{name}.parquet"))
             connection.execute(fill(sql["clipped"], from_us=str(first), to_us=str(last)))
             yield Facts(
                 connection=connection,
@@ -437,9 +439,14 @@ def _department(row: Mapping[str, Any]) -> Department:
     )
 
 
-def _view(name: str, files: Sequence[Path]) -> str:
-    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-    return fill(statements("published")["source"], view=name, files=listed)
+def _view(view: str, manifests: Sequence[Manifest], file: str) -> str:
+    """The view over a file of several revisions."""
+    sql = statements("published")
+    paths = [manifest.path(file) for manifest in manifests if file not in LATER or manifest.names(file)]
+    if not paths:
+        return sql[f"empty_{view}"]
+    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    return fill(sql["source"], view=view, files=listed)
 
 
 def _us(instant: datetime) -> int:

@@ -116,6 +116,22 @@ def test_days_that_are_not_there_are_named_and_empty_views_still_answer(tmp_path
     assert Published(tmp_path / "nowhere").days() == []
 
 
+def test_a_file_an_older_ullage_did_not_publish_reads_as_no_rows_and_any_other_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = publish(small(), tmp_path)
+    told = manifest.folder / "manifest.json"
+    data = json.loads(told.read_text())
+    del data["files"]["coverage.parquet"]
+    told.write_text(json.dumps(data))
+    with pytest.raises(StoreError, match=r"names no coverage\.parquet"), Published(tmp_path).open(DAY, NEXT):
+        pass
+    monkeypatch.setattr(published, "LATER", frozenset({"coverage.parquet"}))
+    with Published(tmp_path).open(DAY, NEXT) as facts:
+        assert facts.rows("SELECT count(*) FROM coverage") == [(0,)]
+        assert facts.rows("SELECT count(*) > 0 FROM segment") == [(True,)]
+
+
 def test_a_half_made_revision_is_passed_over(tmp_path: Path) -> None:
     first = publish(small(), tmp_path)
     torn = first.folder.parent / "rev=2"

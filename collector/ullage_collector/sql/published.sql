@@ -108,8 +108,9 @@ ORDER BY i.incident_id
 SELECT finding_id, kind, family, subject, since, until, evidence::VARCHAR AS evidence, confidence, owner, action
 FROM finding ORDER BY finding_id
 
--- name: empty
--- The same columns and types where nothing is published: a query never fails for want of a day.
+-- name: empty_raw_segment
+-- The same columns and types where nothing is published, or an older Ullage published no such file: a query never fails
+-- for want of one.
 CREATE VIEW raw_segment AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id,
     NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS board_id,
     NULL::VARCHAR AS pool, NULL::BIGINT AS from_us, NULL::BIGINT AS to_us, NULL::VARCHAR AS state,
@@ -117,40 +118,54 @@ CREATE VIEW raw_segment AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS car
     NULL::VARCHAR AS scenario, NULL::VARCHAR AS currency, NULL::BIGINT AS price_micro, NULL::BIGINT AS price_id,
     NULL::DECIMAL(38, 0) AS cost_atoms, NULL::VARCHAR AS origin, NULL::VARCHAR AS reason, NULL::VARCHAR AS source_rows
     WHERE false;
+
+-- name: empty_coverage
 CREATE VIEW coverage AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,
     NULL::BIGINT AS hour_us, NULL::BIGINT AS owned_quantity, NULL::BIGINT AS held_quantity, NULL::BIGINT AS known_quantity,
     NULL::DOUBLE AS telemetry_seconds WHERE false;
 
--- name: empty_dimensions
+-- name: empty_card
 CREATE VIEW card AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,
     NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS serial, NULL::VARCHAR AS board_id,
     NULL::UBIGINT AS memory_total_bytes, NULL::TIMESTAMP AS first_seen, NULL::TIMESTAMP AS last_seen,
     NULL::VARCHAR AS origin, NULL::VARCHAR AS pool, NULL::VARCHAR AS life, NULL::BOOLEAN AS listed WHERE false;
+
+-- name: empty_node
 CREATE VIEW node AS SELECT NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS machine_id,
     NULL::TIMESTAMP AS first_seen, NULL::TIMESTAMP AS last_seen, NULL::BOOLEAN AS clock_wrong, NULL::VARCHAR AS origin
     WHERE false;
+
+-- name: empty_workload
 CREATE VIEW workload AS SELECT NULL::VARCHAR AS workload_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS cluster_id,
     NULL::VARCHAR AS name, NULL::VARCHAR AS user_name, NULL::VARCHAR AS namespace, NULL::VARCHAR AS partition,
     NULL::VARCHAR AS labels, NULL::VARCHAR AS scenario, NULL::VARCHAR AS origin WHERE false;
+
+-- name: empty_department
 CREATE VIEW department AS SELECT NULL::VARCHAR AS department_id, NULL::VARCHAR AS name, NULL::VARCHAR AS parent_id,
     NULL::VARCHAR AS owner, NULL::VARCHAR AS cost_center, NULL::TIMESTAMP AS valid_from, NULL::TIMESTAMP AS valid_to,
     NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS deputy, NULL::VARCHAR AS source_key,
     NULL::VARCHAR AS source WHERE false;
+
+-- name: empty_price
 CREATE VIEW price AS SELECT NULL::BIGINT AS price_id, NULL::VARCHAR AS model, NULL::VARCHAR AS pool,
     NULL::VARCHAR AS currency, NULL::BIGINT AS price_micro, NULL::BOOLEAN AS assumed, NULL::TIMESTAMP AS valid_from,
     NULL::TIMESTAMP AS valid_to, NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source
     WHERE false;
+
+-- name: empty_incident
 CREATE VIEW incident AS SELECT NULL::BIGINT AS incident_id, NULL::VARCHAR AS family, NULL::VARCHAR AS subject,
     NULL::VARCHAR AS node_id, NULL::VARCHAR AS cause, NULL::VARCHAR AS severity, NULL::VARCHAR AS vendor,
     NULL::VARCHAR AS code, NULL::TIMESTAMP AS onset, NULL::TIMESTAMP AS opened_at, NULL::TIMESTAMP AS closed_at,
     NULL::BOOLEAN AS confirmed, NULL::VARCHAR AS action, NULL::VARCHAR AS evidence, NULL::BOOLEAN AS history,
     NULL::VARCHAR AS origin WHERE false;
+
+-- name: empty_finding
 CREATE VIEW finding AS SELECT NULL::BIGINT AS finding_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS family,
     NULL::VARCHAR AS subject, NULL::TIMESTAMP AS since, NULL::TIMESTAMP AS until, NULL::VARCHAR AS evidence,
     NULL::DOUBLE AS confidence, NULL::VARCHAR AS owner, NULL::VARCHAR AS action WHERE false;
 
 -- name: source
-CREATE VIEW {view} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false);
+CREATE VIEW {view} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true);
 
 -- name: clipped
 -- Lines within [from_us, to_us), cut at both ends: a local midnight need not fall on a UTC hour. Cost is linear
