@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +24,6 @@ from starlette.routing import Route
 from ullage_collector.audit import naive_utc
 from ullage_collector.fleet_now import STATES, CardNow, FleetNow
 from ullage_collector.isolate.isolation import Isolation
-from ullage_collector.ledger import hours_exact, money_exact
 from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.sql import statements
 from ullage_contract import catalogue
@@ -458,7 +457,8 @@ def _instant(request: Request, name: str, default: float) -> datetime:
     return found.astimezone(UTC).replace(tzinfo=None)
 
 
-def _day(request: Request, name: str, default: date) -> date:
+def day_of(request: Request, name: str, default: date) -> date:
+    """A day of the query, or the default. Raises BadInput for what is none."""
     text = request.query_params.get(name, "")
     try:
         return date.fromisoformat(text) if text else default
@@ -505,35 +505,9 @@ def _findings(views: Views, request: Request) -> Any:
 
 
 def _ledger(views: Views, request: Request) -> Any:
-    """Exact money by day, department and state; a department's token sees its own alone."""
-    identity = identity_of(request)
-    today = datetime.fromtimestamp(views.clock.wall(), UTC).date()
-    to = _day(request, "to", today + timedelta(days=1))
-    start = _day(request, "from", to - timedelta(days=7))
-    by = request.query_params.get("by", "day,department,state").split(",")
-    names = {"day": "day", "department": "department_id", "state": "state"}
-    if not by or any(word not in names for word in by):
-        raise BadInput("by: give any of day, department, state, separated by commas")
-    sums: dict[tuple[Any, ...], list[Decimal]] = {}
-    for row in select(views, "console", "ledger", {"from": start, "to": to}):
-        if not identity.sees_department(row["department_id"]):
-            continue
-        key = (*(row[names[word]] for word in by), row["currency"])
-        total = sums.setdefault(key, [Decimal(0), Decimal(0), Decimal(0)])
-        for i, column in enumerate(("quantity", "cost_atoms", "unpriced")):
-            total[i] += Decimal(row[column] or 0)
-    lines = [
-        {
-            **{names[word]: key[i] for i, word in enumerate(by)},
-            "currency": key[-1],
-            "card_hours": hours_exact(int(quantity)),
-            "cost": money_exact(int(atoms)),
-            "cost_atoms": str(int(atoms)),
-            "unpriced_card_hours": hours_exact(int(unpriced)),
-        }
-        for key, (quantity, atoms, unpriced) in sorted(sums.items(), key=lambda item: str(item[0]))
-    ]
-    return {"schema_version": SCHEMA_VERSION, "from": start, "to": to, "lines": lines}
+    from ullage_collector import ledger_answers
+
+    return ledger_answers.answer(views, request)
 
 
 def audit_rows(views: Views, limit: int) -> list[dict[str, Any]]:

@@ -40,15 +40,17 @@ SELECT finding_id, kind, family, subject, since, until, evidence, confidence, ow
 FROM finding ORDER BY until IS NOT NULL, since DESC LIMIT ?;
 
 -- name: ledger
--- Exact money of published days, newest revision of each, by day, department and state.
-WITH newest AS (SELECT day, max(revision) AS revision FROM segment WHERE day >= $from AND day < $to GROUP BY day)
-SELECT s.day, s.department_id, s.state, s.currency,
-       sum(s.share_nano::DECIMAL(38,0) * (s.to_us - s.from_us)::DECIMAL(38,0)) AS quantity,
-       sum(s.share_nano::DECIMAL(38,0) * (s.to_us - s.from_us)::DECIMAL(38,0) * s.price_micro::DECIMAL(38,0))
+-- Exact money of published days by whatever can be asked for, cut at $cuts: instants at which a day begins, and the last one's end.
+SELECT e.begins, s.department_id, s.business, s.scenario, s.state, i.vendor, i.model, i.pool, i.cluster_id, s.currency,
+       sum((least(s.to_us, e.ends) - greatest(s.from_us, e.begins))::HUGEINT * s.share_nano)::DECIMAL(38, 0) AS quantity,
+       sum((least(s.to_us, e.ends) - greatest(s.from_us, e.begins))::HUGEINT * s.share_nano * s.price_micro)::DECIMAL(38, 0)
            AS cost_atoms,
-       sum(CASE WHEN s.price_micro IS NULL
-                THEN s.share_nano::DECIMAL(38,0) * (s.to_us - s.from_us)::DECIMAL(38,0) ELSE 0 END) AS unpriced
-FROM segment s JOIN newest USING (day, revision)
+       sum((least(s.to_us, e.ends) - greatest(s.from_us, e.begins))::HUGEINT * s.share_nano)
+           FILTER (s.price_micro IS NULL)::DECIMAL(38, 0) AS unpriced
+FROM (SELECT * FROM segment WHERE day BETWEEN $first AND $last AND from_us < $lapse) s
+JOIN (SELECT unnest(list_slice($cuts, 1, len($cuts) - 1))::BIGINT AS begins,
+             unnest(list_slice($cuts, 2, len($cuts)))::BIGINT AS ends) e ON s.from_us < e.ends AND s.to_us > e.begins
+LEFT JOIN inventory i USING (inventory_id)
 GROUP BY ALL ORDER BY ALL;
 
 -- name: idle_since
