@@ -1,7 +1,7 @@
 """Published days: the one door between the collector and its reports. Immutable folders, newest revision wins.
 
     facts/day=2026-11-20/rev=1/{segments,coverage}.parquet  manifest.json
-    dimensions/rev=7/{card,node,workload,department,price,incident,finding}.parquet  manifest.json
+    dimensions/rev=7/{card,node,workload,department,price,incident,finding,...}.parquet  manifest.json
 
 A revision is written beside its place, synced and renamed, so a reader sees all of it or nothing; the manifest
 names every file with its size and SHA-256. The write side runs in the collector; the read side opens
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 MANIFEST_VERSION: Final = 1
 PROVISIONAL: Final = "provisional"
 SEALED: Final = "sealed"
-DIMENSIONS: Final = ("card", "node", "workload", "department", "price", "incident", "finding")
+DIMENSIONS: Final = ("card", "node", "workload", "department", "price", "incident", "finding", "recommendation")
 DAY_FILES: Final = {"segments": "raw_segment", "coverage": "coverage"}
 """Files of a day of facts, and the views a reader sees them by."""
-LATER: Final[frozenset[str]] = frozenset()
+LATER: Final[frozenset[str]] = frozenset({"recommendation.parquet"})
 """Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
 _REVISION: Final = re.compile(r"^rev=(\d{1,9})$")
 _DAY: Final = re.compile(r"^day=(\d{4}-\d{2}-\d{2})$")

@@ -108,6 +108,13 @@ ORDER BY i.incident_id
 SELECT finding_id, kind, family, subject, since, until, evidence::VARCHAR AS evidence, confidence, owner, action
 FROM finding ORDER BY finding_id
 
+-- name: dimension_recommendation
+SELECT recommendation_id, kind, family, subject, cluster_id, "state", department_id, "owner", risk, effort, confidence, currency,
+       month_atoms, counted_atoms, formula, unpriced, shared_with::VARCHAR AS shared_with, evidence::VARCHAR AS evidence, opened_at, due,
+       accepted_at, accepted_by, done_at, done_by, ended_at, ended_by, reason, measured_at, window_days, before_from, after_from,
+       before_atoms, after_atoms, saved_atoms, method
+FROM recommendation ORDER BY recommendation_id
+
 -- name: empty_raw_segment
 -- The same columns and types where nothing is published, or an older Ullage published no such file: a query never fails
 -- for want of one.
@@ -163,6 +170,18 @@ CREATE VIEW incident AS SELECT NULL::BIGINT AS incident_id, NULL::VARCHAR AS fam
 CREATE VIEW finding AS SELECT NULL::BIGINT AS finding_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS family,
     NULL::VARCHAR AS subject, NULL::TIMESTAMP AS since, NULL::TIMESTAMP AS until, NULL::VARCHAR AS evidence,
     NULL::DOUBLE AS confidence, NULL::VARCHAR AS owner, NULL::VARCHAR AS action WHERE false;
+
+-- name: empty_recommendation
+CREATE VIEW recommendation AS SELECT NULL::BIGINT AS recommendation_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS family,
+    NULL::VARCHAR AS subject, NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS "state", NULL::VARCHAR AS department_id,
+    NULL::VARCHAR AS "owner", NULL::VARCHAR AS risk, NULL::VARCHAR AS effort, NULL::DOUBLE AS confidence,
+    NULL::VARCHAR AS currency, NULL::DECIMAL(38, 0) AS month_atoms, NULL::DECIMAL(38, 0) AS counted_atoms,
+    NULL::VARCHAR AS formula, NULL::BIGINT AS unpriced, NULL::VARCHAR AS shared_with, NULL::VARCHAR AS evidence,
+    NULL::TIMESTAMP AS opened_at, NULL::DATE AS due, NULL::TIMESTAMP AS accepted_at, NULL::VARCHAR AS accepted_by,
+    NULL::TIMESTAMP AS done_at, NULL::VARCHAR AS done_by, NULL::TIMESTAMP AS ended_at, NULL::VARCHAR AS ended_by,
+    NULL::VARCHAR AS reason, NULL::TIMESTAMP AS measured_at, NULL::INTEGER AS window_days, NULL::DATE AS before_from,
+    NULL::DATE AS after_from, NULL::DECIMAL(38, 0) AS before_atoms, NULL::DECIMAL(38, 0) AS after_atoms,
+    NULL::DECIMAL(38, 0) AS saved_atoms, NULL::VARCHAR AS method WHERE false;
 
 -- name: source
 CREATE VIEW {view} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true);
