@@ -33,7 +33,16 @@ if TYPE_CHECKING:
 MANIFEST_VERSION: Final = 1
 PROVISIONAL: Final = "provisional"
 SEALED: Final = "sealed"
-DIMENSIONS: Final = ("card", "node", "workload", "department", "price", "incident", "finding", "recommendation")
+DIMENSIONS: Final = (
+    "card",
+    "node",
+    "workload",
+    "department",
+    "price",
+    "incident",
+    "finding",
+    "recommendation",
+)
 DAY_FILES: Final = {"segments": "raw_segment", "coverage": "coverage"}
 """Files of a day of facts, and the views a reader sees them by."""
 LATER: Final[frozenset[str]] = frozenset({"recommendation.parquet"})
