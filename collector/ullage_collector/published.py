@@ -42,10 +42,12 @@ DIMENSIONS: Final = (
     "incident",
     "finding",
     "recommendation",
+    "adjustment",
+    "closing",
 )
 DAY_FILES: Final = {"segments": "raw_segment", "coverage": "coverage"}
 """Files of a day of facts, and the views a reader sees them by."""
-LATER: Final[frozenset[str]] = frozenset({"recommendation.parquet"})
+LATER: Final[frozenset[str]] = frozenset({"recommendation.parquet", "adjustment.parquet", "closing.parquet"})
 """Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
 _REVISION: Final = re.compile(r"^rev=(\d{1,9})$")
 _DAY: Final = re.compile(r"^day=(\d{4}-\d{2}-\d{2})$")

@@ -115,6 +115,21 @@ SELECT recommendation_id, kind, family, subject, cluster_id, "state", department
        before_atoms, after_atoms, saved_atoms, method
 FROM recommendation ORDER BY recommendation_id
 
+-- name: dimension_adjustment
+-- Corrections, credits and disputes with what became of them; only those that are posted are money.
+SELECT a.adjustment_id, a.kind, a.department_id, a.business, a.scenario, a.vendor, a.model, a.pool, a.cluster_id, a.state,
+       a.cost_class, a.zone, a.period_from, a.period_to, coalesce(a.posted_at, d.posted_at) AS posted_at, a.known_at, a.quantity,
+       a.currency, a.cost_atoms, a.reason, a.requester, d.decided_by AS approver,
+       coalesce(d.status, CASE WHEN a.posted_at IS NULL THEN 'requested' ELSE 'posted' END) AS status, a.source_rows
+FROM adjustment a LEFT JOIN adjustment_decision d USING (adjustment_id)
+ORDER BY a.adjustment_id
+
+-- name: dimension_closing
+-- Closed periods with the published revisions they stand on.
+SELECT zone, valid_from AS period_from, valid_to AS period_to, closed_at, closed_by, "rule", reason, dimensions_revision,
+       revisions::VARCHAR AS revisions
+FROM period_close ORDER BY valid_from
+
 -- name: empty_raw_segment
 -- The same columns and types where nothing is published, or an older Ullage published no such file: a query never fails
 -- for want of one.
@@ -182,6 +197,19 @@ CREATE VIEW recommendation AS SELECT NULL::BIGINT AS recommendation_id, NULL::VA
     NULL::VARCHAR AS reason, NULL::TIMESTAMP AS measured_at, NULL::INTEGER AS window_days, NULL::DATE AS before_from,
     NULL::DATE AS after_from, NULL::DECIMAL(38, 0) AS before_atoms, NULL::DECIMAL(38, 0) AS after_atoms,
     NULL::DECIMAL(38, 0) AS saved_atoms, NULL::VARCHAR AS method WHERE false;
+
+-- name: empty_adjustment
+CREATE VIEW adjustment AS SELECT NULL::BIGINT AS adjustment_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS department_id,
+    NULL::VARCHAR AS business, NULL::VARCHAR AS scenario, NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS pool,
+    NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS state, NULL::VARCHAR AS cost_class, NULL::VARCHAR AS zone,
+    NULL::TIMESTAMP AS period_from, NULL::TIMESTAMP AS period_to, NULL::TIMESTAMP AS posted_at, NULL::TIMESTAMP AS known_at,
+    NULL::DECIMAL(38, 0) AS quantity, NULL::VARCHAR AS currency, NULL::DECIMAL(38, 0) AS cost_atoms, NULL::VARCHAR AS reason,
+    NULL::VARCHAR AS requester, NULL::VARCHAR AS approver, NULL::VARCHAR AS status, NULL::VARCHAR AS source_rows WHERE false;
+
+-- name: empty_closing
+CREATE VIEW closing AS SELECT NULL::VARCHAR AS zone, NULL::TIMESTAMP AS period_from, NULL::TIMESTAMP AS period_to,
+    NULL::TIMESTAMP AS closed_at, NULL::VARCHAR AS closed_by, NULL::VARCHAR AS "rule", NULL::VARCHAR AS reason,
+    NULL::INTEGER AS dimensions_revision, NULL::VARCHAR AS revisions WHERE false;
 
 -- name: source
 CREATE VIEW {view} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true);
