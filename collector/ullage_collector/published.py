@@ -1,6 +1,6 @@
 """Published days: the one door between the collector and its reports. Immutable folders, newest revision wins.
 
-    facts/day=2026-11-20/rev=1/{segments,coverage}.parquet  manifest.json
+    facts/day=2026-11-20/rev=1/{segments,coverage,energy,remainder}.parquet  manifest.json
     dimensions/rev=7/{card,node,workload,department,price,incident,finding,...}.parquet  manifest.json
 
 A revision is written beside its place, synced and renamed, so a reader sees all of it or nothing; the manifest
@@ -45,9 +45,22 @@ DIMENSIONS: Final = (
     "adjustment",
     "closing",
 )
-DAY_FILES: Final = {"segments": "raw_segment", "coverage": "coverage"}
+DAY_FILES: Final = {
+    "segments": "raw_segment",
+    "coverage": "coverage",
+    "energy": "raw_energy",
+    "remainder": "raw_remainder",
+}
 """Files of a day of facts, and the views a reader sees them by."""
-LATER: Final[frozenset[str]] = frozenset({"recommendation.parquet", "adjustment.parquet", "closing.parquet"})
+LATER: Final[frozenset[str]] = frozenset(
+    {
+        "recommendation.parquet",
+        "adjustment.parquet",
+        "closing.parquet",
+        "energy.parquet",
+        "remainder.parquet",
+    }
+)
 """Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
 _REVISION: Final = re.compile(r"^rev=(\d{1,9})$")
 _DAY: Final = re.compile(r"^day=(\d{4}-\d{2}-\d{2})$")
@@ -375,7 +388,8 @@ class Published:
                 connection.execute(_view(view, used, f"{name}.parquet"))
             for name in DIMENSIONS:
                 connection.execute(_view(name, (dimensions,) if dimensions else (), f"{name}.parquet"))
-            connection.execute(fill(sql["clipped"], from_us=str(first), to_us=str(last)))
+            for clipped in ("clipped", "clipped_energy", "clipped_remainder"):
+                connection.execute(fill(sql[clipped], from_us=str(first), to_us=str(last)))
             yield Facts(
                 connection=connection,
                 days=used,
@@ -394,8 +408,8 @@ class Facts:
     """An open span of published time.
 
     Views: ``segment`` (columns of segments.parquet cut to the span, with ``quantity`` in nano-share microseconds and
-    ``atoms``, NULL where unpriced), ``coverage``, and the dimensions by name. days: the revisions used. missing: UTC days
-    of the span that are not published.
+    ``atoms``, NULL where unpriced), ``coverage``, ``energy`` and ``remainder`` (what of a price no share of a card carries)
+    cut alike, and the dimensions by name. days: the revisions used. missing: UTC days of the span that are not published.
     """
 
     connection: duckdb.DuckDBPyConnection

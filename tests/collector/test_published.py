@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -126,7 +128,7 @@ def test_a_file_an_older_ullage_did_not_publish_reads_as_no_rows_and_any_other_i
     told.write_text(json.dumps(data))
     with pytest.raises(StoreError, match=r"names no coverage\.parquet"), Published(tmp_path).open(DAY, NEXT):
         pass
-    monkeypatch.setattr(published, "LATER", frozenset({"coverage.parquet"}))
+    monkeypatch.setattr(published, "LATER", published.LATER | {"coverage.parquet"})
     with Published(tmp_path).open(DAY, NEXT) as facts:
         assert facts.rows("SELECT count(*) FROM coverage") == [(0,)]
         assert facts.rows("SELECT count(*) > 0 FROM segment") == [(True,)]
@@ -197,3 +199,36 @@ def test_a_revision_is_noted_in_the_store_and_dimensions_change_only_when_they_d
     assert published.publish_dimensions(world.db, tmp_path, now=later).revision == 1
     world.department("rd", "Research")
     assert published.publish_dimensions(world.db, tmp_path, now=later).revision == 2
+
+
+def test_energy_and_remainders_cut_at_any_instant_are_the_whole_again(tmp_path: Path) -> None:
+    manifest = publish(small(), tmp_path)
+    told = manifest.folder / "manifest.json"
+    data = json.loads(told.read_text())
+    start = int(DAY.timestamp()) * 1_000_000
+    with duckdb.connect() as db:
+        db.execute(
+            "COPY (SELECT 'a' AS line_id, ?::BIGINT AS from_us, ?::BIGINT AS to_us, 1000000007::BIGINT AS energy_mj, 1370::BIGINT "
+            "AS pue_milli, 335800::BIGINT AS tariff_micro, 'CNY' AS currency, 0::DECIMAL(38, 0) AS cost_atoms) TO '"
+            f"{manifest.folder / 'energy.parquet'}'",
+            [start, start + 3_600_000_000],
+        )
+        db.execute(
+            "COPY (SELECT 'r' AS line_id, ?::BIGINT AS from_us, ?::BIGINT AS to_us, (-43199999999999999999999989)::DECIMAL(38, 0) "
+            f"AS cost_atoms) TO '{manifest.folder / 'remainder.parquet'}'",
+            [start, start + 86_400_000_000],
+        )
+    for name in ("energy.parquet", "remainder.parquet"):
+        body = (manifest.folder / name).read_bytes()
+        data["files"][name] = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    told.write_text(json.dumps(data))
+    energy = remainder = cost = 0
+    edges = [DAY, DAY + timedelta(minutes=13, microseconds=7), DAY + timedelta(minutes=30), NEXT]
+    for a, b in pairwise(edges):
+        with Published(tmp_path).open(a, b) as facts:
+            mj, atoms = facts.rows("SELECT sum(energy_mj), sum(cost_atoms) FROM energy")[0]
+            energy, cost = energy + int(mj or 0), cost + int(atoms or 0)
+            remainder += int(facts.rows("SELECT sum(cost_atoms) FROM remainder")[0][0])
+    assert energy == 1_000_000_007
+    assert cost == 1_000_000_007 * 1370 * 335_800 * 10**6
+    assert remainder == -43199999999999999999999989

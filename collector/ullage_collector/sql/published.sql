@@ -146,6 +146,22 @@ CREATE VIEW coverage AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_i
     NULL::BIGINT AS hour_us, NULL::BIGINT AS owned_quantity, NULL::BIGINT AS held_quantity, NULL::BIGINT AS known_quantity,
     NULL::DOUBLE AS telemetry_seconds WHERE false;
 
+-- name: empty_raw_energy
+CREATE VIEW raw_energy AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id,
+    NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS pool,
+    NULL::BIGINT AS from_us, NULL::BIGINT AS to_us, NULL::VARCHAR AS state, NULL::VARCHAR AS workload_id,
+    NULL::VARCHAR AS department_id, NULL::VARCHAR AS business, NULL::VARCHAR AS scenario, NULL::BIGINT AS energy_mj,
+    NULL::BIGINT AS pue_milli, NULL::BIGINT AS tariff_micro, NULL::VARCHAR AS currency, NULL::BIGINT AS tariff_id,
+    NULL::DECIMAL(38, 0) AS cost_atoms, NULL::BOOLEAN AS estimated, NULL::VARCHAR AS origin, NULL::VARCHAR AS source_rows
+    WHERE false;
+
+-- name: empty_raw_remainder
+CREATE VIEW raw_remainder AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS card_id,
+    NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS vendor, NULL::VARCHAR AS model,
+    NULL::VARCHAR AS pool, NULL::BIGINT AS from_us, NULL::BIGINT AS to_us, NULL::VARCHAR AS department_id,
+    NULL::VARCHAR AS currency, NULL::BIGINT AS price_id, NULL::DECIMAL(38, 0) AS cost_atoms, NULL::VARCHAR AS origin,
+    NULL::VARCHAR AS source_rows WHERE false;
+
 -- name: empty_card
 CREATE VIEW card AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,
     NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS serial, NULL::VARCHAR AS board_id,
@@ -224,3 +240,32 @@ SELECT * EXCLUDE (from_us, to_us, cost_atoms),
        CASE WHEN price_micro IS NOT NULL
             THEN ((least(to_us, {to_us}) - greatest(from_us, {from_us}))::HUGEINT * share_nano * price_micro) END AS atoms
 FROM raw_segment WHERE from_us < {to_us} AND to_us > {from_us};
+
+-- name: clipped_energy
+-- Energy within [from_us, to_us). What a line that is cut drew is divided by time, rounded down from its beginning, so that
+-- the parts of neighbouring periods are the whole.
+CREATE VIEW energy AS
+WITH cut AS (
+    SELECT *, greatest(from_us, {from_us}) AS a, least(to_us, {to_us}) AS b
+    FROM raw_energy WHERE from_us < {to_us} AND to_us > {from_us}
+), part AS (
+    SELECT * EXCLUDE (energy_mj), (energy_mj::HUGEINT * (b - from_us) // (to_us - from_us)
+                                  - energy_mj::HUGEINT * (a - from_us) // (to_us - from_us))::BIGINT AS energy_mj
+    FROM cut
+)
+SELECT * EXCLUDE (from_us, to_us, a, b, cost_atoms), a AS from_us, b AS to_us,
+       (energy_mj::HUGEINT * pue_milli * tariff_micro * 1000000)::DECIMAL(38, 0) AS cost_atoms
+FROM part;
+
+-- name: clipped_remainder
+-- Remainders within [from_us, to_us), divided the same way.
+CREATE VIEW remainder AS
+WITH cut AS (
+    SELECT *, greatest(from_us, {from_us}) AS a, least(to_us, {to_us}) AS b
+    FROM raw_remainder WHERE from_us < {to_us} AND to_us > {from_us}
+)
+SELECT * EXCLUDE (from_us, to_us, a, b, cost_atoms), a AS from_us, b AS to_us,
+       (cost_atoms::HUGEINT // (to_us - from_us) * (b - from_us) + cost_atoms::HUGEINT % (to_us - from_us) * (b - from_us) // (to_us - from_us)
+        - cost_atoms::HUGEINT // (to_us - from_us) * (a - from_us)
+        - cost_atoms::HUGEINT % (to_us - from_us) * (a - from_us) // (to_us - from_us))::DECIMAL(38, 0) AS cost_atoms
+FROM cut;
