@@ -36,6 +36,9 @@ PARTS: Final = (
     "fragmentation",
     "idle",
     "stragglers",
+    "placement",
+    "uneven",
+    "sizing",
 )
 """Tables that belong to one part, which reads and checks them itself."""
 

@@ -6,6 +6,7 @@ Not here: any detector (detect/), closing a finding: it ends by itself when it i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
@@ -25,12 +26,15 @@ def page(console: Console, request: Request, identity: Identity) -> Response:
     """All open findings, the kind with the newest first."""
     groups: dict[str, list[dict[str, Any]]] = {}
     counts: dict[str, int] = {}
+    said = console.words(request)
     for row in api.select(console.views, "console", "open_findings", []):
         counts[row["kind"]] = counts.get(row["kind"], 0) + 1
         if counts[row["kind"]] > ROWS_A_KIND:
             continue
         row["evidence"] = [
-            (name, _short(value)) for name, value in json.loads(row["evidence"]).items() if name != "key"
+            (said["evidence_names"].get(name, name), _short(value, said["evidence_words"]))
+            for name, value in json.loads(row["evidence"]).items()
+            if name != "key"
         ]
         groups.setdefault(row["kind"], []).append(row)
     return console.render(
@@ -43,13 +47,15 @@ def page(console: Console, request: Request, identity: Identity) -> Response:
     )
 
 
-def _short(value: Any) -> str:
-    """A value of evidence in one line."""
+def _short(value: Any, known: Mapping[str, str]) -> str:
+    """A value of evidence in one line. known: our own words for values, in the reader's language."""
     if value is None or value in ([], {}, ""):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         value = ", ".join(value)
+    if isinstance(value, str) and value in known:
+        return known[value]
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= EVIDENCE_CHARACTERS else f"{text[: EVIDENCE_CHARACTERS - 1]}…"

@@ -2,7 +2,7 @@
 
 Reading happens outside any write; a round that fails is told and tried again, and what was found before stays open.
 Not here: the judgements (detect/inventory.py, detect/over_subscription.py, detect/fragmentation/, detect/versions.py,
-detect/idle_watch.py, detect/stragglers/, topology/domains.py).
+detect/idle_watch.py, detect/stragglers/, detect/placement/, topology/domains.py).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from ullage_collector.detect.fragmentation import reading as fragmentation_readi
 from ullage_collector.detect.fragmentation.settings import rules_of as fragmentation_rules
 from ullage_collector.detect.idle_rules import rules_of as idle_rules_of
 from ullage_collector.detect.idle_watch import IdleWatch
+from ullage_collector.detect.placement import finding as placement
+from ullage_collector.detect.placement.settings import rules_of as placement_rules
+from ullage_collector.detect.placement.watch import PlacementWatch
 from ullage_collector.detect.stragglers import finding as stragglers
 from ullage_collector.detect.stragglers.settings import rules_of as straggler_rules_of
 from ullage_collector.detect.stragglers.watch import StragglerWatch
@@ -73,7 +76,9 @@ class Rounds:
         self._fragmentation = fragmentation_rules(config.part("fragmentation"))
         self._precedence, _ = settings_of(config.part("topology"))
         self._idle = IdleWatch(idle_rules_of(config.part("idle")), states_rules(config.part("states")))
-        self._stragglers = StragglerWatch(straggler_rules_of(config.part("stragglers")))
+        jobs = straggler_rules_of(config.part("stragglers"))
+        self._stragglers = StragglerWatch(jobs)
+        self._placement = PlacementWatch(placement_rules(config.part("placement")), jobs)
         self._since_us = round(store().clock.wall() * 1e6)
         self._facts_said: dict[str, str] = {}
 
@@ -101,6 +106,9 @@ class Rounds:
             fragmented = fragmentation.find(free, self._fragmentation, now_us)
             idle = self._now("idle", self._idle.look, cursor, now_us)
             held_up = self._now("straggler", self._stragglers.look, cursor, now_us)
+            scattered = self._now(
+                "placement", lambda c, at: self._placement.look(c, at, topology, free), cursor, now_us
+            )
         finally:
             cursor.close()
         with store.write() as writer:
@@ -118,7 +126,11 @@ class Rounds:
                 keep(writer, [fragmentation.KIND], fragmented, now_us),
                 *(
                     keep(writer, kinds, seen[0], now_us, unjudged=seen[1])
-                    for kinds, seen in (([idle_finding.KIND], idle), (stragglers.KINDS, held_up))
+                    for kinds, seen in (
+                        ([idle_finding.KIND], idle),
+                        (stragglers.KINDS, held_up),
+                        ([placement.KIND], scattered),
+                    )
                     if seen is not None
                 ),
             )

@@ -154,6 +154,10 @@ class Topology:
             return True
         return False if here.complete and there.complete else None
 
+    def cards(self) -> tuple[str, ...]:
+        """Every card that is known to sit in a node."""
+        return tuple(thing.subject for thing in self._node_of if thing.family == "card")
+
     def node_of(self, thing: Subject) -> tuple[str, str] | None:
         """(cluster, node) of a card, port or node; None: nobody knows."""
         if thing.family == "node":
