@@ -12,6 +12,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as e:
+            if e.code == HTTPStatus.SERVICE_UNAVAILABLE:  # it listens before it has opened its store
+                return None
             raise AssertionError(f"{parameters}: {e.read().decode()[:400]}") from e
         except OSError:
             return None
