@@ -169,7 +169,8 @@ def _parse(document: Mapping[str, Any], path: Path, data: Path | None) -> Config
         receive=_receive(top.table("receive")),
         store=_store(top.table("store")),
         parts=MappingProxyType(
-            {name: top.table(name).content for name in PARTS} | {"notify": {"targets": top.tables("notify")}}
+            {name: top.table(name).content for name in PARTS}
+            | {"notify": {"targets": top.tables("notify")}, "serving": {"sources": top.tables("serving")}}
         ),
         path=path,
     )

@@ -1,6 +1,6 @@
 """Published days: the one door between the collector and its reports. Immutable folders, newest revision wins.
 
-    facts/day=2026-11-20/rev=1/{segments,coverage,energy,remainder}.parquet  manifest.json
+    facts/day=2026-11-20/rev=1/{segments,coverage,energy,remainder,serving}.parquet  manifest.json
     dimensions/rev=7/{card,node,workload,department,price,incident,finding,...}.parquet  manifest.json
 
 A revision is written beside its place, synced and renamed, so a reader sees all of it or nothing; the manifest
@@ -50,6 +50,7 @@ DAY_FILES: Final = {
     "coverage": "coverage",
     "energy": "raw_energy",
     "remainder": "raw_remainder",
+    "serving": "raw_serving",
 }
 """Files of a day of facts, and the views a reader sees them by."""
 LATER: Final[frozenset[str]] = frozenset(
@@ -59,6 +60,7 @@ LATER: Final[frozenset[str]] = frozenset(
         "closing.parquet",
         "energy.parquet",
         "remainder.parquet",
+        "serving.parquet",
     }
 )
 """Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
@@ -124,7 +126,7 @@ def publish_facts_day(
     now: datetime,
     minutes: str = "card_minute",
 ) -> Manifest:
-    """Publish a day's segments and coverage; the newest revision as it stands when nothing changed.
+    """Publish a day's segments, coverage and requests served; the newest revision as it stands when nothing changed.
 
     connection: a cursor of the store with table ``segment`` filled for the day (states.keep).
     root: DIR/published. status: provisional or sealed. minutes: the view, or a ``read_parquet(...)``.
@@ -141,6 +143,7 @@ def publish_facts_day(
         by_hour = fill(sql["minutes"], source=minutes, day=text) if measured else sql["no_minutes"]
         _copy(connection, fill(sql["segments"], day=text), folder / "segments.parquet")
         _copy(connection, fill(sql["coverage"], day=text, minutes=by_hour), folder / "coverage.parquet")
+        _copy(connection, fill(sql["serving"], day=text), folder / "serving.parquet")
         sums = connection.execute(sql["day_sums"], {"day": day}).fetchall()
         return {
             "states_revision": revision,
@@ -388,7 +391,7 @@ class Published:
                 connection.execute(_view(view, used, f"{name}.parquet"))
             for name in DIMENSIONS:
                 connection.execute(_view(name, (dimensions,) if dimensions else (), f"{name}.parquet"))
-            for clipped in ("clipped", "clipped_energy", "clipped_remainder"):
+            for clipped in ("clipped", "clipped_energy", "clipped_remainder", "clipped_serving"):
                 connection.execute(fill(sql[clipped], from_us=str(first), to_us=str(last)))
             yield Facts(
                 connection=connection,
@@ -409,7 +412,8 @@ class Facts:
 
     Views: ``segment`` (columns of segments.parquet cut to the span, with ``quantity`` in nano-share microseconds and
     ``atoms``, NULL where unpriced), ``coverage``, ``energy`` and ``remainder`` (what of a price no share of a card carries)
-    cut alike, and the dimensions by name. days: the revisions used. missing: UTC days of the span that are not published.
+    cut alike, ``serving`` (whole hours, of the span in which they begin), and the dimensions by name. days: the revisions
+    used. missing: UTC days of the span that are not published.
     """
 
     connection: duckdb.DuckDBPyConnection

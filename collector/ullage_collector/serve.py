@@ -392,6 +392,13 @@ class Collector:
             for name, run in slurm.parts(self.config, lambda: door.store, heard)
         ]
 
+        from ullage_collector.serving import watch as serving
+
+        on_store += [
+            Part(name, run, health=self.health, clock=self.clock)
+            for name, run in serving.parts(self.config, lambda: door.store, self.health.part)
+        ]
+
         from ullage_collector.notify import service as notices
 
         self._notifier = notices.from_config(self.config, lambda: door.store)

@@ -13,10 +13,8 @@ A redirect is refused: the token would go where nobody said.
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
 import json
-import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -27,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ullage_collector.imports.departments import MAX_FILE_BYTES, Row, json_rows
+from ullage_collector.imports.fetch_bounded import get, opener_of, read_secret, shown
 from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.settings import Table
 
@@ -63,7 +62,7 @@ def fetch(url: str, spec: HttpSpec, monotonic: Callable[[], float] = time.monoto
     """Every department the server tells, page by page. Raises BadInput or ConfigError saying what is wrong; never the token."""
     _check(url)
     until = monotonic() + spec.timeout_seconds
-    opener = _opener(spec)
+    opener = opener_of(spec.ca_file)
     headers = {"Accept": "application/json", **_bearer(spec)}
     left, number, seen = spec.max_bytes, 1, set[str]()
     page: str | None = url
@@ -71,7 +70,7 @@ def fetch(url: str, spec: HttpSpec, monotonic: Callable[[], float] = time.monoto
         if page in seen or len(seen) == MOST_PAGES:
             raise BadInput(f"{url}: the pages do not end (next says {page[:200]})")
         seen.add(page)
-        body = _get(opener, page, headers, left, until, monotonic)
+        body = get(opener, page, headers, left, until, monotonic, where="[http] ")
         left -= len(body)
         try:
             answer = json.loads(body)
@@ -89,15 +88,11 @@ def fetch(url: str, spec: HttpSpec, monotonic: Callable[[], float] = time.monoto
 def _check(url: str) -> None:
     parsed = urllib.parse.urlsplit(url)
     if parsed.scheme not in ("http", "https") or not parsed.hostname or "@" in parsed.netloc:
-        raise ConfigError(f"--url {_shown(url)!r}: write https://host/path, without a user or password")
+        raise ConfigError(f"--url {shown(url)!r}: write https://host/path, without a user or password")
     if parsed.scheme == "http" and not _is_loopback(parsed.hostname):
         raise ConfigError(
-            f"--url {_shown(url)}: only https:// leaves this machine; who leads whom is not for all to read"
+            f"--url {shown(url)}: only https:// leaves this machine; who leads whom is not for all to read"
         )
-
-
-def _shown(url: str) -> str:
-    return url.split("?")[0][:200] if "@" not in url else "…"
 
 
 def _is_loopback(host: str) -> bool:
@@ -107,75 +102,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-def _opener(spec: HttpSpec) -> urllib.request.OpenerDirector:
-    try:
-        context = ssl.create_default_context(cafile=str(spec.ca_file) if spec.ca_file else None)
-    except (OSError, ssl.SSLError) as e:
-        raise ConfigError(f"ca_file {spec.ca_file}: cannot be read: {e}") from e
-    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect())
-
-
 def _bearer(spec: HttpSpec) -> dict[str, str]:
     if spec.token_file is None:
         return {}
     return {"Authorization": f"Bearer {read_secret(spec.token_file, 'token_file')}"}
-
-
-def read_secret(path: Path, key: str) -> str:
-    """The one line of a file that holds a token or password. Raises ConfigError; never shows what it holds."""
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{key} {path}: cannot be read: {type(e).__name__}") from e
-    if not text or "\n" in text or not text.isprintable():
-        raise ConfigError(f"{key} {path}: write the secret and nothing else into it")
-    return text
-
-
-def _get(
-    opener: urllib.request.OpenerDirector,
-    url: str,
-    headers: dict[str, str],
-    most: int,
-    until: float,
-    monotonic: Callable[[], float],
-) -> bytes:
-    """One body, of at most ``most`` bytes, before ``until``: a server that sends drop by drop ends too."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        request = urllib.request.Request(url, headers=headers)
-        with opener.open(request, timeout=max(0.1, until - monotonic())) as response:
-            while block := response.read1(65536):
-                parts.append(block)
-                size += len(block)
-                if size > most:
-                    raise BadInput(
-                        f"{_shown(url)}: more than [http] max_bytes allows ({most} left for this page)"
-                    )
-                if monotonic() > until:
-                    raise BadInput(f"{_shown(url)}: not done in [http] timeout_seconds; {size} bytes came")
-    except urllib.error.HTTPError as e:
-        e.close()
-        if 300 <= e.code < 400:
-            target = _shown(str(e.headers.get("Location", "")))
-            raise BadInput(f"{_shown(url)}: it redirects to {target}; write that URL if you trust it") from e
-        hint = "; is token_file right?" if e.code in (401, 403) else ""
-        raise BadInput(f"{_shown(url)}: the server answers {e.code}{hint}") from e
-    except ssl.SSLError as e:
-        raise BadInput(f"{_shown(url)}: TLS: {e.reason or e}; name its CA in [http] ca_file") from e
-    except urllib.error.URLError as e:
-        said = f"{e.reason}"
-        hint = "; name its CA in [http] ca_file" if isinstance(e.reason, ssl.SSLError) else ""
-        raise BadInput(f"{_shown(url)}: {said[:200]}{hint}") from e
-    except (OSError, http.client.HTTPException, ValueError) as e:
-        raise BadInput(f"{_shown(url)}: {type(e).__name__}: {str(e)[:200]}") from e
-    return b"".join(parts)
 
 
 def _next_page(page: str, answer: Any, spec: HttpSpec) -> str | None:
@@ -183,11 +113,11 @@ def _next_page(page: str, answer: Any, spec: HttpSpec) -> str | None:
     if said in (None, ""):
         return None
     if not isinstance(said, str):
-        raise BadInput(f"{_shown(page)}: {'.'.join(spec.next)} is no URL")
+        raise BadInput(f"{shown(page)}: {'.'.join(spec.next)} is no URL")
     found = urllib.parse.urljoin(page, said)
     if urllib.parse.urlsplit(found)[:2] != urllib.parse.urlsplit(page)[:2]:
         raise BadInput(
-            f"{_shown(page)}: the next page is on another server ({_shown(found)}); it is not followed"
+            f"{shown(page)}: the next page is on another server ({shown(found)}); it is not followed"
         )
     return found
 

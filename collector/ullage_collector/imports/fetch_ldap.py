@@ -24,7 +24,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from ullage_collector.imports.departments import DepartmentMap, Row
-from ullage_collector.imports.fetch_json import read_secret
+from ullage_collector.imports.fetch_bounded import read_secret
 from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.settings import Table
 

@@ -36,6 +36,14 @@ WHERE s.day = DATE '{day}'
 GROUP BY c.card_id, s.from_us // 3600000000
 ORDER BY c.card_id, hour_us
 
+-- name: serving
+-- Requests and tokens of serving workloads by hour, whole numbers; NULL: not known. covered_seconds: of the hour that is known.
+SELECT w.workload_id, epoch_us(s.hour) AS hour_us, round(s.requests)::BIGINT AS requests,
+       round(s.prompt_tokens)::BIGINT AS prompt_tokens, round(s.generated_tokens)::BIGINT AS generated_tokens, s.covered_seconds
+FROM serving_hour s JOIN workload w USING (workload_key)
+WHERE s.hour >= DATE '{day}' AND s.hour < DATE '{day}' + 1
+ORDER BY w.workload_id, hour_us
+
 -- name: minutes
 -- Seconds of telemetry by card and hour of the day.
 SELECT card_key, epoch_us(minute) // 3600000000 * 3600000000 AS hour_us, sum(covered_seconds)::DOUBLE AS seconds
@@ -162,6 +170,10 @@ CREATE VIEW raw_remainder AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS k
     NULL::VARCHAR AS currency, NULL::BIGINT AS price_id, NULL::DECIMAL(38, 0) AS cost_atoms, NULL::VARCHAR AS origin,
     NULL::VARCHAR AS source_rows WHERE false;
 
+-- name: empty_raw_serving
+CREATE VIEW raw_serving AS SELECT NULL::VARCHAR AS workload_id, NULL::BIGINT AS hour_us, NULL::BIGINT AS requests,
+    NULL::BIGINT AS prompt_tokens, NULL::BIGINT AS generated_tokens, NULL::DOUBLE AS covered_seconds WHERE false;
+
 -- name: empty_card
 CREATE VIEW card AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,
     NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS serial, NULL::VARCHAR AS board_id,
@@ -269,3 +281,7 @@ SELECT * EXCLUDE (from_us, to_us, a, b, cost_atoms), a AS from_us, b AS to_us,
         - cost_atoms::HUGEINT // (to_us - from_us) * (a - from_us)
         - cost_atoms::HUGEINT % (to_us - from_us) * (a - from_us) // (to_us - from_us))::DECIMAL(38, 0) AS cost_atoms
 FROM cut;
+
+-- name: clipped_serving
+-- Requests of the hours that begin within [from_us, to_us): they are counted by the hour and not divided.
+CREATE VIEW serving AS SELECT * FROM raw_serving WHERE hour_us >= {from_us} AND hour_us < {to_us};

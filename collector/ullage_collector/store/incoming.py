@@ -15,7 +15,7 @@ TIMESTAMP = pa.timestamp("us")
 def execute(connection: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table) -> None:
     """Run ``statement``, which reads FROM incoming, on ``rows``; nothing is run for no rows."""
     if rows.num_rows:
-        with _registered(connection, rows):
+        with registered(connection, rows):
             connection.execute(statement)
 
 
@@ -23,7 +23,7 @@ def fetch(connection: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table)
     """What ``statement``, which reads FROM incoming, says about ``rows``; nothing for no rows."""
     if not rows.num_rows:
         return []
-    with _registered(connection, rows):
+    with registered(connection, rows):
         result: list[tuple[Any, ...]] = connection.execute(statement).fetchall()
     return result
 
@@ -37,7 +37,8 @@ def one(
 
 
 @contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
+def registered(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
+    """``rows`` are table ``incoming`` in the body: for a statement that has parameters besides."""
     connection.register("incoming", rows)
     try:
         yield

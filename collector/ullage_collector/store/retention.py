@@ -2,7 +2,8 @@
 
 Raw days go after ``hot_days``. Minute days go after ``minute_days`` and only when their newest published
 revision is sealed and holds all that came: the published day is then the only copy and the evidence.
-Hours stay for ``HOUR_DAYS``. Inventory, allocations, prices, segments, incidents and audit stay.
+Hours stay for ``HOUR_DAYS``. Requests of five minutes go with the minutes, those of hours with the hours.
+Inventory, allocations, prices, segments, incidents and audit stay.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from ullage_collector.serving.book import KEEP_SERIES_SECONDS
 from ullage_collector.sql import fill, statements
 from ullage_collector.store.columns import KINDS, Grain
 from ullage_collector.store.days import day_start_us
@@ -67,6 +69,11 @@ class Retention:
                     cursor.execute(fill(sql["old_hours"], table=table), [oldest])
                     gone = []
                 dropped += [(kind.name, day) for day in gone]
+            serving = statements("serving")
+            midnight = datetime.combine(minutes_before, datetime.min.time())
+            cursor.execute(serving["drop_spans"], {"before": midnight})
+            cursor.execute(serving["drop_hours"], {"before": naive - timedelta(days=HOUR_DAYS)})
+            cursor.execute(serving["drop_series"], {"before": naive - timedelta(seconds=KEEP_SERIES_SECONDS)})
         for name, day in dropped:
             log.info("%s of %s dropped, it is older than the retention", name, day)
         return dropped

@@ -1,0 +1,1 @@
+"""Requests of serving systems: who tells them, how they are counted, and where they are kept."""

@@ -1,0 +1,89 @@
+-- Requests of serving systems (serving/book.py): whose readings are, what they were compared with, and what they add.
+
+-- name: holders
+-- Who held cards in a span, with the id its readings may name: a pod's also without the uid. Of dated beliefs today's.
+SELECT w.workload_key, w.workload_id, min(epoch_us(a.valid_from)), max(coalesce(epoch_us(a.valid_to), 9223372036854775807)),
+       list(DISTINCT coalesce(c.node_key, a.node_key)) AS nodes
+FROM allocation a JOIN workload w USING (workload_key) LEFT JOIN card c ON c.card_key = a.card_key
+WHERE a.known_to IS NULL AND a."rank" = 'work' AND a.valid_from <= make_timestamp($to_us)
+  AND (a.valid_to IS NULL OR a.valid_to > make_timestamp($from_us))
+GROUP BY w.workload_key, w.workload_id ORDER BY w.workload_key;
+
+-- name: known
+-- The newest reading of each series of these processes.
+SELECT s.workload_key, s.source, s.target, s.kind, s.series, s.at_us, s.value
+FROM incoming i JOIN serving_series s USING (workload_key, source, target);
+
+-- name: put_series
+INSERT OR REPLACE INTO serving_series SELECT workload_key, source, target, kind, series, at_us, value FROM incoming;
+
+-- name: put_spans
+-- Added to what stands; what is not known stays so where neither knows.
+INSERT INTO serving SELECT workload_key, source, target, make_timestamp(start_us), requests, prompt_tokens, generated_tokens,
+                           running, waiting, covered_us, resets FROM incoming
+ON CONFLICT (workload_key, source, target, start) DO UPDATE SET
+    requests = CASE WHEN requests IS NULL AND excluded.requests IS NULL THEN NULL
+                    ELSE coalesce(requests, 0) + coalesce(excluded.requests, 0) END,
+    prompt_tokens = CASE WHEN prompt_tokens IS NULL AND excluded.prompt_tokens IS NULL THEN NULL
+                         ELSE coalesce(prompt_tokens, 0) + coalesce(excluded.prompt_tokens, 0) END,
+    generated_tokens = CASE WHEN generated_tokens IS NULL AND excluded.generated_tokens IS NULL THEN NULL
+                            ELSE coalesce(generated_tokens, 0) + coalesce(excluded.generated_tokens, 0) END,
+    running = greatest(running, excluded.running), waiting = greatest(waiting, excluded.waiting),
+    covered_us = covered_us + excluded.covered_us, resets = resets + excluded.resets;
+
+-- name: put_hours
+-- Hours that got anything, of the source that knows most of them; of several that know as much the one that knows tokens.
+INSERT OR REPLACE INTO serving_hour
+WITH touched AS (
+    SELECT DISTINCT workload_key, time_bucket(INTERVAL 1 HOUR, make_timestamp(start_us)) AS hour FROM incoming
+), process AS (
+    SELECT t.workload_key, t.hour, s.source, s.target, sum(s.requests) AS requests, sum(s.prompt_tokens) AS prompt_tokens,
+           sum(s.generated_tokens) AS generated_tokens, max(s.running) AS running, max(s.waiting) AS waiting,
+           sum(s.covered_us) / 1e6 AS covered
+    FROM touched t JOIN serving s ON s.workload_key = t.workload_key AND s.start >= t.hour AND s.start < t.hour + INTERVAL 1 HOUR
+    GROUP BY ALL
+)
+SELECT workload_key, hour, source, sum(requests), sum(prompt_tokens), sum(generated_tokens), sum(running), sum(waiting),
+       count(*), min(covered)
+FROM process GROUP BY workload_key, hour, source
+QUALIFY row_number() OVER (PARTITION BY workload_key, hour
+                           ORDER BY min(covered) DESC, sum(generated_tokens) IS NULL, sum(requests) IS NULL, source) = 1;
+
+-- name: touched_days
+-- Days before today that got anything: they are published anew.
+INSERT OR REPLACE INTO touched_day
+SELECT DISTINCT make_timestamp(start_us)::DATE, $now FROM incoming WHERE make_timestamp(start_us)::DATE < $now::DATE;
+
+-- name: asked
+SELECT epoch_us(through) FROM serving_asked WHERE source = ?;
+
+-- name: put_asked
+INSERT OR REPLACE INTO serving_asked VALUES ($source, make_timestamp($through));
+
+-- name: drop_spans
+DELETE FROM serving WHERE start < $before;
+
+-- name: drop_hours
+DELETE FROM serving_hour WHERE hour < $before;
+
+-- name: drop_series
+-- A process of which nothing was heard for so long is another one when it is heard of again.
+DELETE FROM serving_series WHERE at_us < epoch_us($before::TIMESTAMP);
+
+-- name: window
+-- Of each workload and source: requests that ended in a span, how much of it is known of the process that is known least, and
+-- the most at once. last_us: end of the newest five minutes in which any ended, as far back as rows are kept.
+WITH process AS (
+    SELECT s.workload_key, s.source, s.target,
+           sum(s.requests) FILTER (s.start >= make_timestamp($from_us)) AS requests,
+           coalesce(sum(s.covered_us) FILTER (s.start >= make_timestamp($from_us)), 0) AS covered_us,
+           max(s.running) FILTER (s.start >= make_timestamp($from_us)) AS running,
+           max(s.waiting) FILTER (s.start >= make_timestamp($from_us)) AS waiting,
+           max(epoch_us(s.start)) FILTER (s.requests > 0) + 300000000 AS last_us,
+           max(s.start) AS newest
+    FROM serving s JOIN serving_asked_of i USING (workload_key)
+    WHERE s.start < make_timestamp($to_us)
+    GROUP BY ALL
+)
+SELECT workload_key, source, sum(requests), min(covered_us), max(running), max(waiting), max(last_us), count(*)
+FROM process WHERE newest >= make_timestamp($from_us) GROUP BY workload_key, source ORDER BY ALL;
