@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ullage_collector.isolate.assembly import Assembly
+    from ullage_collector.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ _HEADER: Final = struct.Struct("<4sBBHIIQ")
 class Views:
     """What the API and the pages read and act on. on_release: told after a release (the fault engine looks anew).
 
-    acting: what isolates by itself and the emergency stop; None: a person's isolate and release alone.
+    acting: what isolates by itself and the emergency stop; None: a person's isolate and release alone. store: the open store
+    now, for pages that keep what a person decides; None: they only show.
     """
 
     connect: Callable[[], duckdb.DuckDBPyConnection]
@@ -65,6 +67,7 @@ class Views:
     clock: Clock
     on_release: Callable[[], None]
     acting: Assembly | None = None
+    store: Callable[[], Store] | None = None
 
 
 class Refused(UllageError):

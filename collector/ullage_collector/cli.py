@@ -56,6 +56,10 @@ _DOORS: Final = {
         "ullage_collector.records.cli",
         "what incidents cost; what goes with one to the card's maker",
     ),
+    "recommendations": (
+        "ullage_collector.recommendations.cli",
+        "what is proposed in money a month, by whom it is accepted, what it saved",
+    ),
     "audit": ("ullage_collector.records.cli", "the audit as a file that shows edits and gaps"),
     "notify": ("ullage_collector.notify.cli", "who is told what; a test message; messages given up"),
     "backup": ("ullage_collector.store.backup", "a consistent copy while serving"),

@@ -39,6 +39,7 @@ PARTS: Final = (
     "placement",
     "uneven",
     "sizing",
+    "recommendations",
 )
 """Tables that belong to one part, which reads and checks them itself."""
 

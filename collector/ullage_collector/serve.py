@@ -356,6 +356,11 @@ class Collector:
 
             Rounds(lambda: door.store, self.config).run(stop)
 
+        def propose(stop: threading.Event) -> None:
+            from ullage_collector.recommendations.rounds import RecommendationRounds
+
+            RecommendationRounds(lambda: door.store, self.config).run(stop)
+
         def watch_use(stop: threading.Event) -> None:
             from ullage_collector.detect.unallocated_watch import UnallocatedWatch
 
@@ -370,6 +375,7 @@ class Collector:
                 ("publisher", publish),
                 ("quota-hours", make_quota_hours),
                 ("estate-rounds", compare),
+                ("recommendations", propose),
                 ("unallocated-use", watch_use),
                 ("probes", self._probes.run),
                 ("isolation", self._acting.lifecycle.run),
@@ -446,6 +452,7 @@ class Collector:
         from ullage_collector.ownership import api as ownership
         from ullage_collector.quota import api as quota
         from ullage_collector.quota.exposition import Exposition
+        from ullage_collector.recommendations import api as recommendations
         from ullage_collector.records import api as records
 
         fleet = FleetNow(door.cursor, self.clock)
@@ -454,7 +461,9 @@ class Collector:
             if self._engine is not None:
                 self._engine.forget_closed()
 
-        views = api.Views(door.cursor, fleet, self._isolation, self.clock, look_anew, self._acting)
+        views = api.Views(
+            door.cursor, fleet, self._isolation, self.clock, look_anew, self._acting, lambda: door.store
+        )
 
         def exposition() -> str:
             snapshot = None
@@ -490,6 +499,7 @@ class Collector:
             *notify_api.routes(lambda: door.store, self._notifier),
             *maintenance.routes(lambda: door.store, fleet, self._isolation),
             *records.routes(lambda: door.store),
+            *recommendations.routes(lambda: door.store),
         ]
         return (
             [

@@ -24,6 +24,7 @@ from ullage_collector.isolate.isolation import Isolation
 from ullage_collector.isolate.verdict import Mode
 from ullage_collector.ownership import api as ownership
 from ullage_collector.receive.identity import Identity, Role
+from ullage_collector.recommendations import api as recommendations
 from ullage_collector.store.store import Store
 from ullage_contract.clock import ManualClock
 from ullage_contract.event import Severity
@@ -106,8 +107,18 @@ class World:
                     )
 
     def client(self, role: Role | None) -> TestClient:
-        views = Views(self.store.cursor, self.fleet, self.isolation, self.clock, self._on_release)
-        app = Starlette(routes=[*api.routes(views), *ownership.routes(views), *console.routes(views)])
+        views = Views(
+            self.store.cursor,
+            self.fleet,
+            self.isolation,
+            self.clock,
+            self._on_release,
+            store=lambda: self.store,
+        )
+        decided = recommendations.routes(lambda: self.store)
+        app = Starlette(
+            routes=[*api.routes(views), *ownership.routes(views), *decided, *console.routes(views)]
+        )
         identity = None if role is None else Identity("ada", role, departments=("rd",))
 
         async def known(scope: Any, receive: Any, send: Any) -> None:

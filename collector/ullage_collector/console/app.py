@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Route
 import ullage_assets
 from ullage_collector import api
 from ullage_collector.api import Refused, Views, need
-from ullage_collector.console import findings, written
+from ullage_collector.console import findings, recommendations, written
 from ullage_collector.console.words import LANGUAGES, wanted, words
 from ullage_collector.fleet_now import ACTIVE_RATIO, STATES
 from ullage_collector.isolate import answers
@@ -82,6 +82,12 @@ class Console:
             Route("/fleet", self._page(_fleet)),
             Route("/idle", self._page(_idle)),
             Route("/findings", self._page(findings.page)),
+            Route("/recommendations", self._page(recommendations.page)),
+            Route(
+                "/recommendations",
+                self._page(recommendations.decide, role=Role.OPERATOR, form=True),
+                methods=["POST"],
+            ),
             Route("/incidents", self._page(_incidents)),
             Route("/isolations", self._page(_isolations)),
             Route("/isolations", self._page(_decide, role=Role.OPERATOR, form=True), methods=["POST"]),

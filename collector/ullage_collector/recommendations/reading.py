@@ -1,0 +1,47 @@
+"""What recommendations are made of, from the store: open findings and incidents, who holds which card, prices."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ullage_collector.prices import PriceBook, usable_prices
+from ullage_collector.recommendations.book import ACTIVE
+from ullage_collector.recommendations.kinds import Rules
+from ullage_collector.recommendations.proposal import (
+    Fault,
+    Finding,
+    Fleet,
+    Held,
+    Owned,
+    Proposal,
+    propose,
+)
+from ullage_collector.sql import statements
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def proposals(cursor: duckdb.DuckDBPyConnection, rules: Rules, now_us: int) -> list[Proposal]:
+    """What is proposed at ``now_us``; nothing is counted yet. cursor: for reading."""
+    sql = statements("recommendations")
+    when = {"now": datetime.fromtimestamp(now_us / 1e6, UTC).replace(tzinfo=None)}
+    findings = [
+        Finding(number, kind, family, subject, json.loads(text), confidence, owner, action)
+        for number, kind, family, subject, text, confidence, owner, action in cursor.execute(
+            sql["findings"], {"kinds": list(rules.findings)}
+        ).fetchall()
+    ]
+    faults = [Fault(*row) for row in cursor.execute(sql["incidents"]).fetchall()]
+    owned = {row[0]: Owned(*row) for row in cursor.execute(sql["owned"], when).fetchall()}
+    held = [Held(*row) for row in cursor.execute(sql["held"], when).fetchall()]
+    prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
+    standing = {
+        int(number)
+        for *_, state, text in cursor.execute(sql["standing"]).fetchall()
+        if state in ACTIVE
+        for number in json.loads(text).get("findings", ())
+    }
+    return propose(findings, faults, Fleet(held, owned, prices, now_us), rules, standing)

@@ -1,0 +1,92 @@
+"""What a recommendation saved once it was done: the cost of its subject before against after, over equal windows.
+
+Both windows are whole UTC days of published facts; the day it was done lies in neither. The window is as long as the rules say,
+shorter where less is known before; what is not known yet is not measured yet. Lines count at their own prices.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from ullage_collector.ledger import hours_exact
+from ullage_collector.recommendations.kinds import Kind, Rules
+from ullage_collector.sql import statements
+
+if TYPE_CHECKING:
+    import duckdb
+
+_NAMES: Final = {"work": "workloads", "cards": "cards"}
+
+
+def measured(cursor: duckdb.DuckDBPyConnection, rules: Rules) -> list[tuple[int, dict[str, Any]]]:
+    """(recommendation_id, values of query ``saved``) of every one that is done and can be measured now."""
+    found = []
+    for number, kind_name, family, subject, cluster, currency, done_at, text in cursor.execute(
+        statements("recommendations")["to_measure"]
+    ).fetchall():
+        kind = rules.kinds.get(kind_name)
+        if kind is None:
+            continue
+        names = _subject(kind, family, subject, cluster, json.loads(text))
+        values = (
+            _measure(cursor, kind, names, currency, done_at.date(), rules.measure_days) if names else None
+        )
+        if values is not None:
+            found.append((number, values))
+    return found
+
+
+def _subject(
+    kind: Kind, family: str, subject: str, cluster: str | None, evidence: dict[str, list[str]]
+) -> list[str]:
+    """Names of workloads, cards or pools whose lines are compared; [] where nobody said."""
+    if kind.measure.of == "pool":
+        return [subject] if family == "pool" else []
+    return list(evidence.get(_NAMES[kind.measure.of], ()))
+
+
+def _measure(
+    cursor: duckdb.DuckDBPyConnection,
+    kind: Kind,
+    names: Sequence[str],
+    currency: str,
+    done: date,
+    most_days: int,
+) -> dict[str, Any] | None:
+    """None: one of the windows is not known whole yet."""
+    sql = statements("recommendations")
+    span = {"first": done - timedelta(days=most_days), "last": done + timedelta(days=most_days)}
+    known = {row[0] for row in cursor.execute(sql["known_days"], span).fetchall()}
+    days = 0
+    while days < most_days and done - timedelta(days=days + 1) in known:
+        days += 1
+    after = done + timedelta(days=1)
+    if not days or any(after + timedelta(days=n) not in known for n in range(days)):
+        return None
+    before = done - timedelta(days=days)
+    costs = []
+    for first in (before, after):
+        asked = {
+            "first": first,
+            "past": first + timedelta(days=days),
+            "states": list(kind.measure.states),
+            "names": list(names),
+            "currency": currency,
+        }
+        ((atoms, unpriced),) = cursor.execute(sql[f"cost_of_{kind.measure.of}"], asked).fetchall()
+        costs.append((int(atoms), int(unpriced)))
+    left_out = sum(unpriced for _, unpriced in costs)
+    return {
+        "days": days,
+        "before": before,
+        "after": after,
+        "before_atoms": costs[0][0],
+        "after_atoms": costs[1][0],
+        "saved": costs[0][0] - costs[1][0],
+        "method": f"cost of its {kind.measure.of} in {', '.join(kind.measure.states)}: {days} days from {before} less "
+        f"{days} days from {after}, at the lines' own prices"
+        + (f"; {hours_exact(left_out, 2)} card-hours without a price are in neither" if left_out else ""),
+    }
