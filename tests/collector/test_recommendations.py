@@ -155,6 +155,23 @@ def test_a_share_held_by_another_is_no_overlap(ledger: Ledger) -> None:
     assert shown.totals(book.rows(ledger.db)) == {"CNY": "7200.00"}
 
 
+def test_a_job_of_many_pods_means_all_its_pods_and_not_only_those_its_evidence_names(ledger: Ledger) -> None:
+    pods = [f"k8s/dc1/nlp/p{n}/{n}" for n in range(3)]
+    for number, pod in enumerate(pods):
+        ledger.world.card(f"P{number}")
+        ledger.world.workload(pod, labels={"job-name": "sft"})
+        ledger.world.hold(f"P{number}", pod, 0, None)
+    ledger.find(idle("gang/dc1/nlp/sft", "720", workloads=pods[:1]))
+    ledger.fault("P2")
+    found = proposals(ledger.db, RULES, us(2), ["job-name"])
+    book.renew(ledger.db, found, RULES, us(2))
+    row = ledger.rows()["reclaim_idle"]
+    assert row["evidence"]["workloads"] == pods
+    assert (
+        row["counted_atoms"] == 480 * 30 * ATOMS_PER_UNIT
+    )  # two of three cards: the third has to be mended first
+
+
 def test_a_proposal_lapses_with_its_finding_and_an_accepted_one_is_then_done(ledger: Ledger) -> None:
     ledger.find(idle(), idle("slurm/dc1/2"))
     ledger.round()

@@ -60,12 +60,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A share of a card that a workload holds. card None: one of its node's, nobody knows which."""
+    """A share of a card that a workload holds. card None: one of its node's, nobody knows which.
+
+    names: the workload's id, and those of the jobs of several workloads that it may be part of (detect/gang.py).
+    """
 
     workload: str
     card: str | None
     node: str | None
     share_nano: int
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,7 @@ def _of_finding(finding: Finding, kind: Kind, fleet: Fleet, rules: Rules) -> Pro
         month=month,
         formula=formula,
         unpriced=_whole(said.get("cards_without_price")),
-        evidence={"findings": [finding.finding_id], **_meant(finding)},
+        evidence={"findings": [finding.finding_id], **_meant(finding, fleet)},
         claims=_claims(finding, fleet),
     )
 
@@ -296,12 +300,16 @@ def _of_fault(fault: Fault, kind: Kind, fleet: Fleet, rules: Rules) -> Proposal:
 
 
 # ------------------------------------------------------------------------------- what is meant
-def _meant(finding: Finding) -> dict[str, list[str]]:
-    """Workloads and cards of a finding by name: what is measured once it is done."""
+def _meant(finding: Finding, fleet: Fleet) -> dict[str, list[str]]:
+    """Workloads and cards of a finding by name: what is measured once it is done.
+
+    Evidence names some workloads of a large job only; all that hold cards of it now are meant.
+    """
     said = finding.evidence
     work = [name for name in _texts(said.get("workloads")) if name]
-    if finding.family == "workload" and not work:
-        work = [finding.subject]
+    if finding.family == "workload":
+        work += [held.workload for held in fleet.held if finding.subject in held.names]
+        work = work or [finding.subject]
     cards = [finding.subject] if finding.family == "card" else _texts(said.get("named"))
     return {name: sorted(set(some)) for name, some in (("workloads", work), ("cards", cards)) if some}
 
@@ -313,7 +321,7 @@ def _claims(finding: Finding, fleet: Fleet) -> dict[Claim, int]:
     """
     if finding.family == "pool":
         return {(f"pool {finding.subject}", ""): 1}
-    meant = _meant(finding)
+    meant = _meant(finding, fleet)
     cards = set(meant.get("cards", ()))
     work = set(meant.get("workloads", ()))
     if finding.family == "card" and not work:

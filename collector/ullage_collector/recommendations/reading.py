@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ullage_collector.detect.gang import gang_name
+from ullage_collector.mapping import subject
 from ullage_collector.prices import PriceBook, usable_prices
 from ullage_collector.recommendations.book import ACTIVE
 from ullage_collector.recommendations.kinds import Rules
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def proposals(cursor: duckdb.DuckDBPyConnection, rules: Rules, now_us: int) -> list[Proposal]:
-    """What is proposed at ``now_us``; nothing is counted yet. cursor: for reading."""
+def proposals(
+    cursor: duckdb.DuckDBPyConnection, rules: Rules, now_us: int, labels: Sequence[str] = ()
+) -> list[Proposal]:
+    """What is proposed at ``now_us``; nothing is counted yet. cursor: for reading. labels: what makes pods one job."""
     sql = statements("recommendations")
     when = {"now": datetime.fromtimestamp(now_us / 1e6, UTC).replace(tzinfo=None)}
     findings = [
@@ -36,7 +41,7 @@ def proposals(cursor: duckdb.DuckDBPyConnection, rules: Rules, now_us: int) -> l
     ]
     faults = [Fault(*row) for row in cursor.execute(sql["incidents"]).fetchall()]
     owned = {row[0]: Owned(*row) for row in cursor.execute(sql["owned"], when).fetchall()}
-    held = [Held(*row) for row in cursor.execute(sql["held"], when).fetchall()]
+    held = [_held(row, labels) for row in cursor.execute(sql["held"], when).fetchall()]
     prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
     standing = {
         int(number)
@@ -45,3 +50,10 @@ def proposals(cursor: duckdb.DuckDBPyConnection, rules: Rules, now_us: int) -> l
         for number in json.loads(text).get("findings", ())
     }
     return propose(findings, faults, Fleet(held, owned, prices, now_us), rules, standing)
+
+
+def _held(row: tuple[Any, ...], labels: Sequence[str]) -> Held:
+    card, node, share, *about = row
+    of = subject(*about)
+    names = frozenset({of.workload_id, *(gang_name(of, [label]) for label in labels)})
+    return Held(of.workload_id, card, node, share, names)

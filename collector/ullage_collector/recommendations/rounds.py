@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import duckdb
 
+from ullage_collector.detect.idle_rules import rules_of as idle_rules_of
+from ullage_collector.detect.stragglers.settings import rules_of as straggler_rules_of
 from ullage_collector.recommendations.book import Renewed, note_saved, renew
 from ullage_collector.recommendations.kinds import Rules, rules_of
 from ullage_collector.recommendations.reading import proposals
@@ -35,6 +37,8 @@ class RecommendationRounds:
         """store: the open store now; it may be opened anew meanwhile."""
         self._store = store
         self._rules: Rules = rules_of(config.part("recommendations"))
+        idle, stragglers = idle_rules_of(config.part("idle")), straggler_rules_of(config.part("stragglers"))
+        self._labels = tuple(dict.fromkeys((*idle.gang_labels, *stragglers.labels)))
 
     def run(self, stop: threading.Event) -> None:
         """Rounds until stopped."""
@@ -53,7 +57,7 @@ class RecommendationRounds:
         now = store.clock.wall()
         cursor = store.cursor()
         try:
-            proposed = proposals(cursor, self._rules, round(now * 1e6))
+            proposed = proposals(cursor, self._rules, round(now * 1e6), self._labels)
             saved = measured(cursor, self._rules)
         finally:
             cursor.close()

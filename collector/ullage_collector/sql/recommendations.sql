@@ -13,7 +13,8 @@ WHERE i.closed_at IS NULL AND i.confirmed AND i."action" <> 'observe' AND i.fami
 
 -- name: held
 -- Shares of cards that work holds now, as is believed now. card_id NULL: on the node, nobody knows which card.
-SELECT w.workload_id, c.card_id, n.node_id, a.share_nano
+SELECT c.card_id, n.node_id, a.share_nano, w.workload_id, w.cluster_id, w.namespace, w.user_name, w.partition, w.labels,
+       w.scenario, w.attributes
 FROM allocation a
 JOIN workload w USING (workload_key)
 LEFT JOIN card c USING (card_key)
