@@ -2,8 +2,9 @@
 
 A gang is judged whole: one idle card of a job that works is no finding. The grade grows with the quiet: a note while it is
 only probable that it lasts; the owner is told when cards and host were quiet for the window of what the work is for; reclaim
-is proposed later, and only where nothing says that it will soon be used. Online inference without request metrics, work
-nobody said the purpose of, and work on a card with an open incident never get beyond a note. Nothing here acts.
+is proposed later, and only where nothing says that it will soon be used. Online inference goes beyond a note only when it is
+known that nobody asked it anything, and its service has more replicas than it needs (idle_requests.py). Work nobody said the
+purpose of, and work on a card with an open incident never do. Nothing here acts.
 
 Pure: rows in, findings out. Not here: the quiet itself (idle.py), reading the store (idle_watch.py).
 """
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ullage_collector.detect.findings import Found
+from ullage_collector.detect.idle_requests import Requests, Service, held_back, spare
 from ullage_collector.detect.idle_rules import Grade, IdleRules
 from ullage_collector.ledger import UNMAPPED, cost_atoms, formatted, quantity, rounded
 from ullage_collector.prices import PriceBook
@@ -44,7 +46,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Gang:
-    """What is judged as one. source: the kind of its workloads. scenario None: nobody says. department: as the mapping has it."""
+    """What is judged as one. source: the kind of its workloads. scenario None: nobody says. department: as the mapping has it.
+
+    requests, service: of online inference; None: nobody counts them, or it is none.
+    """
 
     name: str
     source: str
@@ -53,6 +58,8 @@ class Gang:
     department: str | None
     user: str | None
     held: tuple[Held, ...]
+    requests: Requests | None = None
+    service: Service | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +84,18 @@ def find(
 ) -> list[Found]:
     """A finding for every quiet gang that is past its start-up. Raises nothing: a card without a price is counted."""
     found = []
+    quiet = list(quiet)
+    free = spare(
+        (gang.name, gang.service, seen.began)
+        for gang, seen in quiet
+        if gang.service is not None and held_back(gang.requests, rules.requests) is None
+    )
     for gang, seen in quiet:
         use = rules.use(gang.scenario, gang.source)
         begun = min(held.begun_us for held in gang.held) / 1e6
         if seen.through < begun + use.grace:
             continue
-        grade, why = grade_of(gang, seen, rules)
+        grade, why = grade_of(gang, seen, rules, may_go=gang.name in free)
         cost, unpriced = cost_a_day(gang.held, prices, now_us)
         evidence: dict[str, Any] = {
             "grade": grade.word,
@@ -99,6 +112,16 @@ def find(
             "host": seen.host,
             "at_most": {name: round(value, 3) for name, value in sorted(seen.at_most.items())},
         }
+        if use.requests:
+            told = gang.requests
+            evidence["requests"] = None if told is None else told.to_json(rules.requests.window_seconds)
+            if gang.service is not None:
+                evidence |= {
+                    "service": gang.service.name,
+                    "replicas": gang.service.replicas,
+                    "minimum_replicas": gang.service.minimum,
+                    "minimum_from": gang.service.minimum_from,
+                }
         incidents = sorted({held.incident for held in gang.held if held.incident is not None})
         if incidents:
             evidence["incidents"] = incidents
@@ -117,8 +140,11 @@ def find(
     return found
 
 
-def grade_of(gang: Gang, seen: Quiet, rules: IdleRules) -> tuple[Grade, str | None]:
-    """How far it goes, and what keeps it from going further; None: only time, or nothing."""
+def grade_of(gang: Gang, seen: Quiet, rules: IdleRules, *, may_go: bool = False) -> tuple[Grade, str | None]:
+    """How far it goes, and what keeps it from going further; None: only time, or nothing.
+
+    may_go: it is one of the replicas its service can do without.
+    """
     use = rules.use(gang.scenario, gang.source)
     begun = min(held.begun_us for held in gang.held) / 1e6
     since = max(seen.began, begun + use.grace)
@@ -127,6 +153,10 @@ def grade_of(gang: Gang, seen: Quiet, rules: IdleRules) -> tuple[Grade, str | No
         return Grade.NOTE, "incident"
     if use.most is Grade.NOTE:
         return Grade.NOTE, use.why
+    if use.requests:
+        why = held_back(gang.requests, rules.requests) or (None if may_go else "minimum_replicas")
+        if why is not None:
+            return Grade.NOTE, why
     if calm < use.tell:
         return Grade.NOTE, "host_busy" if seen.through - since >= use.tell else None
     if use.most is Grade.TELL_OWNER:

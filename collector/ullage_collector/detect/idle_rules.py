@@ -31,7 +31,7 @@ class Grade(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One [[use]]. Times in seconds. why: why the grade is bound, None where it is not."""
+    """One [[use]]. Times in seconds. why: why the grade is bound, None where it is not. requests: judged by them, too."""
 
     name: str
     scenarios: tuple[str, ...]
@@ -42,6 +42,7 @@ class Use:
     unseen: float
     most: Grade
     why: str | None = None
+    requests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,18 @@ class HostSignal:
     key: str
     kind: str
     at_least: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRules:
+    """[requests], and what [idle] of collector.toml adds. minimum_replicas: globs over workload ids, the first that fits."""
+
+    window_seconds: float = 86_400.0
+    known_ratio: float = 0.99
+    minimum_default: int = 1
+    minimum_keys: tuple[str, ...] = ()
+    service_labels: tuple[str, ...] = ()
+    minimum_replicas: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,7 @@ class IdleRules:
     goes_on_probability: float
     uses: tuple[Use, ...]
     exempt: tuple[str, ...] = ()
+    requests: RequestRules = RequestRules()
 
     def use(self, scenario: str | None, source: str) -> Use:
         """What a workload's work is for. source: its kind, as table ``workload`` has it. The last row fits everything."""
@@ -85,7 +99,7 @@ def default_rules() -> IdleRules:
 def parse(text: str, where: str) -> IdleRules:
     """Raises ConfigError naming file and key."""
     top = rule_file.opened(text, where)
-    gang, watch = top.table("gang"), top.table("watch")
+    gang, watch, requests = top.table("gang"), top.table("watch"), top.table("requests")
     hosts, uses = [], []
     for content in top.tables("host"):
         row = Table(content, where, "host")
@@ -107,8 +121,15 @@ def parse(text: str, where: str) -> IdleRules:
         goes_on_seconds=watch.number("goes_on_seconds", 3600, 60, 86_400),
         goes_on_probability=watch.number("goes_on_probability", 0.5, 0, 1),
         uses=tuple(uses),
+        requests=RequestRules(
+            window_seconds=requests.number("window_seconds", 86_400, 3600, 30 * 86_400),
+            known_ratio=requests.number("known_ratio", 0.99, 0.5, 1),
+            minimum_default=requests.whole("minimum_default", 1, 0, 100_000),
+            minimum_keys=requests.texts("minimum_keys"),
+            service_labels=requests.texts("service_labels"),
+        ),
     )
-    for table in (gang, watch, top):
+    for table in (gang, watch, requests, top):
         table.finish()
     return rules
 
@@ -125,6 +146,7 @@ def _use(row: Table) -> Use:
         unseen=row.number("unseen", 86_400, 60, 30 * 86_400),
         most=Grade(words.index(row.word("most", "note", words))),
         why=row.text("why"),
+        requests=row.flag("requests", False),
     )
     if not use.name:
         raise row.wrong("name", use.name, "write a word, e.g. training")
@@ -137,7 +159,8 @@ def rules_of(part: Mapping[str, Any]) -> IdleRules:
     table = Table(part, "collector.toml", "idle")
     named = rule_file.named(table)
     exempt = table.texts("exempt", '["slurm/c1/*", "k8s/c1/prod/*"]')
+    said = table.table("minimum_replicas")
+    minimum = tuple((glob, said.whole(glob, 1, 0, 100_000)) for glob in tuple(said.content))
     table.finish()
-    if named is None:
-        return replace(default_rules(), exempt=exempt)
-    return replace(parse(*named), exempt=exempt)
+    rules = default_rules() if named is None else parse(*named)
+    return replace(rules, exempt=exempt, requests=replace(rules.requests, minimum_replicas=minimum))

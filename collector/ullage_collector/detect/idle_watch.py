@@ -8,18 +8,21 @@ Not here: the judgement (idle.py, idle_finding.py) and keeping findings (rounds.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.detect.findings import Found
 from ullage_collector.detect.gang import gang_name
 from ullage_collector.detect.idle import IdleDetector, Sample
 from ullage_collector.detect.idle_finding import KIND, Gang, Held, Quiet, find
+from ullage_collector.detect.idle_requests import Requests, Service, minimum_of, read, service_name
 from ullage_collector.detect.idle_rules import IdleRules
 from ullage_collector.detect.idle_settings import default_settings
 from ullage_collector.detect.quiet import Bridges, Look
@@ -66,6 +69,7 @@ class IdleWatch:
         self._learned_us = 0
         self._watts: dict[str, float] = {}
         self._hosts: dict[int, _Host] = defaultdict(_Host)
+        self._members: dict[str, list[int]] = {}
 
     def look(self, cursor: duckdb.DuckDBPyConnection, now_us: int) -> tuple[list[Found], set[str]]:
         """(findings, subjects that cannot be judged now: their findings stay). cursor: for reading; it gets temp tables.
@@ -96,11 +100,11 @@ class IdleWatch:
     ) -> tuple[dict[str, Gang], dict[str, list[tuple[int | None, int | None]]]]:
         """Who holds cards now, by gang, and each gang's (subject_key, node_key). Leaves temp table ``idle_gang``."""
         sql, when = statements("idle"), {"to_us": through}
-        seen: dict[int, tuple[str, Subject]] = {
-            key: (kind, subject(*rest))
+        seen: dict[int, tuple[str, Subject, str | None]] = {
+            key: (kind, subject(*rest), rest[-1])
             for key, kind, *rest in cursor.execute(sql["workloads"], when).fetchall()
         }
-        named = {key: gang_name(about, self._rules.gang_labels) for key, (_, about) in seen.items()}
+        named = {key: gang_name(about, self._rules.gang_labels) for key, (_, about, _) in seen.items()}
         named = {
             key: name
             for key, name in named.items()
@@ -125,13 +129,23 @@ class IdleWatch:
                 Held(about.workload_id, card, node, share, begun, model, pool, incident)
             )
             places.setdefault(name, []).append((subject_key, node_key))
-        gangs = {}
+        gangs: dict[str, Gang] = {}
+        services: dict[str, tuple[str, int, str]] = {}
         for name, held in rows.items():
-            kind, about = seen[first[name]]
+            kind, about, attributes = seen[first[name]]
             owner = mapper.at(replace(about, pool=held[0].pool), now_us)
             gangs[name] = Gang(
                 name, kind, about.cluster, owner.scenario, owner.department, about.user, tuple(held)
             )
+            if self._rules.use(owner.scenario, kind).requests:
+                service = service_name(about, _attributes(attributes), self._rules.requests)
+                services[name] = (service, *minimum_of(about, self._rules.requests))
+        replicas = Counter(service for service, *_ in services.values())
+        for name, (service, minimum, said) in services.items():
+            gangs[name] = replace(gangs[name], service=Service(service, replicas[service], minimum, said))
+        self._members = defaultdict(list)
+        for key, name in named.items():
+            self._members[name].append(key)
         return gangs, places
 
     def _keep_gangs(self, cursor: duckdb.DuckDBPyConnection, named: Mapping[int, str]) -> None:
@@ -194,7 +208,7 @@ class IdleWatch:
     def _judge(
         self,
         cursor: duckdb.DuckDBPyConnection,
-        gangs: Mapping[str, Gang],
+        gangs: dict[str, Gang],
         places: Mapping[str, list[tuple[int | None, int | None]]],
         through: int,
         now_us: int,
@@ -219,10 +233,26 @@ class IdleWatch:
             host, busy = self._host(nodes, all(len(holders[node]) == 1 for node in nodes), began, through)
             goes_on = self._detector.goes_on(name, at, self._rules.goes_on_seconds)
             raised[name] = Quiet(began, at, host, busy, goes_on)
+        self._ask_requests(cursor, gangs, raised, through)
         seen = self._at_most(cursor, raised, places, through)
         prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
         quiet = ((gangs[name], replace(one, at_most=seen.get(name, {}))) for name, one in raised.items())
         return find(quiet, self._rules, prices, now_us), unheard
+
+    def _ask_requests(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        gangs: dict[str, Gang],
+        raised: Mapping[str, Quiet],
+        through: int,
+    ) -> None:
+        """Put to quiet online inference what is known of its requests."""
+        of = {name: self._members[name] for name in raised if gangs[name].service is not None}
+        told = read(cursor, (key for keys in of.values() for key in keys), through, self._rules.requests)
+        for name, keys in of.items():
+            known = [told[key] for key in keys if key in told]
+            if known:
+                gangs[name] = replace(gangs[name], requests=reduce(Requests.together, known))
 
     def _host(self, nodes: set[int], alone: bool, began: float, through: int) -> tuple[str, float | None]:
         """(word, when its own host was last at work)."""
@@ -306,3 +336,8 @@ class IdleWatch:
             for key, value in zip(wanted, values, strict=True):
                 if value is not None:
                     found[name][key] = max(float(value), found[name].get(key, 0.0))
+
+
+def _attributes(text: str | None) -> Mapping[str, Any]:
+    found = json.loads(text) if text else {}
+    return found if isinstance(found, dict) else {}

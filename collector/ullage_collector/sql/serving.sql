@@ -85,5 +85,5 @@ WITH process AS (
     WHERE s.start < make_timestamp($to_us)
     GROUP BY ALL
 )
-SELECT workload_key, source, sum(requests), min(covered_us), max(running), max(waiting), max(last_us), count(*)
+SELECT workload_key, source, sum(requests), min(covered_us), max(running), max(waiting), max(last_us)
 FROM process WHERE newest >= make_timestamp($from_us) GROUP BY workload_key, source ORDER BY ALL;
