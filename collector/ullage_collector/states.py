@@ -277,6 +277,7 @@ class States:
         for name in ("capacity", "allocations", "faults", "isolations", "subject_models", "free_power"):
             self._run(name, p)
         self._known_idle_power(learned)
+        self._run("mute_cards", p)
         self._run("judged", p)
 
     def _worked(

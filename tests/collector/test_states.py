@@ -443,3 +443,21 @@ def test_a_slice_with_telemetry_of_its_own_is_judged_by_it() -> None:
     world.hold("G1", "slurm/dc1/nlp/1", 0, 24, NANO // 2, slice_key=7)
     world.hold("G1", "slurm/dc1/rec/2", 0, 24, NANO // 2, slice_key=8)
     assert hours(world) == {("nlp", "allocated_idle"): 12.0, ("rec", "used"): 12.0}
+
+
+@pytest.mark.parametrize("told", ["profile", "fact", "share alone"])
+def test_a_mig_card_without_figures_of_its_slices_proves_work_and_never_idleness(told: str) -> None:
+    """NVML has no utilisation of a card in MIG mode, exporters write 0: read as idle it bills work as waste."""
+    world = mapped()
+    world.card("G1")
+    world.minutes("G1", 0, 12, 0.5)
+    world.minutes("G1", 12, 24, 0.0)
+    world.db.execute(
+        "INSERT INTO slice (slice_key, slice_id, card_key, profile) VALUES (7, 'G1/1', ?, ?)",
+        [world.cards["G1"], "1g.10gb" if told == "profile" else None],
+    )
+    if told == "fact":
+        world.db.execute('UPDATE card SET facts = \'{"partition_mode": "mig"}\'')
+    world.hold("G1", "slurm/dc1/nlp/1", 0, 24, slice_key=7)
+    quiet = "allocated_idle" if told == "share alone" else "unknown"
+    assert hours(world) == {("nlp", "used"): 12.0, ("nlp", quiet): 12.0}

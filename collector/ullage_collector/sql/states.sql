@@ -233,12 +233,22 @@ WHERE m.watts IS NOT NULL AND m.from_us // 60000000 % 10 = 0
                   AND (a.valid_to IS NULL OR epoch_us(a.valid_to) > m.from_us))
 GROUP BY k.model HAVING count(*) * 10 >= $minutes;
 
+-- name: mute_cards
+-- MIG cards that hold slices without telemetry of their own: the driver gives no utilisation of a card in MIG mode (exporters
+-- write 0), and a slice at light work hides below the card's idle power. Such a card proves work, never idleness.
+CREATE OR REPLACE TEMP TABLE states_mute_card AS
+SELECT DISTINCT a.card_key
+FROM allocation a JOIN slice s USING (slice_key) JOIN card c ON c.card_key = a.card_key
+WHERE (c.facts ->> 'partition_mode' = 'mig' OR regexp_matches(s.profile, '^[0-9]+(c[.][0-9]+)?g[.]'))
+  AND a.slice_key NOT IN (SELECT slice_key FROM states_measured_slice WHERE slice_key IS NOT NULL);
+
 -- name: judged
 -- What each minute proves of each card (or slice) that is held: active, not active, or NULL: nothing.
 CREATE OR REPLACE TEMP TABLE states_judged AS
 SELECT m.subject_key, m.from_us // 60000000 AS minute,
        CASE WHEN m.active OR m.watts_max >= p.watts + greatest($above_watts, $above_ratio * coalesce(m.limit_watts, 0))
             THEN true
+            WHEN m.subject_key IN (SELECT card_key FROM states_mute_card) THEN NULL
             WHEN m.covered AND (m.judged OR (m.watts_max IS NOT NULL AND p.watts IS NOT NULL)) THEN false
             END AS active
 FROM states_minute m
