@@ -36,6 +36,7 @@ _DOORS: Final = {
         "ullage_collector.detect.fragmentation.cli",
         "a few moves that would give most back; a proposal, nothing is moved",
     ),
+    "uneven": ("ullage_collector.detect.uneven.cli", "who waited for cards while others' of the kind idled"),
     "replay": ("ullage_collector.detect.replay", "a detector over a recorded series, as it would have run"),
     "isolate": ("ullage_collector.isolate.cli", "keep new work off a card; a dry run unless --execute"),
     "release": ("ullage_collector.isolate.cli", "give a card back; a dry run unless --execute"),

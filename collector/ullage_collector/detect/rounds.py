@@ -2,7 +2,7 @@
 
 Reading happens outside any write; a round that fails is told and tried again, and what was found before stays open.
 Not here: the judgements (detect/inventory.py, detect/over_subscription.py, detect/fragmentation/, detect/versions.py,
-detect/idle_watch.py, detect/stragglers/, detect/placement/, topology/domains.py).
+detect/idle_watch.py, detect/stragglers/, detect/placement/, detect/uneven/, topology/domains.py).
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from ullage_collector.detect.placement.watch import PlacementWatch
 from ullage_collector.detect.stragglers import finding as stragglers
 from ullage_collector.detect.stragglers.settings import rules_of as straggler_rules_of
 from ullage_collector.detect.stragglers.watch import StragglerWatch
+from ullage_collector.detect.uneven import finding as uneven
+from ullage_collector.detect.uneven.settings import rules_of as uneven_rules
+from ullage_collector.detect.uneven.watch import UnevenWatch
 from ullage_collector.fleet_now import FleetNow
 from ullage_collector.inventory.life import rules_of as inventory_rules
 from ullage_collector.inventory.reading import reconciled
@@ -79,6 +82,7 @@ class Rounds:
         jobs = straggler_rules_of(config.part("stragglers"))
         self._stragglers = StragglerWatch(jobs)
         self._placement = PlacementWatch(placement_rules(config.part("placement")), jobs)
+        self._uneven = UnevenWatch(uneven_rules(config.part("uneven")))
         self._since_us = round(store().clock.wall() * 1e6)
         self._facts_said: dict[str, str] = {}
 
@@ -109,6 +113,7 @@ class Rounds:
             scattered = self._now(
                 "placement", lambda c, at: self._placement.look(c, at, topology, free), cursor, now_us
             )
+            waiting = self._now("uneven use", self._uneven.look, cursor, now_us)
         finally:
             cursor.close()
         with store.write() as writer:
@@ -130,6 +135,7 @@ class Rounds:
                         ([idle_finding.KIND], idle),
                         (stragglers.KINDS, held_up),
                         ([placement.KIND], scattered),
+                        ([uneven.KIND], waiting),
                     )
                     if seen is not None
                 ),

@@ -1,4 +1,4 @@
-"""Routes and commands about the estate: inventory, topology, versions, fragmentation. Each answer is made by one function for both.
+"""Routes and commands about the estate: inventory, topology, versions, fragmentation, uneven use. Each answer is made by one function for both.
 
 While a collector serves, a command asks it over its socket; else it opens the store itself. Not here: what the answers say.
 """
@@ -18,6 +18,8 @@ from ullage_collector import operator_door, version_reading
 from ullage_collector.api import Answer, Views, endpoint
 from ullage_collector.config import Config
 from ullage_collector.detect.fragmentation import store_answers
+from ullage_collector.detect.uneven import answer as uneven
+from ullage_collector.detect.uneven.settings import rules_of as uneven_rules
 from ullage_collector.detect.versions import rules_of as version_rules
 from ullage_collector.inventory import reading as inventory_reading
 from ullage_collector.inventory.history import history
@@ -116,6 +118,14 @@ def _fragmentation_moves(asked: Asked) -> dict[str, Any]:
     return store_answers.moves(asked.connection, asked.config, asked.now_us, asked.parameters)
 
 
+def _uneven(asked: Asked) -> dict[str, Any]:
+    from_us, to_us = (
+        asked.instant_us(name) if asked.parameters.get(name) else None for name in ("from", "to")
+    )
+    rules = uneven_rules(asked.config.part("uneven"))
+    return uneven.answer(asked.connection, rules, asked.now_us, from_us, to_us)
+
+
 ANSWERS: Final[Mapping[str, Callable[[Asked], dict[str, Any]]]] = {
     "/api/v1/topology": _topology,
     "/api/v1/topology/check": _topology_check,
@@ -124,6 +134,7 @@ ANSWERS: Final[Mapping[str, Callable[[Asked], dict[str, Any]]]] = {
     "/api/v1/versions": _versions,
     "/api/v1/fragmentation": _fragmentation,
     "/api/v1/fragmentation/moves": _fragmentation_moves,
+    "/api/v1/uneven": _uneven,
 }
 """Route -> answer; viewers may read all of them."""
 

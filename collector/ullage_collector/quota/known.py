@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector import mapping
 from ullage_collector.audit import naive_utc
+from ullage_collector.ledger import UNMAPPED
 from ullage_collector.quota.binding import Binder, values_of
 from ullage_collector.quota.conditions import Values, glob_holds
 from ullage_collector.quota.entry import ANY_POOL, QuotaEntry, Scope
@@ -276,6 +277,27 @@ def read(
     held, who = _held(cursor, p, mapper, pools.members)
     asked = _asked(cursor, p, mapper, refused)
     return Known(from_us, to_us, as_of_us, entries, sprints, pools, held, asked, who, refused)
+
+
+def asked_between(
+    cursor: duckdb.DuckDBPyConnection, from_us: int, to_us: int, *, as_of_us: int
+) -> tuple[list[Asked], list[str]]:
+    """(who waited in [from_us, to_us), as known at ``as_of_us``; requests and rules that could not be understood)."""
+    p = {
+        "from_us": from_us,
+        "to_us": to_us,
+        "from": naive_utc(from_us / 1e6),
+        "to": naive_utc(to_us / 1e6),
+        "as_of": naive_utc(as_of_us / 1e6),
+    }
+    refused: list[str] = []
+    return _asked(cursor, p, _mapper(cursor, p, as_of_us, refused), refused), refused
+
+
+def department_of(values: Values) -> str:
+    """Whose a workload with these values is; UNMAPPED: no rule says."""
+    found = values.get("department", ())
+    return max(found, key=len) if found else UNMAPPED
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, name: str, p: Mapping[str, Any]) -> list[tuple[Any, ...]]:
