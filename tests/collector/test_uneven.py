@@ -146,6 +146,7 @@ def test_a_finding_names_both_sides_the_hours_and_the_ledgers_money() -> None:
     assert told.evidence["hours"] == 4 and len(told.evidence["when"]) == 2
     atoms = cost_atoms(4 * quantity(4 * CARD // 4, 0, 4 * HOUR_US), 12_345_678)
     assert told.evidence["cost"] == {"CNY": formatted(rounded(atoms, "CNY"), grouped=False)}
+    assert told.evidence["cost_per_day"] == {"CNY": formatted(rounded(atoms // 7, "CNY"), grouped=False)}
     assert find(found.pairs, found.own, replace(rules, least_card_hours=16.1), at(48)) == []
     assert find(found.pairs, found.own, replace(rules, least_hours=5), at(48)) == []
     assert find(found.pairs, found.own, rules, at(30 + 24 * 3)) == []  # it is over

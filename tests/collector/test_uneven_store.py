@@ -109,7 +109,9 @@ def test_who_waited_at_its_ceiling_beside_free_cards_is_found_and_read_everywher
     )
     assert evidence["idle_nodes"] == ["n3"] and evidence["at_its_ceiling_card_hours"] == 18.0
     atoms = cost_atoms(3 * quantity(CARD, 0, 6 * HOUR_US), MICRO)
-    assert evidence["cost"] == {"CNY": formatted(rounded(atoms, "CNY"))}
+    assert (
+        evidence["cost"] == evidence["cost_per_day"] == {"CNY": formatted(rounded(atoms, "CNY"))}
+    )  # one day is published
 
     answer = client(world.store).get("/api/v1/uneven", params={"from": DAWN, "to": DAWN + 86400}).json()
     assert (answer["overlap_card_hours"], answer["cost"], answer["days_published"]) == (
@@ -162,3 +164,4 @@ def test_held_idle_cards_of_another_are_to_be_lent(world: World, holder: str) ->
         return
     (told,) = found
     assert (told["action"], told["evidence"]["idle"]) == ("lend", {"ads (pool train)": 12.0})
+    assert told["evidence"]["workloads"] == ["k8s/dc1/ads/b"]

@@ -24,8 +24,8 @@ WITH newest AS (
 SELECT s.from_us // 3600000000 * 3600000000 AS hour_us, i.cluster_id, i.vendor, i.model, i.node_id, i.pool,
        CASE WHEN s.state <> 'unallocated_idle' THEN s.department_id END AS department, s.price_micro, s.currency,
        s.state <> 'unknown' AS known,
-       sum((s.to_us - s.from_us)::HUGEINT * s.share_nano) AS quantity
-FROM segment s JOIN newest USING (day, revision) JOIN inventory i USING (inventory_id)
+       list_sort(list(DISTINCT w.workload_id)) AS workloads, sum((s.to_us - s.from_us)::HUGEINT * s.share_nano) AS quantity
+FROM segment s JOIN newest USING (day, revision) JOIN inventory i USING (inventory_id) LEFT JOIN workload w USING (workload_key)
 WHERE s.state IN ('unallocated_idle', 'allocated_idle', 'unknown') AND s.department_id <> CASE s.state WHEN 'unknown' THEN 'platform' ELSE '' END
   AND s.from_us >= $from_us AND s.to_us <= $to_us
   AND list_contains($hours, s.from_us // 3600000000 * 3600000000)

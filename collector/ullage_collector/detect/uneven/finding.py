@@ -23,6 +23,7 @@ KIND: Final = "uneven_use"
 DAY_US: Final = 86_400_000_000
 FREE: Final = "free"
 _NAMED: Final = 5  # our choice: sides and nodes a line of evidence can hold; the route has all
+_WORK: Final = 200  # our choice: enough that no money is counted twice; evidence stays below a page
 
 LEND: Final = "lend"
 RAISE_MAX: Final = "raise_max"
@@ -46,8 +47,11 @@ def action(pair: Pair) -> str:
     return RAISE_MAX if demand.full else LOOK
 
 
-def find(pairs: Iterable[Pair], own: Iterable[Pair], rules: Rules, to_us: int) -> list[Found]:
-    """A finding for every department, cluster and model above the limits. to_us: where the window ends."""
+def find(
+    pairs: Iterable[Pair], own: Iterable[Pair], rules: Rules, to_us: int, days: int | None = None
+) -> list[Found]:
+    """A finding for every department, cluster and model above the limits. to_us: where the window ends. days: how many of it
+    are published, None: all."""
     groups: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         demand = pair.demand
@@ -64,12 +68,12 @@ def find(pairs: Iterable[Pair], own: Iterable[Pair], rules: Rules, to_us: int) -
             continue
         if hours[-1] < recent:
             continue
-        found.append(_found(key, here, hours, mine[key], to_us))
+        found.append(_found(key, here, hours, mine[key], to_us, days or rules.days))
     return found
 
 
 def _found(
-    key: tuple[str, str, str], pairs: Sequence[Pair], hours: Sequence[int], own: int, to_us: int
+    key: tuple[str, str, str], pairs: Sequence[Pair], hours: Sequence[int], own: int, to_us: int, days: int
 ) -> Found:
     department, cluster, model = key
     by_action: dict[str, int] = defaultdict(int)
@@ -80,6 +84,7 @@ def _found(
         sides[side(pair)] += pair.quantity
         nodes[pair.supply.node] += pair.quantity
     money, unpriced = worth(pairs)
+    a_day, _ = worth(pairs, days)
     best = min(by_action, key=lambda name: (-by_action[name], ACTIONS.index(name)))
     full = sum(pair.quantity for pair in pairs if pair.demand.full)
     evidence: dict[str, Any] = {
@@ -94,8 +99,11 @@ def _found(
         "own_idle_card_hours": card_hours(own),
         "at_its_ceiling_card_hours": card_hours(full),
         "cost": money,
+        "cost_per_day": a_day,
         "card_hours_without_price": card_hours(unpriced) or None,
         "by_action_card_hours": _largest(by_action),
+        "workloads": sorted({name for pair in pairs for name in pair.supply.workloads})[:_WORK],
+        "department": department,
         "through": _instant(to_us),
     }
     return Found(
@@ -122,8 +130,9 @@ def side(pair: Pair) -> str:
     return f"{named} ({', '.join(place)})" if place else named
 
 
-def worth(pairs: Iterable[Pair]) -> tuple[dict[str, str], int]:
-    """(what the idle card-hours of the overlap cost at their segments' prices, quantity without a price)."""
+def worth(pairs: Iterable[Pair], days: int = 1) -> tuple[dict[str, str], int]:
+    """(what the idle card-hours of the overlap cost at their segments' prices, quantity without a price). days: divides
+    the money."""
     atoms: dict[str, int] = defaultdict(int)
     unpriced = 0
     for pair in pairs:
@@ -132,7 +141,9 @@ def worth(pairs: Iterable[Pair]) -> tuple[dict[str, str], int]:
             unpriced += pair.quantity
         else:
             atoms[supply.currency] += cost_atoms(pair.quantity, supply.price_micro)
-    money = {name: formatted(rounded(value, name), grouped=False) for name, value in sorted(atoms.items())}
+    money = {
+        name: formatted(rounded(value // days, name), grouped=False) for name, value in sorted(atoms.items())
+    }
     return money, unpriced
 
 

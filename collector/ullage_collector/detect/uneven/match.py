@@ -40,7 +40,7 @@ class Demand:
 class Supply:
     """Cards of a node that idled in an hour. department: who held them, None: nobody, they were free. price_micro, currency
     None: nobody gave a price. known False: held, and nobody knows whether they idled: they may be the holder's own way
-    out, and are nobody else's."""
+    out, and are nobody else's. workloads: what held them."""
 
     hour_us: int
     cluster: str
@@ -52,6 +52,7 @@ class Supply:
     price_micro: int | None = None
     currency: str | None = None
     known: bool = True
+    workloads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ def _supply(
     price_micro: int | None,
     currency: str | None,
     known: bool,
+    workloads: list[str] | None,
     quantity: Any,
 ) -> Supply:
     return Supply(
@@ -166,4 +167,6 @@ def _supply(
         pool,
         price_micro,
         currency,
+        known,
+        tuple(workloads or ()),
     )
