@@ -73,6 +73,7 @@ def department_copy(report: Report, department_id: str) -> Report | None:
         holders=(),
         incidents=(),
         findings=(),
+        proposals=None,
         trend=(),
         heat=(),
         trust=_trust(report.trust, total, tops, rows),

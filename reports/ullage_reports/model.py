@@ -18,8 +18,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
+from typing import TYPE_CHECKING
 
 from ullage_reports.period import Period
+
+if TYPE_CHECKING:
+    from ullage_reports.proposals import Proposals
 
 SCHEMA_VERSION = 1
 """Of the JSON form. A key may be added within a version; a changed meaning is a new version."""
@@ -513,7 +517,7 @@ class Report:
     """A whole statement. previous: the period compared with, None where none of it is published.
 
     tree: by which organisation departments are summed. workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
-    which is None where every row is listed, add up to held. copy: None for the whole report (department_copy.py).
+    which is None where every row is listed, add up to held. proposals: None where the ledger of recommendations has none. copy: None for the whole report (department_copy.py).
     """
 
     period: Period
@@ -544,6 +548,7 @@ class Report:
     heat: tuple[HeatCell, ...]
     trust: Trust
     tree: TreeCut = TreeCut()
+    proposals: Proposals | None = None
     copy: DepartmentCopy | None = None
 
     @property

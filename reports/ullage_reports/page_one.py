@@ -7,14 +7,20 @@ from decimal import Decimal
 
 from ullage_collector import ledger
 from ullage_reports.model import Change, HolderRow, PageOne, Sentence, Tile, Unit
+from ullage_reports.proposals import Proposals
 from ullage_reports.reading import Figures, Reading
 from ullage_reports.rounding import change, decimal_ratio
 
 
 def page_one(
-    reading: Reading, before: Figures | None, holders: tuple[HolderRow, ...], idle_workloads: int
+    reading: Reading,
+    before: Figures | None,
+    holders: tuple[HolderRow, ...],
+    idle_workloads: int,
+    proposed: Proposals | None = None,
 ) -> PageOne:
-    """Page one. before: the figures of the period before, None where not all of it is published."""
+    """Page one. before: the figures of the period before, None where not all of it is published. proposed: what the ledger of
+    recommendations has; where it knows of a saving, that is what is to be done."""
     total = reading.total
     held_idle = total.state_cost(ledger.ALLOCATED_IDLE)
 
@@ -61,7 +67,7 @@ def page_one(
         sentences=(
             _cost_sentence(reading, tiles[0]),
             _waste_sentence(reading),
-            _action(reading, holders, idle_workloads),
+            _proposed(proposed) or _action(reading, holders, idle_workloads),
         ),
         tiles=tiles,
         states=total.states,
@@ -95,6 +101,22 @@ def _waste_sentence(reading: Reading) -> Sentence:
     values: dict[str, Decimal | int | str | None] = {"ratio": decimal_ratio(waste, whole)}
     values.update({f"{state}_ratio": decimal_ratio(part[state], whole) for state in ledger.WASTE_STATES})
     return Sentence("waste", values)
+
+
+def _proposed(proposed: Proposals | None) -> Sentence | None:
+    """What the recommendations save together; None where nobody knows of any saving."""
+    known = [row for row in proposed.standing if row.saving] if proposed is not None else []
+    if proposed is None or not known:
+        return None
+    return Sentence(
+        "proposals",
+        {
+            "count": len(known),
+            "saving": proposed.saving,
+            "kind": known[0].kind,
+            "department": known[0].department or known[0].department_id,
+        },
+    )
 
 
 def _action(reading: Reading, holders: tuple[HolderRow, ...], idle_workloads: int) -> Sentence:

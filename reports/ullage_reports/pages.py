@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 from ullage_contract.plain import plain
-from ullage_reports import figures, tables, trust_tables, workload_tables
+from ullage_reports import figures, proposal_tables, tables, trust_tables, workload_tables
 from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
 from ullage_reports.table import Column, Figure, Holds, Lines, Notice, Section, Table, TileView
@@ -103,6 +103,8 @@ def _sentence(w: Wording, sentence: Sentence) -> str:
             values["ratio"] = w.f.percent(abs(ratio))
         started = difference > 0 and sentence.values.get("previous") == 0
         key += "_new" if started else "_up" if difference > 0 else "_down" if difference < 0 else "_same"
+    if key == "proposals" and sentence.values.get("count") == 1:
+        key = "proposals_one"
     if key == "action" and sentence.values.get("count") == 1:
         key = "action_one"
     if key == "waste" and not total.cost:
@@ -129,6 +131,8 @@ def _value(w: Wording, key: str, value: Decimal | int | str | None) -> str:
         return w.f.percent(value) if key.endswith("ratio") else w.f.money_short(value)
     if isinstance(value, int):
         return w.f.number(value)
+    if key == "kind":
+        return w.t.known("proposal", plain(value))
     if key == "department" and value:
         for row in w.report.departments:
             if value in (row.department_id, row.name):
@@ -282,8 +286,17 @@ def _sections(w: Wording) -> tuple[Section, ...]:
         ),
         _section(w, "incidents", w.t("lead.incidents"), tables.incidents(w)),
     ]
-    if report.findings:
-        found.append(_section(w, "recommendations", w.t("lead.recommendations"), tables.findings(w)))
+    if report.findings or report.proposals is not None:
+        found.append(
+            _section(
+                w,
+                "recommendations",
+                proposal_tables.lead(w, report),
+                proposal_tables.standing(w) if report.proposals and report.proposals.standing else None,
+                proposal_tables.settled(w) if report.proposals and report.proposals.settled else None,
+                tables.findings(w) if report.findings else None,
+            )
+        )
     found.append(_trust(w))
     return tuple(found)
 
@@ -436,6 +449,8 @@ def _file_tables(w: Wording, states: Table) -> tuple[Table, ...]:
         tables.holders(w),
         tables.incidents(w),
         tables.findings(w),
+        proposal_tables.standing(w),
+        proposal_tables.settled(w),
         tables.days(w),
         tables.week_hours(w),
         trust_tables.checks(w),

@@ -32,6 +32,7 @@ from ullage_reports.model import (
 )
 from ullage_reports.page_one import page_one
 from ullage_reports.period import Period
+from ullage_reports.proposals import proposals
 from ullage_reports.reading import GROUPS, SQL, Figures, aware, instant, read
 from ullage_reports.rounding import Sums, change, decimal_ratio, hours_decimal
 from ullage_reports.sql import statements
@@ -123,6 +124,7 @@ class _Statement:
         trend = timeline.trend(reading)
         held = workloads(reading)
         trust = trust_page.trust(reading, departments, groups, models, trend, held.check)
+        proposed = proposals(reading)
         idle_workloads = int(self._reading.rows("idle_workloads")[0][0])
         return Report(
             period=reading.period,
@@ -134,7 +136,9 @@ class _Statement:
             cards=reading.whole.cards,
             total=self._total,
             change=self._changed(self._total, self._before[1].rounding.total if self._before else None),
-            page_one=page_one(reading, self._before[1] if self._before else None, holders, idle_workloads),
+            page_one=page_one(
+                reading, self._before[1] if self._before else None, holders, idle_workloads, proposed
+            ),
             departments=departments,
             businesses=groups["business"],
             scenarios=groups["scenario"],
@@ -153,6 +157,7 @@ class _Statement:
             heat=timeline.heat(reading),
             trust=trust,
             tree=self._figures.tree,
+            proposals=proposed,
         )
 
     def _status(self) -> Status:

@@ -57,6 +57,7 @@ OPEN = (
     "level",
     "name_kind",
     "origin",
+    "proposal",
     "scenarios",
     "severity",
     "vendors",

@@ -274,7 +274,7 @@ def _of_fault(fault: Fault, kind: Kind, fleet: Fleet, rules: Rules) -> Proposal:
         exact = a_day * rules.days_a_month * kind.saved_ratio
         month = exact.numerator // exact.denominator
         formula = (
-            f"{len(priced)} cards, {formatted(rounded(a_day, currency), grouped=False)} {currency} a day at the prices of now "
+            f"{len(priced)} card{'' if len(priced) == 1 else 's'}, {formatted(rounded(a_day, currency), grouped=False)} {currency} a day at the prices of now "
             f"x {rules.days_a_month} days"
         )
         if kind.saved_ratio != 1:

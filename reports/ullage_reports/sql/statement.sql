@@ -174,3 +174,7 @@ FROM segment s JOIN card c USING (card_id) WHERE NOT c.listed GROUP BY s.card_id
 
 -- name: origins
 SELECT origin, count(DISTINCT card_id), sum(quantity) FROM segment GROUP BY origin ORDER BY origin;
+
+-- name: recommendations
+-- The ledger's rows that were opened before the span's end.
+SELECT * FROM recommendation WHERE epoch_us(opened_at) < $to_us ORDER BY recommendation_id;
