@@ -22,12 +22,16 @@ def source(**more: Any) -> Source:
 
 
 class MadePrometheus:
-    """Answers range questions from functions of time, as the API documents it. dead: it is away. said: answers as they are."""
+    """Answers range questions from functions of time, as the API documents it. dead: it is away. said: answers as they are.
+
+    most_points: of one answer, or it says no.
+    """
 
     def __init__(self) -> None:
         self.series: list[tuple[dict[str, str], Value]] = []
         self.dead = False
         self.said: bytes | None = None
+        self.most_points = 1_000_000
         self.questions: list[dict[str, str]] = []
 
     def add(self, name: str, value: Value, **labels: str) -> None:
@@ -59,6 +63,10 @@ class MadePrometheus:
                 result.append(
                     {"metric": labels, "values": [[at, repr(float(found))] for at, found in points]}
                 )
+        if sum(len(series["values"]) for series in result) > self.most_points:
+            raise BadInput(
+                "http://prom:9090: the server answers 422: query processing would load too many samples"
+            )
         return json.dumps(matrix(result)).encode()
 
 

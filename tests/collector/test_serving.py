@@ -219,6 +219,16 @@ def test_an_outage_is_caught_up_and_the_sums_are_those_without_it(
     steady.store.close()
 
 
+def test_a_server_for_which_it_is_too_much_is_asked_for_less(served: ServingStore) -> None:
+    served.prometheus.vllm("chat-0", lambda at: at // 60)
+    served.prometheus.most_points = 100
+    assert served.rounds(4) == [False, False, True, True]
+    assert served.sums()[3] == 60
+    steps = [(int(q["end"]) - int(q["start"])) // 60 + 1 for q in served.prometheus.questions]
+    assert steps[0] == 60
+    assert min(steps) < 30
+
+
 def test_what_lies_further_back_than_the_bound_stays_unknown(served: ServingStore) -> None:
     served.prometheus.vllm("chat-0", lambda at: 0.0)
     served.rounds(1)

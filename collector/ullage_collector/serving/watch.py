@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 STEP: Final = prometheus.STEP_SECONDS
 QUESTIONS_A_ROUND: Final = 20
-"""our choice: because five hours of catching up are one round then, and a stop waits for one question alone."""
+"""our choice: because most of a day is caught up in one round then, and a stop waits for one question alone."""
 TELL_AGAIN: Final = 60  # our choice: an hour of rounds of a minute between two words about the same trouble
 
 
@@ -48,6 +48,7 @@ class ServingWatch:
         self._health = health
         self._fetch = fetch
         self._silent = 0
+        self._steps = prometheus.STEPS_AT_ONCE
         self._ownerless: set[bool] = set()
 
     def run(self, stop: threading.Event) -> None:
@@ -67,6 +68,8 @@ class ServingWatch:
                 answer = prometheus.ask(self._source, from_s, to_s, self._fetch)
             except (BadInput, ConfigError) as e:
                 self._tell(e)
+                # It may have been too much for it, or for the bounds.
+                self._steps = max(2, self._steps // 2)
                 return False
             store = self._store()
             with store.write() as cursor:
@@ -81,6 +84,8 @@ class ServingWatch:
                     {"source": self._source.name, "through": to_s * 1_000_000},
                 )
             self._told(answer, kept)
+        else:
+            self._steps = prometheus.STEPS_AT_ONCE
         return True
 
     def _due(self) -> Iterator[tuple[int, int]]:
@@ -110,7 +115,7 @@ class ServingWatch:
         for _ in range(QUESTIONS_A_ROUND):
             if at >= last:
                 return
-            to = min(last, at + (prometheus.STEPS_AT_ONCE - 1) * STEP)
+            to = min(last, at + (self._steps - 1) * STEP)
             yield at, to
             at = to
 
