@@ -251,9 +251,9 @@ def round_table(
 ) -> dict[tuple[str, str], int]:
     """Whole units for a table whose margins are already rounded: columns are met, rows where a table can meet them.
 
-    cells: (row, column) -> exact fine units, none below 0; an absent cell is 0. rows, columns: whole units of each
-    margin, with one common total; columns within one unit of their exact sums, and few (states, not workloads).
-    A cell that is exactly 0 stays 0, always. Each cell is its floor or the next whole unit if any such table has
+    cells: (row, column) -> exact fine units, below 0 too (corrections, credits); an absent cell is 0. rows, columns: whole
+    units of each margin, with one common total; columns within one unit of their exact sums, and few (states, not workloads).
+    A cell that is exactly 0 stays 0, always, and one below 0 is its floor or more. Each cell is its floor or the next whole unit if any such table has
     these margins; else single cells move further. Where no table without cells made from nothing has these margins
     at all (docs/money.md shows one), a row's total gives way, within its own floor and ceiling if that is possible:
     the rows as printed are the sums of the result.
@@ -261,13 +261,21 @@ def round_table(
     """
     if sum(rows.values()) != sum(columns.values()):
         raise LedgerError(f"BUG: rows add up to {sum(rows.values())}, columns to {sum(columns.values())}")
-    if any(amount < 0 for amount in cells.values()):
-        raise LedgerError("BUG: a cell below 0 cannot be rounded in a table")
-    fitting = _Fitting(cells, rows, columns, unit)
+    # A cell below 0 is rounded as what it is above its floor; the whole units come off again at the end.
+    below = {place: amount // unit for place, amount in cells.items() if amount < 0}
+    lifted, row_units, column_units = dict(cells), dict(rows), dict(columns)
+    for (row, column), units in below.items():
+        lifted[row, column] -= units * unit
+        row_units[row] -= units
+        column_units[column] -= units
+    fitting = _Fitting(lifted, row_units, column_units, unit)
     for level in (_NEAREST, _FURTHER, _OTHER_ROWS):
         if not fitting.fit(level):
             break
-    return fitting.result()
+    found = fitting.result()
+    for place, units in below.items():
+        found[place] = found.get(place, 0) + units
+    return found
 
 
 _NEAREST: Final = 1

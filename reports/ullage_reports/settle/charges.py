@@ -26,6 +26,7 @@ from ullage_collector.ledger import (
     UNALLOCATED_IDLE,
     UNMAPPED,
 )
+from ullage_reports.cost_sharing import NOTHING, unused_of
 from ullage_reports.settle.activity import Stretch, stretches
 from ullage_reports.settle.energy import Draw, card_power, host_watts, job_power, tariff_at, watts_at
 from ullage_reports.settle.shares import WHOLE, held_shares
@@ -37,7 +38,6 @@ CARD_HOURS: Final = "card_hours"
 KWH: Final = "kWh"
 SHARED: Final = "__shared__"
 """The department that carries what the policy loss_shared_by_all takes together, until another policy spreads it."""
-NOTHING: Final = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -134,18 +134,20 @@ def charge(world: World, cut: list[Span], lend: Callable[[World, list[Piece]], l
     return book
 
 
+def held_cards(pieces: Sequence[Piece]) -> dict[str, Fraction]:
+    """Department -> cards it holds at this instant."""
+    held: dict[str, Fraction] = {}
+    for piece in pieces:
+        if piece.state in HELD_STATES:
+            held[piece.department] = held.get(piece.department, NOTHING) + piece.share
+    return held
+
+
 def unused_cards(world: World, pieces: Sequence[Piece]) -> dict[str, Fraction]:
     """Department -> guaranteed cards it does not hold at this instant."""
-    held: dict[str, Fraction] = {}
-    for piece in pieces if world.quota else ():
-        if piece.state in HELD_STATES:
-            owner = piece.department
-            held[owner] = held.get(owner, NOTHING) + piece.share
-    return {
-        name: quota.least - held.get(name, NOTHING)
-        for name, quota in world.quota.items()
-        if quota.least > held.get(name, NOTHING)
-    }
+    if not world.quota:
+        return {}
+    return unused_of(held_cards(pieces), {name: quota.least for name, quota in world.quota.items()})
 
 
 def department_at(world: World, held: Allocation, at_us: int) -> str:

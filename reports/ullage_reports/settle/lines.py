@@ -15,7 +15,8 @@ from typing import Final, TypeVar
 
 from ullage_collector import ledger
 from ullage_collector.ledger import PLATFORM, STATES
-from ullage_reports.settle.charges import ENERGY, NOTHING, Amount, Key
+from ullage_reports.cost_sharing import NOTHING
+from ullage_reports.settle.charges import ENERGY, Amount, Key
 from ullage_reports.settle.spans import month_of
 
 CORRECTION: Final = "correction"

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from ullage_collector import ledger
 from ullage_collector.ledger import USED
-from ullage_reports.settle.charges import NOTHING
+from ullage_reports.cost_sharing import NOTHING
 from ullage_reports.settle.division import Division
 from ullage_reports.settle.lines import Line, apportioned, half_up, round_down_days
 

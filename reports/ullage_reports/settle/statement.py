@@ -11,8 +11,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 from ullage_contract.errors import ConfigError
+from ullage_reports.cost_sharing import NOTHING
 from ullage_reports.settle import spans
-from ullage_reports.settle.charges import NOTHING, Book, Saving, charge
+from ullage_reports.settle.charges import Book, Saving, charge
 from ullage_reports.settle.lines import CORRECTION, Line, rounded
 from ullage_reports.settle.pool import lent, spread
 from ullage_reports.settle.sharing import divided

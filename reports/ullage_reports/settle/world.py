@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Final, TypeVar
 
 from ullage_contract.errors import ConfigError
+from ullage_reports.cost_policy import WORDS
 from ullage_reports.settle.division import Division
 
 MIG_COMPUTE_SLICES: Final = 7
@@ -24,23 +25,13 @@ memory than these (1g.20gb) must say its memory_slices."""
 SOURCES: Final = ("k8s", "slurm")
 """What stands before the colon of a mapping, and before the first slash of a job's name."""
 POLICIES: Final[dict[str, tuple[str, ...]]] = {
-    "unallocated_idle": ("none", "proportional", "even", "fixed", "unused_guarantee"),
+    "unallocated_idle": WORDS["unallocated_idle"],
     "oversubscription": ("normalise_by_request", "measured_sm_share"),
     "mig_weight": ("compute_slices", "memory_slices", "dominant_share"),
-    "faulty": (
-        "platform_pays_from_fault_onset",
-        "department_pays",
-        "tenant_pays_until_release",
-        "loss_shared_by_all",
-    ),
-    "allocated_idle": ("department_pays", "platform_pays", "platform_pays_idle"),
+    "faulty": WORDS["faulty"],
+    "allocated_idle": WORDS["allocated_idle"],
     "gap_energy": ("mean_of_neighbours", "energy_counter"),
-    "borrowing": (
-        "pay_for_use",
-        "reserved_with_full_credit",
-        "reserved_with_half_credit",
-        "reserved_without_credit",
-    ),
+    "borrowing": WORDS["borrowing"],
 }
 """Policy -> what it may be, the default first."""
 
