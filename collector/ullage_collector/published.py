@@ -51,6 +51,7 @@ DAY_FILES: Final = {
     "energy": "raw_energy",
     "remainder": "raw_remainder",
     "serving": "raw_serving",
+    "quota": "quota_hour",
 }
 """Files of a day of facts, and the views a reader sees them by."""
 LATER: Final[frozenset[str]] = frozenset(
@@ -61,6 +62,7 @@ LATER: Final[frozenset[str]] = frozenset(
         "energy.parquet",
         "remainder.parquet",
         "serving.parquet",
+        "quota.parquet",
     }
 )
 """Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
@@ -126,7 +128,7 @@ def publish_facts_day(
     now: datetime,
     minutes: str = "card_minute",
 ) -> Manifest:
-    """Publish a day's segments, coverage and requests served; the newest revision as it stands when nothing changed.
+    """Publish a day's segments, coverage, requests served and quota book; the newest revision as it stands when nothing changed.
 
     connection: a cursor of the store with table ``segment`` filled for the day (states.keep).
     root: DIR/published. status: provisional or sealed. minutes: the view, or a ``read_parquet(...)``.
@@ -144,6 +146,7 @@ def publish_facts_day(
         _copy(connection, fill(sql["segments"], day=text), folder / "segments.parquet")
         _copy(connection, fill(sql["coverage"], day=text, minutes=by_hour), folder / "coverage.parquet")
         _copy(connection, fill(sql["serving"], day=text), folder / "serving.parquet")
+        _copy(connection, fill(sql["quota"], day=text), folder / "quota.parquet")
         sums = connection.execute(sql["day_sums"], {"day": day}).fetchall()
         return {
             "states_revision": revision,

@@ -22,6 +22,7 @@ WITH newest AS (
 SELECT day FROM newest n
 WHERE EXISTS (SELECT 1 FROM late l WHERE l.seen_at > n.made_at AND l.a < n.day + 1 AND (l.b IS NULL OR l.b > n.day))
    OR EXISTS (SELECT 1 FROM touched_day t WHERE t.day = n.day AND t.touched_at > n.made_at)
+   OR EXISTS (SELECT 1 FROM quota_hour q WHERE q.hour >= n.day AND q.hour < n.day + 1 AND q.made_at > n.made_at)
 ORDER BY day;
 
 -- name: published_days

@@ -56,6 +56,15 @@ SELECT NULL::INTEGER AS card_key, NULL::BIGINT AS hour_us, NULL::DOUBLE AS secon
 SELECT count(*) FROM duckdb_columns() WHERE schema_name = 'main' AND database_name = current_database()
   AND table_name = 'card_minute' AND column_name = 'covered_seconds';
 
+-- name: quota
+-- What came of the quotas in each UTC hour of the day, as the quota book has it; integrals of nano-shares over microseconds.
+SELECT epoch_us(hour) AS hour_us, tree, pool, resource, vendor, model, quota, parent, department_id, seconds,
+       "min"::DECIMAL(38, 0) AS "min", "max"::DECIMAL(38, 0) AS "max", used::DECIMAL(38, 0) AS used,
+       guaranteed_used::DECIMAL(38, 0) AS guaranteed_used, borrowed::DECIMAL(38, 0) AS borrowed, lent::DECIMAL(38, 0) AS lent,
+       waiting::DECIMAL(38, 0) AS waiting, headroom::DECIMAL(38, 0) AS headroom, sprint
+FROM quota_hour WHERE hour >= DATE '{day}' AND hour < DATE '{day}' + 1
+ORDER BY hour, tree, pool, vendor, model, resource, quota
+
 -- name: copy
 COPY ({query}) TO '{file}' (FORMAT parquet, COMPRESSION zstd);
 
@@ -213,6 +222,14 @@ CREATE VIEW incident AS SELECT NULL::BIGINT AS incident_id, NULL::VARCHAR AS fam
 CREATE VIEW finding AS SELECT NULL::BIGINT AS finding_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS family,
     NULL::VARCHAR AS subject, NULL::TIMESTAMP AS since, NULL::TIMESTAMP AS until, NULL::VARCHAR AS evidence,
     NULL::DOUBLE AS confidence, NULL::VARCHAR AS owner, NULL::VARCHAR AS action WHERE false;
+
+-- name: empty_quota_hour
+CREATE VIEW quota_hour AS SELECT NULL::BIGINT AS hour_us, NULL::VARCHAR AS tree, NULL::VARCHAR AS pool,
+    NULL::VARCHAR AS resource, NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS quota,
+    NULL::VARCHAR AS parent, NULL::VARCHAR AS department_id, NULL::DOUBLE AS seconds, NULL::DECIMAL(38, 0) AS "min",
+    NULL::DECIMAL(38, 0) AS "max", NULL::DECIMAL(38, 0) AS used, NULL::DECIMAL(38, 0) AS guaranteed_used,
+    NULL::DECIMAL(38, 0) AS borrowed, NULL::DECIMAL(38, 0) AS lent, NULL::DECIMAL(38, 0) AS waiting,
+    NULL::DECIMAL(38, 0) AS headroom, NULL::BOOLEAN AS sprint WHERE false;
 
 -- name: empty_recommendation
 CREATE VIEW recommendation AS SELECT NULL::BIGINT AS recommendation_id, NULL::VARCHAR AS kind, NULL::VARCHAR AS family,
