@@ -12,7 +12,7 @@ provider = "AI Platform"
 account_id = "ai-platform"
 account_name = "AI Platform"
 
-[mail] is in mail_settings.py, [schedule] in schedule.py.
+[mail] is in mail_settings.py, [schedule] in schedule.py, [[policy]] in cost_policy.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ullage_contract.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/ullage/report.toml")
 DEFAULT_DATA: Final = Path("/var/lib/ullage")
-TABLES: Final = ("report", "focus", "mail", "schedule")
+TABLES: Final = ("report", "focus", "mail", "schedule", "policy")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,10 @@ from ullage_collector import ledger
 from ullage_collector.ledger import HELD_STATES
 from ullage_reports.model import (
     Amounts,
+    Bill,
+    BillRow,
     Change,
+    Charges,
     DepartmentCopy,
     DepartmentRow,
     PageOne,
@@ -78,7 +81,47 @@ def department_copy(report: Report, department_id: str) -> Report | None:
         heat=(),
         trust=_trust(report.trust, total, tops, rows),
         copy=DepartmentCopy(department_id, _marks(report.trust), report.workloads_rest is not None),
+        bill=None if report.bill is None else _bill(report.bill, department_id),
     )
+
+
+def _bill(bill: Bill, department_id: str) -> Bill:
+    """What the department and those below it owe; of the policy, not what it says of other departments' shares."""
+    rows = _below(bill.departments, department_id)
+    inside = {row.department_id for row in rows}
+    nothing = Charges(*(amount * 0 for amount in (bill.total.capacity,) * 5))
+    policies = (
+        replace(row, words={name: word for name, word in row.words.items() if name != "fixed"})
+        for row in bill.policies
+    )
+    return Bill(
+        total=sum((row.charges for row in rows if row.depth == 0), nothing),
+        departments=tuple(rows),
+        businesses=(),
+        scenarios=(),
+        exact={},
+        policies=tuple(policies),
+        shared=tuple(row for row in bill.shared if row.department_id in inside),
+        adjustments=tuple(row for row in bill.adjustments if row.department_id in inside),
+        energy_kwh=None if bill.energy_kwh is None else bill.energy_kwh * 0,
+        unpriced_kwh=bill.unpriced_kwh * 0,
+        estimated_kwh=bill.estimated_kwh * 0,
+        hours_without_quota=bill.hours_without_quota,
+    )
+
+
+def _below(rows: Sequence[BillRow], department_id: str) -> list[BillRow]:
+    """The department's row with those below it, moved to the top; who is above is not told."""
+    found: list[BillRow] = []
+    for row in rows:
+        if row.department_id == department_id:
+            top = row.depth
+            found = [replace(row, depth=0, parent_id=None)]
+        elif found and row.depth <= top:
+            break
+        elif found:
+            found.append(replace(row, depth=row.depth - top))
+    return found
 
 
 def _subtrees(rows: Sequence[DepartmentRow], department_id: str) -> list[DepartmentRow]:

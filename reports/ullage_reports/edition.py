@@ -17,7 +17,7 @@ from ullage_contract.clock import Clock, utc
 from ullage_contract.command import FAILED, GOOD, PARTIAL
 from ullage_contract.errors import ConfigError, LedgerError, UllageError
 from ullage_reports import config as settings
-from ullage_reports import mail_settings
+from ullage_reports import cost_policy, mail_settings
 from ullage_reports import period as periods
 from ullage_reports.period import Period, PeriodKind
 
@@ -79,6 +79,7 @@ def make(edition: Edition, clock: Clock) -> Made:
     formats = _formats(edition)
     currency = _currency(edition)
     mail = _mail(edition)
+    policies = cost_policy.load(edition.config, period.zone)
     published = published_below(edition.data)
     report = statement(
         published,
@@ -87,6 +88,7 @@ def make(edition: Edition, clock: Clock) -> Made:
         now=now,
         verify=not edition.trust_files,
         tree_at=now if edition.tree_now else None,
+        policies=policies,
     )
     if not report.trust.adds_up:
         _tell_differences(report)

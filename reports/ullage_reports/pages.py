@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 from ullage_contract.plain import plain
-from ullage_reports import figures, proposal_tables, tables, trust_tables, workload_tables
+from ullage_reports import bill_tables, figures, proposal_tables, tables, trust_tables, workload_tables
 from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
 from ullage_reports.table import Column, Figure, Holds, Lines, Notice, Section, Table, TileView
@@ -54,7 +54,13 @@ def pages(report: Report, lang: str) -> Pages:
     t = w.t
     status_text = t(f"status.{report.status}")
     marks = _marks(w)
-    sections = (_trust(w),) if w.nothing_known else _sections(w) if report.copy is None else _copy_sections(w)
+    sections = (
+        (*_bill(w), _trust(w))
+        if w.nothing_known
+        else _sections(w)
+        if report.copy is None
+        else _copy_sections(w)
+    )
     states = tables.states(w)
     title = t(f"title.{report.period.kind}", label=report.period.label)
     if report.copy is not None:
@@ -74,9 +80,7 @@ def pages(report: Report, lang: str) -> Pages:
         ),
         marks=marks,
         notices=_notices(w),
-        sentences=tuple(_sentence(w, sentence) for sentence in report.page_one.sentences)
-        if not w.nothing_known
-        else (t("sentence.no_data"),),
+        sentences=_sentences(w),
         tiles=tuple(_tile(w, tile) for tile in report.page_one.tiles),
         bar=figures.where_it_went(w),
         states=states,
@@ -88,6 +92,19 @@ def pages(report: Report, lang: str) -> Pages:
 
 
 # ------------------------------------------------------------------------------------------ page one
+def _sentences(w: Wording) -> tuple[str, ...]:
+    """What page one says first: the period's own sentences, and what is owed where that is not capacity alone."""
+    if w.nothing_known:
+        return (w.t("sentence.no_data"), *_owed(w))
+    first, *others = (_sentence(w, sentence) for sentence in w.report.page_one.sentences)
+    return (first, *_owed(w), *others)
+
+
+def _owed(w: Wording) -> tuple[str, ...]:
+    bill = w.report.bill
+    return () if bill is None or bill.plain else (bill_tables.said(w, bill),)
+
+
 def _sentence(w: Wording, sentence: Sentence) -> str:
     """One sentence of page one; a difference chooses its word, and only parts that are not 0 are named."""
     values = {key: _value(w, key, value) for key, value in sentence.values.items()}
@@ -227,6 +244,8 @@ def _notices(w: Wording) -> tuple[Notice, ...]:
         models = ", ".join(dict.fromkeys(plain(row.model) for row in trust.unpriced[:5]))
         key = "notice.unpriced" if models else "notice.unpriced_part"
         found.append(Notice(t(key, hours=w.f.number(trust.unpriced_hours), models=models), grave=True))
+    if untariffed := w.report.bill.unpriced_kwh if w.report.bill else None:
+        found.append(Notice(t("bill.unpriced", kwh=w.f.number(untariffed)), grave=True))
     if trust.foreign:
         listed = ", ".join(plain(row.currency) for row in trust.foreign)
         found.append(Notice(t("notice.foreign", currencies=listed), grave=True))
@@ -247,6 +266,7 @@ def _notices(w: Wording) -> tuple[Notice, ...]:
 def _sections(w: Wording) -> tuple[Section, ...]:
     report = w.report
     found = [
+        *_bill(w),
         _section(
             w,
             "departments",
@@ -305,10 +325,33 @@ def _copy_sections(w: Wording) -> tuple[Section, ...]:
     """Of a department's copy: what is its own, and nothing that stands on other departments' figures."""
     several = len(w.report.departments) > 1
     return (
+        *_bill(w),
         *((_section(w, "departments", w.t("lead.departments"), tables.departments(w)),) if several else ()),
         _section(w, "idle", w.t("lead.idle"), tables.idle_workloads(w), new_page=True),
         _section(w, "workloads", _held_lead(w), workload_tables.workloads(w)),
         _trust(w),
+    )
+
+
+def _bill(w: Wording) -> tuple[Section, ...]:
+    """What is owed; nothing is said where it is capacity alone, which the tables of cost say."""
+    bill = w.report.bill
+    if bill is None or bill.plain:
+        return ()
+    told = bill_tables.lines(w, bill)
+    return (
+        _section(
+            w,
+            "bill",
+            w.t("lead.bill"),
+            bill_tables.departments(w),
+            bill_tables.groups(w, "scenarios", bill.scenarios) if bill.scenarios else None,
+            bill_tables.groups(w, "businesses", bill.businesses) if _named(bill.businesses) else None,
+            bill_tables.shared(w) if bill.shared else None,
+            bill_tables.adjustments(w) if bill.adjustments else None,
+            told if told.items else None,
+            new_page=True,
+        ),
     )
 
 
@@ -394,6 +437,7 @@ def _trust(w: Wording) -> Section:
             trust_tables.assumed(w),
             trust_tables.unlisted(w),
             trust_tables.origins(w),
+            bill_tables.policies(w),
             trust_tables.sources(w),
         )
         if table.rows
@@ -442,6 +486,11 @@ def _file_tables(w: Wording, states: Table) -> tuple[Table, ...]:
     return (
         _tile_table(w),
         states,
+        bill_tables.departments(w),
+        bill_tables.groups(w, "scenarios", report.bill.scenarios if report.bill else ()),
+        bill_tables.groups(w, "businesses", report.bill.businesses if report.bill else ()),
+        bill_tables.shared(w),
+        bill_tables.adjustments(w),
         tables.departments(w),
         *(tables.groups(w, key, rows) for key, rows in grouped.items()),
         tables.models(w),
@@ -460,5 +509,6 @@ def _file_tables(w: Wording, states: Table) -> tuple[Table, ...]:
         trust_tables.assumed(w),
         trust_tables.unlisted(w),
         trust_tables.origins(w),
+        bill_tables.policies(w),
         trust_tables.sources(w),
     )

@@ -6,6 +6,7 @@ Not here: how they are printed (html, pdf, csv_files, json_form), and the shape 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -17,6 +18,8 @@ from ullage_contract.errors import ConfigError
 from ullage_reports import period as periods
 from ullage_reports import timeline
 from ullage_reports import trust as trust_page
+from ullage_reports.bill import bill
+from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.model import (
     Amounts,
     Change,
@@ -55,18 +58,20 @@ def statement(
     now: datetime,
     verify: bool = True,
     tree_at: datetime | None = None,
+    policies: Sequence[CostPolicy] = DEFAULT,
 ) -> Report:
     """The report of a period.
 
     currency: ISO 4217; None: the only one the period is priced in. now: when it is made. verify: check every published
-    file against its manifest first. tree_at: whose organisation sums all hours; None: each hour by the one valid then.
-    Raises ConfigError when prices are in several currencies and none was chosen, StoreError for published files that
+    file against its manifest first. tree_at: whose organisation sums all hours; None: each hour by the one valid then. policies: who
+    pays for what nobody held, as cost_policy.load gives them.
+    Raises ConfigError when prices are in several currencies and none was chosen or a policy cannot be applied, StoreError for published files that
     are not what their manifests say. A report that does not add up is returned: its ``trust.adds_up`` is False.
     """
     with published.open(period.start, period.end, verify=verify) as facts:
         chosen = _currency(facts, currency)
         before = _before(published, period, chosen, verify, tree_at)
-        return _Statement(facts, period, chosen, now, before, tree_at).report()
+        return _Statement(facts, period, chosen, now, before, tree_at, policies).report()
 
 
 def _currency(facts: Facts, currency: str | None) -> str:
@@ -106,7 +111,10 @@ class _Statement:
         now: datetime,
         before: tuple[Period, Figures] | None,
         tree_at: datetime | None,
+        policies: Sequence[CostPolicy],
     ) -> None:
+        self._tree_at = tree_at
+        self._policies = policies
         self._reading = read(facts, period, currency, tree_at)
         self._figures = self._reading.figures
         self._rounding = self._reading.rounding
@@ -123,7 +131,8 @@ class _Statement:
         holders = self._holders()
         trend = timeline.trend(reading)
         held = workloads(reading)
-        trust = trust_page.trust(reading, departments, groups, models, trend, held.check)
+        owed, checks = bill(reading, self._policies, self._tree_at)
+        trust = trust_page.trust(reading, departments, groups, models, trend, (held.check, *checks))
         proposed = proposals(reading)
         idle_workloads = int(self._reading.rows("idle_workloads")[0][0])
         return Report(
@@ -158,6 +167,7 @@ class _Statement:
             trust=trust,
             tree=self._figures.tree,
             proposals=proposed,
+            bill=owed,
         )
 
     def _status(self) -> Status:

@@ -56,10 +56,10 @@ def placed(
     for department, at_us, state, quantity, atoms, unpriced in rows:
         place = organisation.place(str(department), int(at_us), tree_at_us)
         own[BETWEEN.join(place.path)].add(str(state), int(quantity), int(atoms), int(unpriced))
-    return Placed(dict(own), _parents(own), len(edges))
+    return Placed(dict(own), parents_of(own), len(edges))
 
 
-def _parents(own: Iterable[str]) -> dict[str, str | None]:
+def parents_of(own: Iterable[str]) -> dict[str, str | None]:
     """Every place with hours and all above it; a path deeper than MAX_DEPTH is cut where it gets too deep."""
     parents: dict[str, str | None] = {}
     for start in sorted(own):

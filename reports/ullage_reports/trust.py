@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -40,9 +40,9 @@ def trust(
     groups: Mapping[str, tuple[GroupRow, ...]],
     models: tuple[ModelRow, ...],
     trend: tuple[TrendPoint, ...],
-    workloads: SumCheck,
+    more: Sequence[SumCheck],
 ) -> Trust:
-    """The trust page. The tables are those of the report, as printed: they are checked, not their sums."""
+    """The trust page. The tables are those of the report, as printed: they are checked, not their sums. more: checks of what is made elsewhere."""
     tables: dict[str, list[Amounts]] = {
         "department": [row.amounts for row in departments if row.depth == 0],
         "department_own": [row.own for row in departments],
@@ -57,7 +57,7 @@ def trust(
     checks = [_check(reading, level, rows, exact) for level, rows in tables.items()]
     states = sum((s.cost for s in reading.total.states), Decimal(0)) - reading.total.cost
     checks.insert(1, SumCheck("state", len(reading.total.states), reading.total.cost, states, exact))
-    checks.append(workloads)
+    checks += more
     checks += _manifest_check(reading)
     dimensions = reading.facts.dimensions
     held = sum(c.quantity for c in reading.cells if c.state in ledger.HELD_STATES)

@@ -52,11 +52,13 @@ BY_WORD = {
 # Words other parts may add to: shown as they are when the catalogue does not know them.
 OPEN = (
     "action",
+    "adjustment",
     "cause",
     "finding",
     "level",
     "name_kind",
     "origin",
+    "policy_name",
     "proposal",
     "scenarios",
     "severity",
