@@ -11,7 +11,8 @@ since the epoch with microseconds; a missing value is null; failed readings are 
                            "counters_epoch": [..], "columns": {"power_watts": [..]},
                            "failed": [[row, "power_watts", "deadline"]]}},
      "facts": [{"family": "card", "subject": "GPU-..", "time": .., "attributes": {..}}],
-     "events": [{"time": .., "kind": "xid", ...}]}
+     "events": [{"time": .., "kind": "xid", ...}],
+     "served": [[workload, target, system, series, kind, time, value]]}
 
 ``encode`` is deterministic: the same batch gives the same bytes, so that a re-send is the same body.
 The collector may read bodies with a faster JSON library; ``batch_from_json`` then checks the shape.
@@ -33,6 +34,8 @@ from ullage_contract.errors import REASONS, SchemaTooNew, UnknownMetric, WireErr
 from ullage_contract.event import KINDS, Event, Severity
 from ullage_contract.identity import check_id
 from ullage_contract.sample import FACT_NAMES, Facts, Family, Origin, Sample, Value
+from ullage_contract.served import KINDS as SERVED_KINDS
+from ullage_contract.served import Served
 
 SCHEMA_VERSION: Final = 1
 """Decides compatibility: a collector accepts N and N-1."""
@@ -64,6 +67,7 @@ class Batch:
     samples: Sequence[Sample] = ()
     facts: Sequence[Facts] = ()
     events: Sequence[Event] = ()
+    served: Sequence[Served] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class ColumnarBatch:
     families: dict[Family, FamilyColumns]
     facts: list[Facts]
     events: list[Event]
+    served: list[Served] = field(default_factory=list)
     unknown_metrics: list[str] = field(default_factory=list)
     """Keys of a newer agent's catalogue that this side does not know: kept apart, never an error."""
 
@@ -228,6 +233,8 @@ def batch_from_json(document: Any) -> ColumnarBatch:
             raise WireError(f"family {str(name)[:20]!r} is none of {', '.join(Family)}") from e
         families[family] = _family(family, _object(content, f"families.{name}"), unknown)
         rows += len(families[family].subject)
+    served = [_served(row, i) for i, row in enumerate(_array(top.get("served", []), "served"))]
+    rows += len(served)
     if rows > MAX_ROWS:
         raise WireError(f"the batch has {rows} rows, at most {MAX_ROWS} are read", code="too_large")
     return ColumnarBatch(
@@ -244,6 +251,7 @@ def batch_from_json(document: Any) -> ColumnarBatch:
         families=families,
         facts=[_facts(f, i) for i, f in enumerate(_array(top.get("facts", []), "facts"))],
         events=[_event(e, i) for i, e in enumerate(_array(top.get("events", []), "events"))],
+        served=served,
         unknown_metrics=sorted(unknown),
     )
 
@@ -253,7 +261,7 @@ def _to_json(batch: Batch) -> dict[str, Any]:
         raise WireError(f"BUG: lane {batch.lane!r}")
     if batch.events and batch.lane != "events":
         raise WireError("BUG: events travel in their own lane")
-    return {
+    document = {
         "schema_version": SCHEMA_VERSION,
         "stream": batch.stream,
         "sequence": batch.sequence,
@@ -268,6 +276,12 @@ def _to_json(batch: Batch) -> dict[str, Any]:
         "facts": [_facts_json(f) for f in batch.facts],
         "events": [_event_json(e) for e in batch.events],
     }
+    if batch.served:
+        document["served"] = [
+            [s.workload, s.target, s.system, s.series, s.kind, round(s.time, 6), s.value]
+            for s in batch.served
+        ]
+    return document
 
 
 def _columns(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -441,6 +455,23 @@ def _facts(value: Any, index: int) -> Facts:
         time=_time(entry, place),
         attributes={k: v for k, v in attributes.items() if k in FACT_NAMES},
     )
+
+
+def _served(value: Any, index: int) -> Served:
+    place = f"served[{index}]"
+    row = _array(value, place)
+    if len(row) != 7:
+        raise WireError(f"{place} has {len(row)} values, not 7")
+    *texts, kind, time, number = row
+    if any(not isinstance(text, str) or len(text) > 300 for text in texts) or not texts[0]:
+        raise WireError(f"{place}: workload, target, system and series are texts of at most 300 characters")
+    if kind not in SERVED_KINDS:
+        raise WireError(f"{place}: {str(kind)[:40]!r} is none of {', '.join(SERVED_KINDS)}")
+    if not _is_number(time) or not 0 <= time < 1e11:
+        raise WireError(f"{place}: {str(time)[:40]!r} is not a time in seconds")
+    if not _is_number(number) or not 0 <= number < 2.0**64:
+        raise WireError(f"{place}: {str(number)[:40]!r} is no number from 0")
+    return Served(texts[0], texts[1], texts[2], texts[3], kind, float(time), float(number))
 
 
 def _event(value: Any, index: int) -> Event:

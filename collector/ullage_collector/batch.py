@@ -18,6 +18,8 @@ from ullage_contract.errors import REASONS, WireError
 from ullage_contract.event import KINDS, Event, Severity
 from ullage_contract.identity import check_id
 from ullage_contract.sample import FACT_NAMES, Facts, Family, Origin
+from ullage_contract.served import KINDS as SERVED_KINDS
+from ullage_contract.served import Served
 from ullage_contract.wire import ColumnarBatch, FamilyColumns
 
 _Seconds = Annotated[float, Meta(ge=0, lt=1e11)]
@@ -100,6 +102,14 @@ class _Event(msgspec.Struct):
     )
 
 
+_Name = Annotated[str, Meta(max_length=300)]
+_Count = Annotated[float, Meta(ge=0, lt=2.0**64)]
+_ServedKind: Any = Literal.__getitem__(SERVED_KINDS)
+_Served: Any = tuple.__class_getitem__(
+    (Annotated[str, Meta(min_length=1, max_length=300)], _Name, _Name, _Name, _ServedKind, _Seconds, _Count)
+)
+
+
 class _Body(msgspec.Struct):
     schema_version: int
     stream: Annotated[str, Meta(min_length=16, max_length=64)]
@@ -114,6 +124,7 @@ class _Body(msgspec.Struct):
     families: _Families = msgspec.field(default_factory=_Families)  # type: ignore[valid-type]
     facts: list[_Facts] = msgspec.field(default_factory=list)
     events: list[_Event] = msgspec.field(default_factory=list)
+    served: list[_Served] = msgspec.field(default_factory=list)
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -162,7 +173,7 @@ def _fast(text: bytes) -> ColumnarBatch:
             continue
         columns = families[family] = _columns(family, rows)
         total += len(columns.subject)
-    if total > wire.MAX_ROWS:
+    if total + len(body.served) > wire.MAX_ROWS:
         raise _Slow
     try:
         return ColumnarBatch(
@@ -201,6 +212,7 @@ def _fast(text: bytes) -> ColumnarBatch:
                 )
                 for e in body.events
             ],
+            served=[Served(*row) for row in body.served],
         )
     except WireError:
         raise

@@ -56,6 +56,7 @@ def good(rows: int = 2) -> dict[str, Any]:
             }
         ],
         "events": [],
+        "served": [["k8s/c/ns/pod", "10.0.0.1:8000", "vllm", "s1", "requests", 2.5, 17.0]],
     }
 
 

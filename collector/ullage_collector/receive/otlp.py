@@ -8,6 +8,10 @@ rejected and counted (``partial_success``), never an error. Which row a point be
 * subject: point (or resource) attribute ``hw.id``, for metrics of a node the node itself; a point with
   ``hw.parent`` is of a slice of that card. ``hw.vendor``, ``hw.model``, ``hw.serial_number`` become facts.
 
+Requests and tokens of serving systems (serving/systems.toml) are of a workload: the resource's or point's
+``k8s.namespace.name`` and ``k8s.pod.name``, else ``namespace`` and ``pod``, else ``slurm.job.id``; the process is
+``service.instance.id`` or ``instance``. A node speaks for the workloads on it alone.
+
 OTLP has no sequence numbers, so a re-sent body is known by its digest alone (the last 64 of a sender).
 Counters' start times are not believed to be the hardware's: a reset shows as a smaller value.
 Decoding takes tens of times the processor time of our own push: this door is for what cannot push.
@@ -18,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
@@ -35,6 +39,7 @@ from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.receive.notices import stream_id
 from ullage_collector.receive.push import Pressure
 from ullage_collector.receive.reply import SCHEMA_VERSION
+from ullage_collector.receive.served import Named, ServedPoints, systems_of
 from ullage_collector.receive.streams import digest
 from ullage_contract import catalogue, wire
 from ullage_contract.catalogue import Kind, Metric, Type
@@ -74,6 +79,7 @@ class Converted:
 @dataclass(slots=True)
 class _NodeRows:
     origin: Origin = Origin.REAL
+    served: ServedPoints = field(default_factory=ServedPoints)
     values: dict[tuple[Family, str, float], dict[str, Value]] = field(
         default_factory=lambda: defaultdict(dict)
     )
@@ -182,7 +188,7 @@ class Otlp:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiting.append(future)
             self._samples.submit(record, _resolver(future))
-            self._health.accepted("samples", len(record.body), len(batch.samples), now)
+            self._health.accepted("samples", len(record.body), len(batch.samples) + len(batch.served), now)
         for failure in await asyncio.gather(*waiting, return_exceptions=True):
             if isinstance(failure, DiskFull):
                 raise Refused(507, "disk_full", "the collector's disk is full")
@@ -207,7 +213,9 @@ def _resolver(future: asyncio.Future[None]) -> Any:
 
 
 def _batch(rows: _NodeRows, stream: str, sender: _Sender, cluster: str, node: str, now: float) -> wire.Batch:
-    newest = max((time for _, _, time in rows.values), default=now)
+    served = rows.served.readings()
+    times = [*(time for _, _, time in rows.values), *(reading.time for reading in served)]
+    newest = max(times, default=now)
     gap = newest - sender.newest
     interval = gap if 1.0 <= gap <= 300.0 else DEFAULT_INTERVAL_SECONDS
     sender.newest = max(sender.newest, newest)
@@ -228,6 +236,7 @@ def _batch(rows: _NodeRows, stream: str, sender: _Sender, cluster: str, node: st
         facts=[
             Facts(family, subject, newest, attributes) for (family, subject), attributes in rows.facts.items()
         ],
+        served=served,
     )
 
 
@@ -240,7 +249,11 @@ def convert(body: bytes, media: str, encoding: str, identity: Identity) -> Conve
         key = _sender(resource, identity)
         for scope_metrics in resource_metrics.scope_metrics:
             for metric in scope_metrics.metrics:
-                _metric(metric, resource, key, converted)
+                served = systems_of(metric.name, resource)
+                if served:
+                    _served(metric, served, resource, key, converted)
+                else:
+                    _metric(metric, resource, key, converted)
                 if converted.points > MAX_POINTS:
                     raise BadInput(f"more than {MAX_POINTS} points in one request: send smaller ones")
     return converted
@@ -321,6 +334,34 @@ def _by_otel_name() -> Mapping[str, tuple[Metric, ...]]:
     return {
         name: tuple(sorted(metrics, key=lambda m: -len(m.otel_attributes))) for name, metrics in found.items()
     }
+
+
+def _served(
+    metric: Any,
+    names: Sequence[Named],
+    resource: Mapping[str, str],
+    key: tuple[str, str],
+    converted: Converted,
+) -> None:
+    """Points of a serving system's metric; what names no workload, or is an increment, is rejected."""
+    kind = metric.WhichOneof("data")
+    points = getattr(metric, kind).data_points if kind is not None else ()
+    delta = kind in ("sum", "histogram") and getattr(metric, kind).aggregation_temporality == _DELTA
+    for point in points:
+        converted.points += 1
+        values = {"": _number(point)} if kind in ("gauge", "sum") else {}
+        if kind == "histogram":
+            values = {"_count": float(point.count), "_sum": point.sum if point.HasField("sum") else None}
+        rows = converted.nodes.get(key) or _NodeRows()
+        taken = not delta and rows.served.take(
+            names, key[0], values, point.time_unix_nano / 1e9, _attributes(point.attributes), resource
+        )
+        if taken:
+            converted.nodes[key] = rows
+        else:
+            converted.rejected += 1
+            if len(converted.unmapped) < 20:
+                converted.unmapped.add(metric.name[:100])
 
 
 def _metric(metric: Any, resource: Mapping[str, str], key: tuple[str, str], converted: Converted) -> None:

@@ -24,6 +24,8 @@ from ullage_contract.served import KINDS, Served
 if TYPE_CHECKING:
     import duckdb
 
+OTLP: Final = "otlp"
+"""The source of what comes through POST /v1/metrics; no [[serving]] may have its name."""
 KEEP_SERIES_SECONDS: Final = 7 * 86_400.0
 """our choice: because what was silent for a week is another process when it is heard of again."""
 _PROCESS: Final = {"workload_key": pa.int32(), "source": pa.string(), "target": pa.string()}
@@ -73,16 +75,20 @@ def keep(
     *,
     source: str,
     now_us: int,
-    node_key: int | None = None,
+    nodes: Sequence[int] | None = None,
 ) -> Kept:
-    """Add readings. cursor: inside a write. source: who tells them. node_key: who sent them speaks for that node alone."""
+    """Add readings. cursor: inside a write. source: who tells them.
+
+    nodes: for each reading the key of the node that sent it, which speaks for its own workloads alone; None: no node did.
+    """
     if not readings:
         return Kept(0, 0, 0, 0)
     times = [round(reading.time * 1e6) for reading in readings]
     holders = _holders(cursor, min(times), max(times))
     own: list[Reading] = []
-    for reading, at_us in zip(readings, times, strict=True):
-        holder = _holder(holders.get(reading.workload, ()), at_us, node_key)
+    senders: Sequence[int | None] = nodes if nodes is not None else [None] * len(readings)
+    for reading, at_us, node in zip(readings, times, senders, strict=True):
+        holder = _holder(holders.get(reading.workload, ()), at_us, node)
         if holder is not None and reading.kind in KINDS:
             process = Process(holder.key, f"{source}/{reading.system}", reading.target)
             own.append(Reading(process, reading.series, reading.kind, at_us, reading.value))

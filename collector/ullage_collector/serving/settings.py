@@ -127,7 +127,7 @@ def _one(table: Table) -> Source:
         ca_file=table.path("ca_file"),
         tenant=tenant,
     )
-    if "/" in source.name:
-        raise table.wrong("name", source.name, "write a word without /")
+    if "/" in source.name or source.name == "otlp":
+        raise table.wrong("name", source.name, "write a word without /, and not otlp")
     table.finish()
     return source

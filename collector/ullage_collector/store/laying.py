@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from ullage_collector.store.rollup import LOOKBACK_US
 from ullage_collector.store.rows import Gathered, Gathering
 from ullage_contract.errors import BadInput
 from ullage_contract.sample import Family
+from ullage_contract.served import Served
 from ullage_contract.wire import ColumnarBatch, FamilyColumns
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Work:
     streams: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     marks: dict[str, Stream] = field(default_factory=dict)
     events: list[tuple[Any, ...]] = field(default_factory=list)
+    served: list[tuple[Served, int]] = field(default_factory=list)
     facts: list[ReceivedFacts] = field(default_factory=list)
     dirty: set[tuple[int, int]] = field(default_factory=set)
     quarantine: list[tuple[Record, str]] = field(default_factory=list)
@@ -99,7 +101,7 @@ class Laying:
         node: Node,
         through: int,
     ) -> int | None:
-        """Lay one batch's rows, facts and events; the time of the newest row."""
+        """Lay one batch's rows, facts, events and requests served; the time of the newest row."""
         newest: int | None = None
         for family, rows in batch.families.items():
             if rows.subject:
@@ -137,7 +139,19 @@ class Laying:
                 )
             )
         work.counts.events += len(batch.events)
-        return newest
+        last = self._lay_served(work, record, batch.served, node)
+        return last if newest is None else newest if last is None else max(newest, last)
+
+    def _lay_served(self, work: Work, record: Record, rows: Sequence[Served], node: Node) -> int | None:
+        """Readings of serving processes, each with the node that speaks for it; the time of the newest."""
+        oldest = record.received_at_us / 1e6 - ACCEPT_PAST_DAYS * DAY_US / 1e6
+        newest = record.received_at_us / 1e6 + ACCEPT_FUTURE_SECONDS
+        kept = [replace(row, time=row.time + record.shift_seconds) for row in rows]
+        kept = [row for row in kept if oldest <= row.time <= newest]
+        work.counts.rows_refused += len(rows) - len(kept)
+        work.counts.rows += len(kept)
+        work.served += [(row, node.key) for row in kept]
+        return round(max(row.time for row in kept) * 1e6) if kept else None
 
     def _lay_family(
         self,

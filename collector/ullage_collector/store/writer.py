@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from ullage_collector.batch import read_batch
 from ullage_collector.journal import START, JournalReader, Position, Record, wait
+from ullage_collector.serving import book as serving_book
 from ullage_collector.sql import fill, statements
 from ullage_collector.store import incoming
 from ullage_collector.store.columns import Grain, fixed_columns, kind
@@ -309,6 +310,10 @@ class Writer:
             incoming.execute(cursor, fill(sql["put_rows"], table=table.name, columns=columns), rows)
         self._facts.apply(cursor, work.facts)
         incoming.execute(cursor, sql["put_events"], incoming.table(_EVENT, work.events))
+        if work.served:
+            readings, nodes = zip(*work.served, strict=True)
+            now_us = round(store.clock.wall() * 1e6)
+            serving_book.keep(cursor, readings, source=serving_book.OTLP, now_us=now_us, nodes=nodes)
         incoming.execute(cursor, sql["put_streams"], incoming.table(_STREAM, work.streams.values()))
         if work.dirty:
             incoming.execute(cursor, sql["put_dirty_hours"], incoming.table(_DIRTY, work.dirty))
