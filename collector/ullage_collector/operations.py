@@ -70,13 +70,14 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
         ).to_json()
 
     def close(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
-        from ullage_collector.publish.closing import close as close_period
+        from ullage_collector.publish.closed_periods import close as close_period
 
         first, end = _day(body, "from"), _day(body, "to")
         if first is None or end is None:
             raise BadInput("from and to: give the period's first day and the first no longer in it")
         return close_period(
             store(),
+            config.published_dir,
             first,
             end,
             text_of(body, "zone"),

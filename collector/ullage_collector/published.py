@@ -3,6 +3,8 @@
     facts/day=2026-11-20/rev=1/{segments,coverage,energy,remainder,serving}.parquet  manifest.json
     dimensions/rev=7/{card,node,workload,department,price,incident,finding,...}.parquet  manifest.json
 
+What lies in a closed period is read from the revisions its closing named (frozen.py), not from the newest.
+
 A revision is written beside its place, synced and renamed, so a reader sees all of it or nothing; the manifest
 names every file with its size and SHA-256. The write side runs in the collector; the read side opens
 folders alone and never the live store.
@@ -23,6 +25,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ullage_collector import frozen
+from ullage_collector.frozen import PeriodClosing, Pins
 from ullage_collector.organisation import Department, Organisation
 from ullage_collector.sql import fill, statements
 from ullage_contract.errors import StoreError
@@ -280,11 +284,14 @@ def _sha256(path: Path) -> str:
 
 
 # ------------------------------------------------------------------------------- reading
-def newest(parent: Path) -> Manifest | None:
-    """The newest whole revision below a folder; None where there is none. A folder without a manifest is passed over."""
+def newest(parent: Path, *, before: datetime | None = None) -> Manifest | None:
+    """The newest whole revision below a folder; None where there is none. A folder without a manifest is passed over.
+
+    before: the newest that was published by then.
+    """
     for _, folder in sorted(_revisions(parent), reverse=True):
         found = _manifest(folder)
-        if found is not None:
+        if found is not None and (before is None or found.published_at <= before):
             return found
     return None
 
@@ -344,13 +351,52 @@ class Published:
             raise StoreError(f"{self.root}: cannot be read: {e}; give the report's user read rights") from e
         return sorted(date.fromisoformat(match[1]) for name in names if (match := _DAY.match(name)))
 
-    def facts(self, day: date) -> Manifest | None:
-        """A day's newest revision, None where it is not published."""
-        return newest(self.root / "facts" / f"day={day.isoformat()}")
+    def facts(self, day: date, *, before: datetime | None = None) -> Manifest | None:
+        """A day's newest revision, None where it is not published. before: the newest that was published by then."""
+        return newest(self._folder(day), before=before)
 
     def dimensions(self) -> Manifest | None:
         """The newest names and prices, None where none are published."""
         return newest(self.root / "dimensions")
+
+    def closings(self) -> tuple[PeriodClosing, ...]:
+        """Closed periods as the newest names know them, the earliest first."""
+        import duckdb
+
+        dimensions = self.dimensions()
+        if dimensions is None or not dimensions.names("closing.parquet"):
+            return ()
+        connection = duckdb.connect(":memory:", config={"threads": 1})
+        try:
+            connection.execute(_view("closing", (dimensions,), "closing.parquet"))
+            rows = connection.execute(statements("published")["closings"]).fetchall()
+        except duckdb.Error as e:
+            raise StoreError(f"{dimensions.folder}: cannot be read: {str(e)[:300]}") from e
+        finally:
+            connection.close()
+        return tuple(frozen.of_row(row) for row in rows)
+
+    def _folder(self, day: date) -> Path:
+        return self.root / "facts" / f"day={day.isoformat()}"
+
+    def _pinned(
+        self, pins: Pins, days: Sequence[date]
+    ) -> tuple[list[tuple[date, Manifest | None]], Manifest]:
+        """The revisions a closed span stands on. Raises StoreError where one is gone."""
+
+        def named(parent: Path, revision: int) -> Manifest:
+            found = _manifest(parent / f"rev={revision}")
+            if found is None:
+                raise StoreError(
+                    f"{parent}: revision {revision} is gone, which a closed period stands on; bring it back from a backup"
+                )
+            return found
+
+        facts = [
+            (day, named(self._folder(day), pins.revisions[day]) if day in pins.revisions else None)
+            for day in days
+        ]
+        return facts, named(self.root / "dimensions", pins.dimensions_revision)
 
     @contextmanager
     def open(
@@ -359,21 +405,33 @@ class Published:
         end: datetime,
         *,
         verify: bool = True,
+        beside: PeriodClosing | None = None,
         memory_bytes: int = 2 << 30,
         threads: int = 2,
     ) -> Iterator[Facts]:
         """The facts of [start, end) as in-memory views, for as long as the body runs.
 
-        start, end: aware. verify: check every file against its manifest first.
-        Raises StoreError for a folder that cannot be read or is not what its manifest says.
+        A span that is wholly closed is read from the revisions its closings stand on, whatever was published since; any other from the
+        newest. start, end: aware. verify: check every file against its manifest first. beside: as it was
+        published when that period was closed, for what its statement is compared with.
+        Raises StoreError for a folder that cannot be read or is not what its manifest says, or is gone.
         """
         import duckdb
 
         first, last = _us(start), _us(end)
         wanted = _utc_days(first, last)
-        manifests = [(day, self.facts(day)) for day in wanted]
+        dimensions: Manifest | None
+        pins = None
+        if beside is not None and beside.dimensions_revision is not None:
+            of_it = Pins(beside, beside.dimensions_revision, {})
+            dimensions = self._pinned(of_it, ())[1]
+            manifests = [(day, self.facts(day, before=beside.closed_at)) for day in wanted]
+        elif (pins := frozen.pins(self.closings(), first, last)) is not None:
+            manifests, dimensions = self._pinned(pins, wanted)
+        else:
+            manifests = [(day, self.facts(day)) for day in wanted]
+            dimensions = self.dimensions()
         used = tuple(m for _, m in manifests if m is not None)
-        dimensions = self.dimensions()
         if verify:
             for manifest in (*used, *((dimensions,) if dimensions else ())):
                 manifest.verify()
@@ -401,6 +459,7 @@ class Published:
                 days=used,
                 missing=tuple(day for day, m in manifests if m is None),
                 dimensions=dimensions,
+                closing=pins.last if pins else None,
             )
         except duckdb.Error as e:
             raise StoreError(f"{self.root}: published files cannot be read: {str(e)[:300]}") from e
@@ -413,16 +472,19 @@ class Published:
 class Facts:
     """An open span of published time.
 
-    Views: ``segment`` (columns of segments.parquet cut to the span, with ``quantity`` in nano-share microseconds and
-    ``atoms``, NULL where unpriced), ``coverage``, ``energy`` and ``remainder`` (what of a price no share of a card carries)
-    cut alike, ``serving`` (whole hours, of the span in which they begin), and the dimensions by name. days: the revisions
-    used. missing: UTC days of the span that are not published.
+        Views: ``segment`` (columns of segments.parquet cut to the span, with ``quantity`` in nano-share microseconds and
+            ``atoms``, NULL where unpriced), ``coverage``, ``energy`` and ``remainder`` (what of a price no share of a card carries)
+        cut alike, ``serving`` (whole hours, of the span in which they begin), and the dimensions by name. days: the revisions
+        used. missing: UTC days of the span that are not published.
+     closing: the last of the closings that
+    cover the span, which then never changes; None while some of it is open.
     """
 
     connection: duckdb.DuckDBPyConnection
     days: tuple[Manifest, ...]
     missing: tuple[date, ...]
     dimensions: Manifest | None
+    closing: PeriodClosing | None = None
 
     def rows(
         self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None

@@ -1,7 +1,7 @@
 """One line of the ledger, from its figure back to formula, rates, versions and rows: ``ullage-report explain LINE-ID``.
 
 A line's id is in ``segments.parquet``, in FOCUS files (x_LineId) and in the API's ledger. What is shown comes from the
-published day alone, so it is the same after the raw days are gone. Rows of the collector's store that are not published (rules,
+published day alone, of a closed period from the revision it was closed with, so it is the same after the raw days are gone. Rows of the collector's store that are not published (rules,
 allocations, the inventory) are named by their numbers.
 """
 
@@ -77,12 +77,12 @@ def explain(published: Published, line_id: str, *, verify: bool = True) -> Expla
     """See ``run``. verify: check the day's files against its manifest first."""
     card, from_us = _parsed(line_id)
     at = _EPOCH + timedelta(microseconds=from_us)
-    manifest = published.facts(at.date())
-    if manifest is None:
-        raise BadInput(
-            f"{line_id}: {at.date()} is not published in {published.root}; publish it, or name the collector's data with --data"
-        )
     with published.open(at, at + timedelta(microseconds=1), verify=verify) as facts:
+        if not facts.days:
+            raise BadInput(
+                f"{line_id}: {at.date()} is not published in {published.root}; publish it, or name the collector's data with --data"
+            )
+        manifest = facts.days[0]
         line = _one(facts, "line", {"line": line_id})
         if line is None:
             near = facts.rows(statements("explain")["near"], {"card": card, "at": from_us})

@@ -62,7 +62,8 @@ def statement(
 ) -> Report:
     """The report of a period.
 
-    currency: ISO 4217; None: the only one the period is priced in. now: when it is made. verify: check every published
+    currency: ISO 4217; None: the only one the period is priced in. now: when it is made; a closed period's was made
+    when it was closed, as everything it says is from then. verify: check every published
     file against its manifest first. tree_at: whose organisation sums all hours; None: each hour by the one valid then. policies: who
     pays for what nobody held, as cost_policy.load gives them.
     Raises ConfigError when prices are in several currencies and none was chosen or a policy cannot be applied, StoreError for published files that
@@ -70,8 +71,9 @@ def statement(
     """
     with published.open(period.start, period.end, verify=verify) as facts:
         chosen = _currency(facts, currency)
-        before = _before(published, period, chosen, verify, tree_at)
-        return _Statement(facts, period, chosen, now, before, tree_at, policies).report()
+        before = _before(published, period, chosen, verify, tree_at, facts)
+        made = facts.closing.closed_at if facts.closing else now
+        return _Statement(facts, period, chosen, made, before, tree_at, policies).report()
 
 
 def _currency(facts: Facts, currency: str | None) -> str:
@@ -87,16 +89,26 @@ def _currency(facts: Facts, currency: str | None) -> str:
 
 
 def _before(
-    published: Published, period: Period, currency: str, verify: bool, tree_at: datetime | None
+    published: Published,
+    period: Period,
+    currency: str,
+    verify: bool,
+    tree_at: datetime | None,
+    now: Facts,
 ) -> tuple[Period, Figures] | None:
-    """The period before, where all of it is published: half a period is no comparison."""
+    """The period before, where all of it is published: half a period is no comparison.
+
+    now: of the period itself; the one before a closed period is read as it was when that was closed.
+    """
     try:
         earlier = periods.previous(period)
     except (ConfigError, OverflowError):
         return None
     if any(published.facts(day) is None for day in earlier.utc_days()):
         return None
-    with published.open(earlier.start, earlier.end, verify=verify) as facts:
+    with published.open(earlier.start, earlier.end, verify=verify, beside=now.closing) as facts:
+        if facts.missing:
+            return None
         return earlier, read(facts, earlier, currency, tree_at).figures
 
 

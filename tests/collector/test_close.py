@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,88 +11,17 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.collector.fleet_world import HOUR, NANO, us
+from tests.collector.books_world import DAYS, Books
+from tests.collector.fleet_world import us
 
-from ullage_collector.publish.closing import close, closings, combined
-from ullage_collector.publish.facts import due_days, publish_day
+from ullage_collector.publish.closed_periods import close, closings
+from ullage_collector.publish.closing import combined
+from ullage_collector.publish.facts import publish_day
 from ullage_collector.published import Published
-from ullage_collector.store.store import Store
-from ullage_contract.clock import ManualClock
 from ullage_contract.errors import BadInput
 
-FIRST = date(2026, 10, 6)
-DAYS = [FIRST + timedelta(days=n) for n in range(3)]
-NOW = datetime(2026, 10, 12, tzinfo=UTC)
 SHANGHAI = ("Asia/Shanghai", 16)  # its midnight is 16:00 UTC
 CALCUTTA = ("Asia/Kolkata", 18.5)  # and here 18:30, within a UTC hour
-
-
-class Books:
-    """A real store with one card that account nlp holds all the time, and everything published."""
-
-    def __init__(self, folder: Path) -> None:
-        self.clock = ManualClock(NOW.timestamp())
-        self.store = Store.open(folder / "collector" / "store.duckdb", clock=self.clock)
-        self.root = folder / "published"
-        with self.store.write() as w:
-            w.execute(
-                "INSERT INTO inventory (inventory_id, card_id, cluster_id, node_id, vendor, model, life, valid_from, "
-                "known_from, source) SELECT nextval('record_number'), 'G' || n, 'dc1', 'n1', 'nvidia', 'H800', 'in_service', "
-                "TIMESTAMP '2026-10-06', TIMESTAMP '2026-10-01', 'file' FROM range(2) r(n)"
-            )
-            w.execute(
-                "INSERT INTO price (price_id, model, currency, price_micro, assumed, valid_from, known_from, source) "
-                "VALUES (nextval('record_number'), 'H800', 'CNY', 20000000, false, TIMESTAMP '2026-01-01', "
-                "TIMESTAMP '2026-01-01', 'f')"
-            )
-            w.execute(
-                "INSERT INTO workload (workload_key, workload_id, kind, cluster_id, namespace, origin) "
-                "VALUES (1, 'slurm/dc1/7', 'slurm_job', 'dc1', 'nlp', 'real')"
-            )
-        self.publish()
-        with self.store.write() as w:
-            w.execute(
-                "INSERT INTO allocation (allocation_id, workload_key, card_key, node_key, share_nano, valid_from, known_from, "
-                "source, rank) SELECT 1, 1, card_key, node_key, 1000000000, TIMESTAMP '2026-10-06', TIMESTAMP '2026-10-06', "
-                "'test', 'work' FROM card WHERE card_id = 'G0'"
-            )
-        self.rule("old")
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.clock.wall(), UTC)
-
-    def rule(self, department: str) -> None:
-        """From now on it is believed that the account was the department's all along."""
-        self.clock.advance(60)
-        now = self.now().replace(tzinfo=None)
-        with self.store.write() as w:
-            w.execute("UPDATE mapping_rule SET known_to = ? WHERE known_to IS NULL", [now])
-            w.execute(
-                "INSERT INTO mapping_rule (rule_id, match, priority, department_id, valid_from, known_from, source) "
-                "VALUES (nextval('record_number'), 'slurm:nlp', 0, ?, TIMESTAMP '2020-01-01', ?, 'import:map.csv')",
-                [department, now],
-            )
-        self.clock.advance(60)
-
-    def publish(self) -> dict[date, int]:
-        """Every day that is due; day -> published revision."""
-        self.clock.advance(60)
-        now = self.now()
-        return {
-            day: publish_day(self.store, self.root, day, now=now).manifest.revision
-            for day in due_days(self.store, through=DAYS[-1], now=now)
-        }
-
-    def owners(self, day: date) -> Mapping[str, float]:
-        """department -> card-hours of a published day, without the platform's."""
-        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        with Published(self.root).open(start, start + timedelta(days=1)) as facts:
-            return {
-                str(department): int(quantity) / (NANO * HOUR)
-                for department, quantity in facts.rows(
-                    "SELECT department_id, sum(quantity) FROM segment WHERE department_id <> 'platform' GROUP BY ALL"
-                )
-            }
 
 
 @pytest.fixture
@@ -105,7 +33,7 @@ def books(tmp_path: Path) -> Books:
 
 def test_a_rule_changed_retroactively_moves_open_days_only(books: Books) -> None:
     assert [books.owners(day) for day in DAYS] == [{"old": 24.0}] * 3
-    closing = close(books.store, DAYS[0], DAYS[2], "UTC", reason="October is signed", actor="ada")
+    closing = close(books.store, books.root, DAYS[0], DAYS[2], "UTC", reason="October is signed", actor="ada")
     books.rule("new")
     before = {day: Published(books.root).facts(day) for day in DAYS}
     revisions = books.publish()
@@ -122,7 +50,7 @@ def test_a_rule_changed_retroactively_moves_open_days_only(books: Books) -> None
 def test_a_day_partly_in_a_closed_period_is_cut_at_the_local_midnight(
     books: Books, zone: str, hour: float
 ) -> None:
-    close(books.store, DAYS[0] + timedelta(days=1), DAYS[2], zone, reason="signed", actor="ada")
+    close(books.store, books.root, DAYS[0] + timedelta(days=1), DAYS[2], zone, reason="signed", actor="ada")
     books.rule("new")
     books.publish()
     # The local day of the 7th: from 16:00 (18:30) of the 6th to 16:00 (18:30) of the 7th.
@@ -139,7 +67,7 @@ def test_a_day_partly_in_a_closed_period_is_cut_at_the_local_midnight(
 
 @pytest.mark.parametrize(("zone", "hour"), [SHANGHAI, CALCUTTA])
 def test_closing_alone_makes_no_new_revision(books: Books, zone: str, hour: float) -> None:
-    close(books.store, DAYS[0] + timedelta(days=1), DAYS[2], zone, reason="signed", actor="ada")
+    close(books.store, books.root, DAYS[0] + timedelta(days=1), DAYS[2], zone, reason="signed", actor="ada")
     rows = "SELECT * FROM segment ORDER BY ALL"
     before = books.store.reader().execute(rows).fetchall()
     for day in DAYS:
@@ -149,7 +77,7 @@ def test_closing_alone_makes_no_new_revision(books: Books, zone: str, hour: floa
 
 
 def test_neither_late_telemetry_nor_a_late_incident_moves_a_closed_day(books: Books) -> None:
-    close(books.store, DAYS[0], DAYS[1], "UTC", reason="signed", actor="ada")
+    close(books.store, books.root, DAYS[0], DAYS[1], "UTC", reason="signed", actor="ada")
     books.clock.advance(60)
     with books.store.write() as w:
         for number, day in enumerate(DAYS[:2]):
@@ -169,7 +97,15 @@ def test_neither_late_telemetry_nor_a_late_incident_moves_a_closed_day(books: Bo
 
 
 def test_a_store_that_lost_its_lines_works_closed_days_out_as_believed_then(books: Books) -> None:
-    close(books.store, DAYS[0] + timedelta(days=1), DAYS[2], "Asia/Shanghai", reason="signed", actor="ada")
+    close(
+        books.store,
+        books.root,
+        DAYS[0] + timedelta(days=1),
+        DAYS[2],
+        "Asia/Shanghai",
+        reason="signed",
+        actor="ada",
+    )
     books.rule("new")
     with books.store.write() as w:
         w.execute("DELETE FROM segment")
@@ -180,10 +116,10 @@ def test_a_store_that_lost_its_lines_works_closed_days_out_as_believed_then(book
 
 
 def test_two_periods_closed_one_after_the_other_each_keep_their_belief(books: Books) -> None:
-    close(books.store, DAYS[0], DAYS[1], "Asia/Kolkata", reason="signed", actor="ada")
+    close(books.store, books.root, DAYS[0], DAYS[1], "Asia/Kolkata", reason="signed", actor="ada")
     books.rule("middle")
     books.publish()
-    close(books.store, DAYS[1], DAYS[2], "Asia/Kolkata", reason="signed too", actor="ada")
+    close(books.store, books.root, DAYS[1], DAYS[2], "Asia/Kolkata", reason="signed too", actor="ada")
     books.rule("new")
     books.publish()
     assert books.owners(DAYS[0]) == {"old": 18.5, "middle": 5.5}
@@ -191,7 +127,7 @@ def test_two_periods_closed_one_after_the_other_each_keep_their_belief(books: Bo
 
 
 def test_a_closing_is_audited_and_says_which_revisions_it_stands_on(books: Books) -> None:
-    close(books.store, DAYS[0], DAYS[2], "UTC", reason="signed", actor="ada")
+    close(books.store, books.root, DAYS[0], DAYS[2], "UTC", reason="signed", actor="ada")
     action, actor, reason, evidence = (
         books.store.reader()
         .execute("SELECT action, actor, reason, evidence FROM audit WHERE action = 'close'")
@@ -215,12 +151,12 @@ def test_what_cannot_be_closed_is_refused_by_name(
     books: Books, first: date, end: date, zone: str, said: str
 ) -> None:
     with pytest.raises(BadInput, match=said):
-        close(books.store, first, end, zone, reason="x", actor="ada")
+        close(books.store, books.root, first, end, zone, reason="x", actor="ada")
     assert closings(books.store.reader()) == []
 
 
 def test_days_before_anybody_owned_a_card_are_in_no_ones_way(books: Books) -> None:
-    close(books.store, date(2026, 10, 1), DAYS[1], "Asia/Shanghai", reason="signed", actor="ada")
+    close(books.store, books.root, date(2026, 10, 1), DAYS[1], "Asia/Shanghai", reason="signed", actor="ada")
     books.rule("new")
     books.clock.advance(60)
     with books.store.write() as w:  # now it is said that the cards were there since the 1st
@@ -234,18 +170,18 @@ def test_days_before_anybody_owned_a_card_are_in_no_ones_way(books: Books) -> No
 
 
 def test_a_period_that_shares_an_hour_with_a_closed_one_is_refused(books: Books) -> None:
-    close(books.store, DAYS[0], DAYS[1], "UTC", reason="signed", actor="ada")
+    close(books.store, books.root, DAYS[0], DAYS[1], "UTC", reason="signed", actor="ada")
     with pytest.raises(BadInput, match="shares time with the closed period"):
-        close(books.store, DAYS[1], DAYS[2], "Asia/Shanghai", reason="x", actor="ada")
-    close(books.store, DAYS[1], DAYS[2], "UTC", reason="the next one", actor="ada")
+        close(books.store, books.root, DAYS[1], DAYS[2], "Asia/Shanghai", reason="x", actor="ada")
+    close(books.store, books.root, DAYS[1], DAYS[2], "UTC", reason="the next one", actor="ada")
 
 
 def test_a_period_about_which_something_became_known_since_is_not_closed_unseen(books: Books) -> None:
     books.rule("new")
     with pytest.raises(BadInput, match="something became known since, the first 2026-10-06"):
-        close(books.store, DAYS[0], DAYS[1], "UTC", reason="x", actor="ada")
+        close(books.store, books.root, DAYS[0], DAYS[1], "UTC", reason="x", actor="ada")
     books.publish()
-    close(books.store, DAYS[0], DAYS[1], "UTC", reason="x", actor="ada")
+    close(books.store, books.root, DAYS[0], DAYS[1], "UTC", reason="x", actor="ada")
 
 
 def lines(rows: list[tuple[int, int, int, str]]) -> pa.Table:

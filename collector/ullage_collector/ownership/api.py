@@ -15,7 +15,7 @@ from starlette.routing import Route
 from ullage_collector.api import Views, endpoint, identity_of, reading
 from ullage_collector.ownership import departments, rules
 from ullage_collector.ownership.reading import MOST_DAYS
-from ullage_collector.publish.closing import closings
+from ullage_collector.publish.closed_periods import closings
 from ullage_collector.receive.identity import Role
 from ullage_contract.errors import BadInput
 

@@ -55,13 +55,14 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 def _alone(document: dict[str, Any], config: Config) -> dict[str, Any]:
-    from ullage_collector.publish.closing import close
+    from ullage_collector.publish.closed_periods import close
     from ullage_collector.store.store import Store
 
     store = Store.open(config.store_path, config.store)
     try:
         return close(
             store,
+            config.published_dir,
             date.fromisoformat(document["from"]),
             date.fromisoformat(document["to"]),
             document["zone"],

@@ -2,93 +2,82 @@
 
 A period is cut at local midnights, a day of facts at UTC's, so that a day may lie partly in a closed period: then its
 lines are put together from both beliefs at the edge. Corrections of a closed period go forward as
-lines of their own, never back. Not here: what the lines say (states.py).
+lines of their own, never back (adjust/corrections.py). Not here: what the lines say (states.py), and closing a period
+(closed_periods.py).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo
 
-from ullage_collector import audit
-from ullage_collector.ledger import STATES
+from ullage_collector.ledger import ALLOCATED_IDLE, STATES, USED
 from ullage_collector.sql import statements
-from ullage_collector.states import DAY_US, States, Worked
-from ullage_contract.errors import BadInput, LedgerError
+from ullage_collector.states import States, Worked
+from ullage_contract.errors import LedgerError
 
 if TYPE_CHECKING:
     import duckdb
-
-    from ullage_collector.store.store import Store
-
-log = logging.getLogger(__name__)
 
 HOUR_US: Final = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A stretch of a day that lies in a closed period: [from_us, to_us), and when the period was closed (aware UTC)."""
+    """A stretch of a day that lies in a closed period: [from_us, to_us), and when the period was closed (aware UTC).
+
+    period_from, period_to: the whole period, naive UTC as the store keeps it; its bounds are local midnights of ``zone``.
+    """
 
     from_us: int
     to_us: int
     closed_at: datetime
+    period_from: datetime
+    period_to: datetime
+    zone: str
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
-    """A closed period. Times aware UTC; starts and ends are local midnights of ``zone``."""
+class Belief:
+    """A day worked out. stands: its lines, those of closed stretches as they were when closed. present: all of them as
+    believed now; the same object where nothing of the day is closed. closed: the closed stretches, ascending."""
 
-    zone: str
-    starts: datetime
-    ends: datetime
-    closed_at: datetime
-    closed_by: str
-    reason: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        zone = ZoneInfo(self.zone)
-        return {
-            "zone": self.zone,
-            "from": self.starts.astimezone(zone).date().isoformat(),
-            "to": self.ends.astimezone(zone).date().isoformat(),
-            "starts": _written(self.starts),
-            "ends": _written(self.ends),
-            "closed_at": _written(self.closed_at),
-            "closed_by": self.closed_by,
-            "reason": self.reason,
-        }
+    stands: Worked
+    present: Worked
+    closed: tuple[Closed, ...]
 
 
 # ------------------------------------------------------------------------------- a day
-def work_out(connection: duckdb.DuckDBPyConnection, states: States, day: date, now: datetime) -> Worked:
+def work_out(connection: duckdb.DuckDBPyConnection, states: States, day: date, now: datetime) -> Belief:
     """A day's lines as believed now, but for its closed stretches: those stand as they were when closed.
 
     connection: the one ``states`` works on, in its reading transaction. The closed lines are those that are kept; where none are (a
     store put together again), they are worked out as believed when the period was closed.
-    Raises what States.work_out raises.
+    Raises what States.work_out raises, and LedgerError where closed lines stand on telemetry that is no longer there: what
+    is believed without it is nothing to correct them by.
     """
     closed = spans(connection, day)
+    present = states.work_out(day, now)
     if not closed:
-        return states.work_out(day, now)
+        return Belief(present, present, ())
     sql = statements("closing")
     kept = connection.sql(sql["kept"].rstrip(";"), params={"day": day}).to_arrow_table()
-    parts = _joined(closed)
-    if kept.num_rows and parts == [(_day_us(day), _day_us(day) + DAY_US)]:
-        return _worked(connection, day, now, kept, None)
-    present = states.work_out(day, now)
     lines = _like(present.lines, kept.schema)
     if kept.num_rows:
-        lines = combined(kept, lines, parts)
+        lines = combined(kept, lines, _joined(closed))
     else:
         for span in closed:
             believed = _like(states.work_out(day, span.closed_at).lines, kept.schema)
             lines = combined(believed, lines, [(span.from_us, span.to_us)])
-    return _worked(connection, day, now, lines, present)
+    stands = _worked(connection, day, lines, present)
+    if present.minutes == 0 and any(stands.quantities[state] for state in (USED, ALLOCATED_IDLE)):
+        raise LedgerError(
+            f"{day}: its closed lines stand on telemetry the store no longer holds, so what became known since is no "
+            "correction yet; bring the published telemetry day back"
+        )
+    return Belief(stands, present, tuple(closed))
 
 
 def combined(closed: Any, present: Any, spans: Sequence[tuple[int, int]]) -> Any:
@@ -160,9 +149,8 @@ def _same_across(closed: Any, present: Any, spans: Sequence[tuple[int, int]]) ->
     return found
 
 
-def _worked(
-    connection: duckdb.DuckDBPyConnection, day: date, now: datetime, lines: Any, present: Worked | None
-) -> Worked:
+def _worked(connection: duckdb.DuckDBPyConnection, day: date, lines: Any, present: Worked) -> Worked:
+    """The present day with other lines, checked as States.work_out checks its own."""
     sql = statements("closing")
     connection.register("lines_given", lines)
     try:
@@ -176,18 +164,7 @@ def _worked(
         connection.unregister("lines_given")
     quantities = dict.fromkeys(STATES, 0) | {str(state): int(quantity) for state, quantity, _ in sums}
     unpriced = sum(int(without or 0) for _, _, without in sums)
-    if present is not None:
-        return replace(present, lines=lines, quantities=quantities, unpriced=unpriced)
-    return Worked(
-        day=day,
-        known_at=now,
-        lines=lines,
-        quantities=quantities,
-        unpriced=unpriced,
-        minutes=0,
-        orphans=0,
-        refused=(),
-    )
+    return replace(present, lines=lines, quantities=quantities, unpriced=unpriced)
 
 
 def spans(connection: duckdb.DuckDBPyConnection, day: date) -> list[Closed]:
@@ -196,106 +173,17 @@ def spans(connection: duckdb.DuckDBPyConnection, day: date) -> list[Closed]:
     rows = connection.execute(
         statements("closing")["spans"], {"from": start, "to": start + timedelta(days=1)}
     ).fetchall()
-    return [Closed(int(f), int(t), closed_at.replace(tzinfo=UTC)) for f, t, closed_at in rows]
+    return [
+        Closed(int(f), int(t), closed_at.replace(tzinfo=UTC), starts, ends, str(zone))
+        for f, t, closed_at, starts, ends, zone in rows
+    ]
 
 
 def closed_at(connection: duckdb.DuckDBPyConnection, at: datetime) -> datetime | None:
     """When the period that holds an instant was closed, aware UTC; None: it is open. at: aware."""
-    rows = connection.execute(statements("closing")["at"], {"at": _naive(at)}).fetchall()
+    naive = at.astimezone(UTC).replace(tzinfo=None)
+    rows = connection.execute(statements("closing")["at"], {"at": naive}).fetchall()
     return rows[0][0].replace(tzinfo=UTC) if rows else None
-
-
-# ------------------------------------------------------------------------------- closing
-def closings(connection: duckdb.DuckDBPyConnection) -> list[Closing]:
-    """Every closed period, the earliest first."""
-    return [
-        Closing(
-            zone, starts.replace(tzinfo=UTC), ends.replace(tzinfo=UTC), closed.replace(tzinfo=UTC), by, reason
-        )
-        for zone, starts, ends, closed, by, reason in connection.execute(
-            statements("closing")["closings"]
-        ).fetchall()
-    ]
-
-
-def close(store: Store, first: date, end: date, zone: str, *, reason: str, actor: str) -> Closing:
-    """Close the period of the local days [first, end) of an IANA zone, from now on and for good.
-
-    Raises BadInput for a zone nobody knows, a period that is not over, one that shares time with a closed one, or one with
-    days that are not published as they are believed now; nothing is changed then.
-    """
-    from ullage_collector.publish.facts import stale_days
-
-    if not reason.strip():
-        raise BadInput("reason: say why the period is closed; it goes into the audit")
-    if end <= first:
-        raise BadInput(
-            f"--to {end} is not after --from {first}; --to is the first day no longer in the period"
-        )
-    starts, ends = _midnight(first, zone), _midnight(end, zone)
-    now = datetime.fromtimestamp(store.clock.wall(), UTC)
-    if ends > now:
-        raise BadInput(f"the period ends on {_written(ends)}, which is not over; close it afterwards")
-    days = _utc_days(starts, ends)
-    stale = stale_days(store, days[0], days[-1])
-    sql = statements("closing")
-    bounds = {"from": _naive(starts), "to": _naive(ends)}
-    with store.write() as connection:
-        other = connection.execute(sql["overlapping"], bounds).fetchall()
-        if other:
-            raise BadInput(
-                f"it shares time with the closed period {other[0][1]}Z to {other[0][2]}Z (zone {other[0][0]}); "
-                "begin where that one ends"
-            )
-        span = {"first": days[0], "last": days[-1]}
-        published = dict(connection.execute(sql["revisions"], span).fetchall())
-        if not published:
-            raise BadInput(
-                f"no day of it is published ({days[0]} to {days[-1]}); run ullage-collector publish"
-            )
-        missing = [row[0] for row in connection.execute(sql["unpublished"], span).fetchall()]
-        if missing:
-            raise BadInput(
-                f"{len(missing)} days are not published, the first {missing[0]}; run ullage-collector publish --day {missing[0]}"
-            )
-        if stale:
-            raise BadInput(
-                f"{len(stale)} days are published, but something became known since, the first {stale[0]}; "
-                "run ullage-collector publish, look at the figures and close then"
-            )
-        closing = Closing(zone, starts, ends, now, actor, reason.strip())
-        connection.execute(
-            sql["put"],
-            {**bounds, "zone": zone, "now": _naive(now), "actor": actor, "reason": closing.reason},
-        )
-        audit.write(
-            connection,
-            audit.AuditRow(
-                at=now.timestamp(),
-                actor=actor,
-                action="close",
-                subject=f"{first} to {end} {zone}",
-                reason=closing.reason,
-                result="closed",
-                evidence={"revisions": {day.isoformat(): published[day] for day in sorted(published)}},
-            ),
-        )
-    log.info("%s to %s (%s) is closed by %s: %s", first, end, zone, actor, closing.reason)
-    return closing
-
-
-def _midnight(day: date, zone: str) -> datetime:
-    try:
-        found = ZoneInfo(zone)
-    except (KeyError, ValueError, OSError):
-        raise BadInput(f'zone {zone[:40]!r} is not known; write an IANA zone, e.g. "Asia/Shanghai"') from None
-    return datetime.combine(day, time(), found).astimezone(UTC)
-
-
-def _utc_days(starts: datetime, ends: datetime) -> list[date]:
-    """Every UTC day that shares time with [starts, ends)."""
-    first, last = starts.date(), (ends - timedelta(microseconds=1)).date()
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 def _joined(closed: Sequence[Closed]) -> list[tuple[int, int]]:
@@ -312,15 +200,3 @@ def _joined(closed: Sequence[Closed]) -> list[tuple[int, int]]:
 def _like(lines: Any, schema: Any) -> Any:
     """Lines with the columns and types of the kept ones."""
     return lines.select(schema.names).cast(schema)
-
-
-def _day_us(day: date) -> int:
-    return int(datetime.combine(day, time(), UTC).timestamp()) * 1_000_000
-
-
-def _naive(instant: datetime) -> datetime:
-    return instant.astimezone(UTC).replace(tzinfo=None)
-
-
-def _written(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

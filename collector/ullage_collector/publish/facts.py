@@ -6,6 +6,7 @@ Not here: rollups and telemetry days (they come first), and what the states mean
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ullage_collector import published
+from ullage_collector.adjust import corrections
 from ullage_collector.publish import closing
 from ullage_collector.published import PROVISIONAL, SEALED, Manifest
 from ullage_collector.sql import statements
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 
 SEAL_AFTER: Final = timedelta(hours=48)
 """A day is sealed so long after its end even when some stream is silent (docs/architecture.md, telemetry day)."""
+
+PUBLISHING: Final = threading.Lock()
+"""One publisher at a time in a process: revisions below one folder are numbered by it. Held by who calls what is below."""
 
 
 class FactStore(Protocol):
@@ -57,7 +62,8 @@ def publish_day(
 ) -> DayFacts:
     """Make a day's states as believed now, keep them, and publish them where they differ from what is published.
 
-    What of the day lies in a closed period stands as it was believed when that was closed (closing.py).
+    What of the day lies in a closed period stands as it was believed when that was closed (closing.py); what is believed
+    otherwise now waits for ``post_corrections``.
 
     root: DIR/published. sealed: every stream has passed the day; a day 48 h past is sealed anyway. sources: minute view ->
     ``read_parquet(...)`` for days whose minutes the store has dropped (states.States).
@@ -70,11 +76,14 @@ def publish_day(
     try:
         reader.execute("BEGIN")  # one picture of the fleet for all the statements
         try:
-            worked = closing.work_out(reader, States(reader, rules, sources=sources), day, now)
+            belief = closing.work_out(reader, States(reader, rules, sources=sources), day, now)
+            late = corrections.look(reader, day, belief)
         finally:
             reader.execute("ROLLBACK")
         with store.write() as connection:
-            states = keep(connection, worked)
+            states = keep(connection, belief.stands)
+            if late is not None:
+                corrections.keep(connection, late)
         status = SEALED if sealed or day_over(day, now - SEAL_AFTER) else PROVISIONAL
         minutes = sources.get("card_minute", "card_minute") if sources else "card_minute"
         manifest = published.publish_facts_day(reader, root, day, status=status, now=now, minutes=minutes)
@@ -84,6 +93,12 @@ def publish_day(
     if states.changed:
         log.info("%s: states revision %d, published revision %d", day, states.revision, manifest.revision)
     return DayFacts(states, manifest)
+
+
+def post_corrections(store: FactStore, *, now: datetime) -> int:
+    """Post what the days made since the last time differ by from closed lines; how many lines of money."""
+    with store.write() as connection:
+        return corrections.post(connection, now)
 
 
 def publish_names(store: FactStore, root: Path, *, now: datetime) -> Manifest:

@@ -1,4 +1,4 @@
-"""One round of publishing: roll up, telemetry days, facts days, names. The same for the command and for ``serve``.
+"""One round of publishing: roll up, telemetry days, facts days, corrections, names. The same for the command and for ``serve``.
 
 A day that fails is told and counted; the other days go on.
 """
@@ -34,17 +34,16 @@ EVERY_SECONDS: Final = 600.0
 LIVE_DAYS: Final = 2  # our choice: because a fleet that sent nothing for two days is history, not live
 MINUTE_KINDS: Final = ("card_minute", "slice_minute")
 
-_running = threading.Lock()
-"""One publisher at a time in a process: revisions below one folder are numbered by it."""
-
 
 @dataclass(slots=True)
 class Outcome:
-    """What a round did. telemetry, facts: (day, revision, status) of each day that was looked at."""
+    """What a round did. telemetry, facts: (day, revision, status) of each day that was looked at. corrections:
+    lines posted of closed periods."""
 
     telemetry: list[tuple[date, int, str]] = field(default_factory=list)
     facts: list[tuple[date, int, str]] = field(default_factory=list)
     names_revision: int | None = None
+    corrections: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -55,6 +54,7 @@ class Outcome:
             "telemetry": listed(self.telemetry),
             "facts": listed(self.facts),
             "dimensions_revision": self.names_revision,
+            "corrections": self.corrections,
             "failed": [{"what": what, "reason": reason} for what, reason in self.failed],
         }
 
@@ -83,7 +83,7 @@ def publish(
                 f"{given} has not begun (it is {now:%Y-%m-%d} UTC): nothing of it can be published"
             )
     outcome = Outcome()
-    with _running:
+    with facts.PUBLISHING:
         Rollup(store).catch_up()
         last = through or (now - timedelta(days=1)).date()
         days = [day] if day else _telemetry_days(store, last, now, everything)
@@ -106,6 +106,8 @@ def publish(
                     sources=sources(store, root, each),
                 )
                 outcome.facts.append((each, made.manifest.revision, made.manifest.status))
+        with _told(outcome, "corrections"):
+            outcome.corrections = facts.post_corrections(store, now=now)
         with _told(outcome, "dimensions"):
             outcome.names_revision = facts.publish_names(store, root, now=now).revision
         progress("published", 1.0)

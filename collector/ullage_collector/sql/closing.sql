@@ -2,11 +2,12 @@
 
 -- name: closings
 -- Every closed period, the earliest first.
-SELECT zone, valid_from, valid_to, closed_at, closed_by, reason FROM period_close ORDER BY valid_from;
+SELECT zone, valid_from, valid_to, closed_at, closed_by, reason, "rule", dimensions_revision FROM period_close ORDER BY valid_from;
 
 -- name: spans
--- Closed stretches of [from, to), in microseconds, and when each was closed.
-SELECT greatest(epoch_us(valid_from), epoch_us($from::TIMESTAMP)), least(epoch_us(valid_to), epoch_us($to::TIMESTAMP)), closed_at
+-- Closed stretches of [from, to), in microseconds, when each was closed, and the period each is of.
+SELECT greatest(epoch_us(valid_from), epoch_us($from::TIMESTAMP)), least(epoch_us(valid_to), epoch_us($to::TIMESTAMP)), closed_at,
+       valid_from, valid_to, zone
 FROM period_close WHERE valid_from < $to AND valid_to > $from ORDER BY valid_from;
 
 -- name: at
@@ -18,8 +19,12 @@ SELECT closed_at FROM period_close WHERE valid_from <= $at AND valid_to > $at;
 SELECT zone, valid_from, valid_to FROM period_close WHERE valid_from < $to AND valid_to > $from ORDER BY valid_from LIMIT 1;
 
 -- name: put
-INSERT INTO period_close (zone, valid_from, valid_to, closed_at, closed_by, reason)
-VALUES ($zone, $from, $to, $now, $actor, $reason);
+INSERT INTO period_close (zone, valid_from, valid_to, closed_at, closed_by, reason, "rule", dimensions_revision, revisions)
+VALUES ($zone, $from, $to, $now, $actor, $reason, $rule, $dimensions, $revisions);
+
+-- name: posted
+-- What was asked for, posted or decided so far: another answer means that something was added.
+SELECT (SELECT max(adjustment_id) FROM adjustment), (SELECT count(*) FROM adjustment_decision);
 
 -- name: revisions
 -- The newest published revision of each day's facts.

@@ -256,6 +256,10 @@ CREATE VIEW closing AS SELECT NULL::VARCHAR AS zone, NULL::TIMESTAMP AS period_f
     NULL::TIMESTAMP AS closed_at, NULL::VARCHAR AS closed_by, NULL::VARCHAR AS "rule", NULL::VARCHAR AS reason,
     NULL::INTEGER AS dimensions_revision, NULL::VARCHAR AS revisions WHERE false;
 
+-- name: closings
+SELECT zone, period_from, period_to, closed_at, closed_by, "rule", reason, dimensions_revision, revisions FROM closing
+ORDER BY period_from;
+
 -- name: source
 CREATE VIEW {view} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true);
 

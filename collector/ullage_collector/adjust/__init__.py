@@ -1,0 +1,1 @@
+"""Money that goes forward: corrections of closed periods, credits and disputes."""
