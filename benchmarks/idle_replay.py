@@ -20,93 +20,23 @@ import json
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Final
 
+from ullage_collector.detect.hindsight import Score, score, truth
 from ullage_collector.detect.idle_settings import IdleSettings, Setting, default_settings
-from ullage_collector.detect.replay import Flag, flags
+from ullage_collector.detect.replay import flags
 from ullage_collector.detect.series import Point, read
 
-LEAST_SECONDS: Final = 3600.0
-QUIET: Final = 0.01
-BLIP: Final = 0.05
-HELD_BYTES: Final = 256 * 2**20
 MINUTE: Final = 60.0
 PROMISES: Final = {"early": (0.90, 0.90, 45.0), "cautious": (0.98, 0.95, None)}
 """Precision, recall, and the greatest median of minutes."""
 WAITS: Final = (20, 30, 45, 60, 90, 120)
 CHOICES: Final = tuple(round(0.5 + 0.02 * step, 2) for step in range(16))
 ASKED: Final = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How findings compare with the truth. minutes: median from a run's start to its first finding; None: none found."""
-
-    precision: float
-    recall: float
-    minutes: float | None
-    findings: int
-    runs: int
-
-    def __str__(self) -> str:
-        minutes = "-" if self.minutes is None else f"{self.minutes:.0f}"
-        return (
-            f"precision {self.precision:.3f}  recall {self.recall:.3f}  median {minutes:>3} min  "
-            f"({self.findings} findings, {self.runs} runs)"
-        )
-
-
-def truth(points: Iterable[Point]) -> dict[str, list[tuple[float, float]]]:
-    """True runs by pod as (start, end), the end one minute after the last quiet sample. Written apart from the
-    detector on purpose: the two must not share a mistake."""
-    by_pod: dict[str, list[Point]] = defaultdict(list)
-    for point in points:
-        by_pod[point.pod].append(point)
-    found: dict[str, list[tuple[float, float]]] = {}
-    for pod, rows in by_pod.items():
-        runs: list[tuple[float, float]] = []
-        start: float | None = None
-        last = 0.0
-        for row in [*rows, None]:
-            if start is not None and (row is None or row.at - last > 4 * MINUTE):
-                runs.append((start, last + MINUTE))
-                start = None
-            if row is None or row.busy_ratio is None or row.held_bytes is None:
-                continue
-            held = row.held_bytes >= HELD_BYTES
-            if row.busy_ratio <= QUIET and held:
-                start, last = row.at if start is None else start, row.at
-            elif start is not None and not (
-                held and QUIET < row.busy_ratio < BLIP and row.at - last <= 2 * MINUTE
-            ):
-                runs.append((start, last + MINUTE))
-                start = None
-        found[pod] = [run for run in runs if run[1] - run[0] >= LEAST_SECONDS]
-    return found
-
-
-def score(found: Sequence[Flag], runs: dict[str, list[tuple[float, float]]]) -> Score:
-    """Compare."""
-    first: dict[tuple[str, float], float] = {}
-    right = 0
-    for flag in found:
-        for start, end in runs.get(flag.pod, ()):
-            if start <= flag.detected <= end + MINUTE:
-                right += 1
-                first.setdefault((flag.pod, start), (flag.detected - start) / MINUTE)
-                break
-    total = sum(map(len, runs.values()))
-    return Score(
-        precision=right / len(found) if found else 1.0,
-        recall=len(first) / total if total else 1.0,
-        minutes=median(first.values()) if first else None,
-        findings=len(found),
-        runs=total,
-    )
 
 
 def waiting(settings: IdleSettings, minutes: float) -> IdleSettings:
@@ -139,7 +69,7 @@ def keeps(got: Score, name: str) -> bool:
 
 def chosen(points: Sequence[Point], settings: IdleSettings) -> float | None:
     """The middle of the probabilities that keep the early promise on these points; None: none does."""
-    runs = truth(points)
+    runs = truth(points, settings)
     good = [
         probability
         for probability in CHOICES
@@ -157,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     settings = default_settings()
     points = list(read(args.series))
-    runs = truth(points)
+    runs = truth(points, settings)
     pods = sorted({point.pod for point in points})
     print(f"{len(pods)} pods, {len(points)} samples, {sum(map(len, runs.values()))} true runs")
     answer: dict[str, object] = {"pods": len(pods), "samples": len(points)}
@@ -185,14 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for seed in range(args.splits):
         train, test = ([p for p in points if p.pod in half] for half in halves(pods, seed))
         for name in PROMISES:
-            kept[f"shipped_{name}"].append(score(flags(test, settings, name), truth(test)))
+            kept[f"shipped_{name}"].append(score(flags(test, settings, name), truth(test, settings)))
         probability = chosen(train, settings)
         if probability is None:
             print(f"split {seed}: no probability keeps the promise on the first half")
             continue
         for where, part in (("train", train), ("held_out", test)):
             asked = asking(settings, "early", probability)
-            kept[where].append(score(flags(part, asked, "early"), truth(part)))
+            kept[where].append(score(flags(part, asked, "early"), truth(part, settings)))
         print(f"split {seed}: asked {probability:.2f}; train    {kept['train'][-1]}")
         print(f"{'':>21}held out {kept['held_out'][-1]}")
     for where, scores in kept.items():

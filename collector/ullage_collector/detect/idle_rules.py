@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Final
 
+from ullage_collector.detect.idle_settings import IdleSettings, default_settings, settings_of
 from ullage_contract import rule_file
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
@@ -68,7 +69,7 @@ class RequestRules:
 
 @dataclass(frozen=True, slots=True)
 class IdleRules:
-    """All of it. exempt: globs over workload ids that are never judged."""
+    """All of it. exempt: globs over workload ids that are never judged. thresholds: of quiet that lasts (idle.toml)."""
 
     gang_labels: tuple[str, ...]
     hosts: tuple[HostSignal, ...]
@@ -79,6 +80,7 @@ class IdleRules:
     uses: tuple[Use, ...]
     exempt: tuple[str, ...] = ()
     requests: RequestRules = RequestRules()
+    thresholds: IdleSettings = field(default_factory=default_settings)
 
     def use(self, scenario: str | None, source: str) -> Use:
         """What a workload's work is for. source: its kind, as table ``workload`` has it. The last row fits everything."""
@@ -155,12 +157,18 @@ def _use(row: Table) -> Use:
 
 
 def rules_of(part: Mapping[str, Any]) -> IdleRules:
-    """The shipped rules, or the file that [idle] rules names, and its exempt workloads. Raises ConfigError."""
+    """The shipped rules, or the files that [idle] rules and thresholds name, and its exempt workloads. Raises ConfigError."""
     table = Table(part, "collector.toml", "idle")
+    table.path("thresholds")
     named = rule_file.named(table)
     exempt = table.texts("exempt", '["slurm/c1/*", "k8s/c1/prod/*"]')
     said = table.table("minimum_replicas")
     minimum = tuple((glob, said.whole(glob, 1, 0, 100_000)) for glob in tuple(said.content))
     table.finish()
     rules = default_rules() if named is None else parse(*named)
-    return replace(rules, exempt=exempt, requests=replace(rules.requests, minimum_replicas=minimum))
+    return replace(
+        rules,
+        exempt=exempt,
+        requests=replace(rules.requests, minimum_replicas=minimum),
+        thresholds=settings_of(part),
+    )

@@ -1,15 +1,17 @@
-"""idle.toml as values. A site's own file of the same form may take its place."""
+"""idle.toml as values. A site's own file of the same form, named by [idle] thresholds, may take its place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from ullage_collector.detect.quiet import Bridges, Look
 from ullage_collector.detect.tide import TideSettings
 from ullage_contract import rule_file
+from ullage_contract.errors import ConfigError
 
 SETTINGS: Final = ("early", "cautious")
 
@@ -75,6 +77,24 @@ class IdleSettings:
 def default_settings() -> IdleSettings:
     """The settings shipped with the package."""
     return parse(rule_file.shipped("ullage_collector.detect", FILE), FILE)
+
+
+def load(file: Path) -> IdleSettings:
+    """A site's file. Raises ConfigError for one that cannot be read or is wrong."""
+    try:
+        return parse(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{file}: cannot be read: {e}") from e
+
+
+def settings_of(part: Mapping[str, Any]) -> IdleSettings:
+    """The shipped settings, or the file that ``thresholds`` of [idle] in collector.toml names. Raises ConfigError."""
+    named = part.get("thresholds")
+    if named is None:
+        return default_settings()
+    if not isinstance(named, str) or not named:
+        raise ConfigError(f"[idle] thresholds = {named!r}; write the path of a file like detect/idle.toml")
+    return load(Path(named))
 
 
 def parse(text: str, where: str) -> IdleSettings:

@@ -24,7 +24,6 @@ from ullage_collector.detect.idle import IdleDetector, Sample
 from ullage_collector.detect.idle_finding import KIND, Gang, Held, Quiet, find
 from ullage_collector.detect.idle_requests import Requests, Service, minimum_of, read, service_name
 from ullage_collector.detect.idle_rules import IdleRules
-from ullage_collector.detect.idle_settings import default_settings
 from ullage_collector.detect.quiet import Bridges, Look
 from ullage_collector.mapping import Mapper, Rule, Subject, subject, usable_rules
 from ullage_collector.prices import PriceBook, usable_prices
@@ -62,7 +61,7 @@ class IdleWatch:
         """states: what makes a minute active, as for the money."""
         self._rules = rules
         self._states = states
-        settings = default_settings()
+        settings = rules.thresholds
         bridges = Bridges(hole_seconds=rules.bridge_seconds, blip_seconds=0.0)
         self._detector = IdleDetector(replace(settings, bridges=bridges), settings.settings[SETTING])
         self._through_us = 0
