@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ullage_collector import ledger
 from ullage_collector.ledger import PLATFORM, UNMAPPED
+from ullage_collector.published import Facts
 from ullage_reports import shared_costs
 from ullage_reports.cost_policy import DEFAULT, CostPolicy, Stretch, stretches
 from ullage_reports.model import (
@@ -30,6 +31,7 @@ from ullage_reports.model import (
     SharedRow,
     SumCheck,
 )
+from ullage_reports.period import Period
 from ullage_reports.reading import Reading, instant, us
 from ullage_reports.shared_costs import SQL, Payer, Shared
 from ullage_reports.sql import statements
@@ -61,11 +63,10 @@ class Charged:
     adjustments: tuple[tuple[Any, ...], ...]
 
 
-def charged(reading: Reading, policies: Sequence[CostPolicy]) -> Charged:
-    """Read and share out. Raises what shared_costs.share_out raises."""
-    currency, span = reading.currency, reading.span
-    facts = reading.facts
-    cut = stretches(policies, reading.period.start, reading.period.end)
+def charged(facts: Facts, period: Period, currency: str, policies: Sequence[CostPolicy]) -> Charged:
+    """Read and share out. facts: open over the period. Raises what shared_costs.share_out raises."""
+    span = {"from_us": us(period.start), "to_us": us(period.end)}
+    cut = stretches(policies, period.start, period.end)
     shared = shared_costs.share_out(facts, currency, cut)
     found: dict[Payer, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
     for payer, atoms in shared.by_payer().items():
@@ -104,7 +105,7 @@ class _Making:
 
     def __init__(self, reading: Reading, policies: Sequence[CostPolicy], tree_at: datetime | None) -> None:
         self._reading = reading
-        self._charged = charged(reading, policies)
+        self._charged = charged(reading.facts, reading.period, reading.currency, policies)
         self._unit = ledger.minor_atoms(reading.currency)
         self._digits = ledger.minor_units(reading.currency)
         self._organisation = reading.facts.organisation()

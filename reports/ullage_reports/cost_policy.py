@@ -67,7 +67,7 @@ class CostPolicy:
     allocated_idle: str = WORDS["allocated_idle"][0]
     borrowing: str = WORDS["borrowing"][0]
     quota_tree: str | None = None
-    fixed: Mapping[str, Fraction] = field(default_factory=dict)
+    fixed: Mapping[str, Fraction] = field(default_factory=dict, hash=False)
 
     @property
     def words(self) -> dict[str, str]:

@@ -207,7 +207,8 @@ def _focus(edition: Edition, report: Report, published: Published, out: Path) ->
     verify = not edition.trust_files
     issuer = settings.issuer(edition.config)
     with published.open(report.period.start, report.period.end, verify=verify) as facts:
-        written = focus.write(facts, report.period, report.currency, issuer, out)
+        policies = cost_policy.load(edition.config, report.period.zone)
+        written = focus.write(facts, report.period, report.currency, issuer, out, policies)
     for file in written.files:
         _list(file)
 

@@ -1,7 +1,7 @@
 """A month's lines as a FOCUS 1.2 dataset, CSV and Parquet: for whoever puts the cost of accelerators beside a cloud's.
 
-One row a published line: the same hours, prices and departments that a statement sums. Costs are not rounded: quantities are
-cut to nine decimals of a card-hour so that quantity x price is the cost to the last digit, and what the cuts leave is a
+One row a published line: the same hours, energy, prices and departments that a statement sums; behind them what policy shares out, and
+what is posted. Costs are not rounded: quantities are cut to nine decimals of a card-hour or kilowatt-hour so that quantity x price is the cost to the last digit, and what the cuts leave is a
 charge of the platform's own (ChargeDescription says so). A line without a price has no cost that could be written: it is in
 no row, as in no sum of a statement. Times are UTC with a Z, whole seconds around the line's own.
 
@@ -12,19 +12,39 @@ docs/focus.md. Not here: rounding to cents (rounding.py), who pays (the collecto
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from ullage_collector.ledger import PLATFORM, UNMAPPED
+from ullage_collector import ledger
+from ullage_collector.ledger import HOUR_US, PLATFORM, UNMAPPED
 from ullage_collector.published import Facts
 from ullage_contract.errors import ConfigError
+from ullage_reports.bill import charge_id
 from ullage_reports.config import Issuer
+from ullage_reports.cost_policy import DEFAULT, CostPolicy, Stretch, stretches
 from ullage_reports.period import Period, PeriodKind
 from ullage_reports.reading import us
+from ullage_reports.shared_costs import Lot, Move, Payer, Shared, share_out
 from ullage_reports.sql import statements
 
+_SHARED: Final = (
+    *(
+        "line_id",
+        "cluster_id",
+        "vendor",
+        "model",
+        "from_us",
+        "to_us",
+        "department_id",
+        "business",
+        "scenario",
+    ),
+    *("price_micro", "price_id", "reason", "units", "said", "method", "ratio_nano", "policy"),
+)
 FILES: Final = {"focus.csv": "FORMAT csv, HEADER", "focus.parquet": "FORMAT parquet, COMPRESSION zstd"}
 
 
@@ -38,19 +58,40 @@ class Written:
     cost: Decimal
 
 
-def write(facts: Facts, period: Period, currency: str, issuer: Issuer, out: Path) -> Written:
+def write(
+    facts: Facts,
+    period: Period,
+    currency: str,
+    issuer: Issuer,
+    out: Path,
+    policies: Sequence[CostPolicy] = DEFAULT,
+) -> Written:
     """Write ``focus.csv`` and ``focus.parquet`` below ``out``; those of before are replaced when both are whole.
 
-    facts: open over the period. currency: ISO 4217; lines in another are in no row.
-    Raises ConfigError for a period that is no month: FOCUS bills by it.
+    facts: open over the period. currency: ISO 4217; lines in another are in no row. policies: by which cost is shared out.
+    Raises ConfigError for a period that is no month: FOCUS bills by it, and where a policy cannot be applied.
     """
     if period.kind is not PeriodKind.MONTHLY:
         raise ConfigError(f"FOCUS bills by the month: {period.label} is none")
     sql = statements("focus")
     span = {"from_us": us(period.start), "to_us": us(period.end)}
     db = facts.connection
-    db.execute(sql["charges"], {"currency": currency, "to_us": span["to_us"]})
+    given = {"currency": currency, **span}
+    db.execute(sql["named"], {"to_us": span["to_us"]})
+    listed = ("list_micro",) in db.execute(sql["price_columns"]).fetchall()
+    made_of = {
+        "list_micro": "coalesce(p.list_micro, s.price_micro)" if listed else "s.price_micro",
+        "list_join": "LEFT JOIN price p ON p.price_id = s.price_id" if listed else "",
+    }
+    db.execute(sql["charges"].format(**made_of), {"currency": currency})
+    db.execute(sql["energy"], {"currency": currency})
     db.execute(sql["residues"], {**span, "platform": PLATFORM})
+    cut = stretches(policies, period.start, period.end)
+    moved = _moved(share_out(facts, currency, cut), period.label)
+    if moved["line_id"]:
+        db.execute(sql["shared"], moved)
+    db.execute(sql["adjustments"], given)
+    db.execute(sql["remainders"], {"currency": currency})
     alike = {
         "provider": issuer.provider,
         "account_id": issuer.account_id,
@@ -79,3 +120,37 @@ def write(facts: Facts, period: Period, currency: str, issuer: Issuer, out: Path
             making.unlink(missing_ok=True)
     rows, hours, cost = db.execute(sql["sums"]).fetchall()[0]
     return Written(tuple(place for _, place, _ in made), int(rows), Decimal(hours), Decimal(cost))
+
+
+def _moved(shared: Shared, label: str) -> dict[str, list[Any]]:
+    """Columns of query ``shared``: for each charge that policy takes from a payer a row below 0, then one for each payer who is given
+    a part of it. Their ratios add up to 1, their quantities to nothing."""
+    taken: dict[tuple[Stretch, str, Lot, Payer], list[Move]] = defaultdict(list)
+    for move in shared.moves:
+        taken[move.stretch, move.method, move.lot, move.giver].append(move)
+    found: dict[str, list[Any]] = {name: [] for name in _SHARED}
+
+    def add(
+        stretch: Stretch, method: str, lot: Lot, payer: Payer, units: int, ratio: int | None, said: str
+    ) -> None:
+        policy = stretch.policy
+        row = (
+            f"{charge_id(label, payer.department)}#{len(found['line_id']) + 1:07d}",
+            *(lot.cluster, lot.vendor, lot.model, us(stretch.start), us(stretch.end)),
+            *(payer.department, payer.business, payer.scenario, lot.price_micro, lot.price_id),
+            *(lot.state, units, said, method, ratio, f"{policy.policy_id} {policy.digest}"),
+        )
+        for name, value in zip(_SHARED, row, strict=True):
+            found[name].append(value)
+
+    for (stretch, method, lot, giver), moves in taken.items():
+        units = [move.atoms // lot.price_micro // HOUR_US for move in moves]
+        ratios = ledger.split(ledger.NANO, {n: move.atoms for n, move in enumerate(moves)})
+        state = lot.state.replace("_", " ")
+        add(
+            stretch, method, lot, giver, -sum(units), None, f"{lot.model} card, {state}: shared out, {method}"
+        )
+        for number, move in enumerate(moves):
+            said = f"{lot.model} card, {state}: a part of what {giver.department} paid, {method}"
+            add(stretch, method, lot, move.taker, units[number], ratios[number], said)
+    return found

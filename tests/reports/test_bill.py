@@ -28,7 +28,6 @@ from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.department_copy import department_copy
 from ullage_reports.model import Bill, Charges, Report
 from ullage_reports.period import Period
-from ullage_reports.reading import read
 from ullage_reports.statement import statement
 
 ONE_DAY = periods.daily("2026-10-07", "UTC")
@@ -216,7 +215,7 @@ def test_every_bill_adds_up_and_sharing_makes_no_money(seed: int, policy: CostPo
         report = statement(Published(root), period, currency="CNY", now=LATER, policies=(policy,))
         assert_adds_up(report)
         with Published(root).open(period.start, period.end) as facts:
-            exact = charged(read(facts, period, "CNY"), (policy,))
+            exact = charged(facts, period, "CNY", (policy,))
     assert sum(exact.shared.by_payer().values()) == 0
     assert all(move.atoms > 0 for move in exact.shared.moves), "a move takes, it never gives back"
     for row in owed(report).departments:
