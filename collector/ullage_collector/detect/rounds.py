@@ -2,7 +2,7 @@
 
 Reading happens outside any write; a round that fails is told and tried again, and what was found before stays open.
 Not here: the judgements (detect/inventory.py, detect/over_subscription.py, detect/fragmentation/, detect/versions.py,
-detect/idle_watch.py, detect/stragglers/, detect/placement/, detect/uneven/, topology/domains.py).
+detect/idle_watch.py, detect/stragglers/, detect/placement/, detect/sizing/, detect/uneven/, topology/domains.py).
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from ullage_collector.detect.idle_watch import IdleWatch
 from ullage_collector.detect.placement import finding as placement
 from ullage_collector.detect.placement.settings import rules_of as placement_rules
 from ullage_collector.detect.placement.watch import PlacementWatch
+from ullage_collector.detect.sizing import finding as sizing
+from ullage_collector.detect.sizing.settings import rules_of as sizing_rules
+from ullage_collector.detect.sizing.watch import SizingWatch
 from ullage_collector.detect.stragglers import finding as stragglers
 from ullage_collector.detect.stragglers.settings import rules_of as straggler_rules_of
 from ullage_collector.detect.stragglers.watch import StragglerWatch
@@ -82,6 +85,7 @@ class Rounds:
         jobs = straggler_rules_of(config.part("stragglers"))
         self._stragglers = StragglerWatch(jobs)
         self._placement = PlacementWatch(placement_rules(config.part("placement")), jobs)
+        self._sizing = SizingWatch(sizing_rules(config.part("sizing")), jobs)
         self._uneven = UnevenWatch(uneven_rules(config.part("uneven")))
         self._since_us = round(store().clock.wall() * 1e6)
         self._facts_said: dict[str, str] = {}
@@ -113,6 +117,7 @@ class Rounds:
             scattered = self._now(
                 "placement", lambda c, at: self._placement.look(c, at, topology, free), cursor, now_us
             )
+            sized = self._now("sizing", self._sizing.look, cursor, now_us)
             waiting = self._now("uneven use", self._uneven.look, cursor, now_us)
         finally:
             cursor.close()
@@ -136,6 +141,7 @@ class Rounds:
                         (stragglers.KINDS, held_up),
                         ([placement.KIND], scattered),
                         ([uneven.KIND], waiting),
+                        (sizing.KINDS, sized),
                     )
                     if seen is not None
                 ),

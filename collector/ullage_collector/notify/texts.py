@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
+from ullage_collector.console.words import words as console
 from ullage_collector.notify.news import News
 from ullage_contract.event import Severity
 from ullage_contract.plain import plain
@@ -56,9 +57,12 @@ class Text:
 
 @cache
 def catalogue(language: str) -> Mapping[str, Any]:
-    """The texts of a language, zh or en."""
+    """The texts of a language, zh or en. Findings and what they suggest are called what the console calls them."""
     text = resources.files("ullage_collector.notify").joinpath("texts.toml").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = tomllib.loads(text)[language]
+    found: dict[str, Any] = tomllib.loads(text)[language]
+    said = console(language)
+    found["word"]["kind"] = {kind: texts["name"] for kind, texts in said["findings"].items()}
+    found["word"]["action"] = {**said["actions"], **found["word"]["action"]}
     return found
 
 
@@ -123,7 +127,7 @@ class _Values(dict[str, str]):
             "since": _written(news.since_us, zone),
             "at": _written(news.at_us, zone),
         }
-        for name in ("action", "confirmed"):
+        for name in ("action", "confirmed", "kind"):
             if name in raw:
                 raw[name] = words["word"][name].get(raw[name], raw[name])
         super().__init__({key: escape(plain(value, limit=VALUE_CHARACTERS)) for key, value in raw.items()})

@@ -1,0 +1,1 @@
+"""Cards too big for their work, and small holders that would fit one card together."""
