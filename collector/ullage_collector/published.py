@@ -151,6 +151,8 @@ def publish_facts_day(
         _copy(connection, fill(sql["coverage"], day=text, minutes=by_hour), folder / "coverage.parquet")
         _copy(connection, fill(sql["serving"], day=text), folder / "serving.parquet")
         _copy(connection, fill(sql["quota"], day=text), folder / "quota.parquet")
+        for name in ("energy", "remainder"):
+            _copy(connection, fill(sql[f"day_{name}"], day=text), folder / f"{name}.parquet")
         sums = connection.execute(sql["day_sums"], {"day": day}).fetchall()
         return {
             "states_revision": revision,
@@ -537,10 +539,11 @@ def _view(view: str, manifests: Sequence[Manifest], file: str) -> str:
     """The view over a file of several revisions."""
     sql = statements("published")
     paths = [manifest.path(file) for manifest in manifests if file not in LATER or manifest.names(file)]
+    empty = sql[f"empty_{view}"]
     if not paths:
-        return sql[f"empty_{view}"]
+        return empty
     listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    return fill(sql["source"], view=view, files=listed)
+    return f"{empty}\n{fill(sql['source'], view=view, files=listed)}"
 
 
 def _us(instant: datetime) -> int:

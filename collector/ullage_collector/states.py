@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -30,11 +30,15 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ullage_collector import mapping
 from ullage_collector.ledger import STATES
+from ullage_collector.node_labels import cut_labels, labels_of
 from ullage_collector.prices import Price, PriceBook
+from ullage_collector.pricing import energy
+from ullage_collector.pricing.day import Owned, cut_by_labels, price_day
+from ullage_collector.pricing.exchange import Exchange, Policy, Rate
 from ullage_collector.sql import fill, statements
 from ullage_contract.errors import BadInput, ConfigError, LedgerError
 
@@ -92,7 +96,9 @@ class Worked:
 
     lines: Arrow table with the columns of ``segment`` but day and revision. quantities: state -> nano-share microseconds,
     all seven. unpriced: quantity without a price. minutes: minutes of telemetry the day stands on. orphans: allocations
-    of cards nobody owned. refused: rules and prices that could never count, each with its reason.
+    of cards nobody owned. refused: rules and prices that could never count, each with its reason. remainder: Arrow table of
+    what of the prices no share carries, the columns of ``remainder_line`` but day; energy: what the cards drew, those of
+    ``energy_line``. None: what is kept of the day stands.
     """
 
     day: date
@@ -103,6 +109,8 @@ class Worked:
     minutes: int
     orphans: int
     refused: tuple[str, ...]
+    remainder: Any = None
+    energy: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +249,8 @@ class States:
         for name in ("shares", "set_aside", "verdicts", "lines"):
             self._run(name, p)
         self._check(day)
-        return self._worked(day, known_at, p, refused)
+        drawn = energy.work_out(self._connection, p, self._exchange, self._sources)
+        return self._worked(day, known_at, p, refused, drawn)
 
     def observe(self, from_us: int, to_us: int, known_at: datetime, learned: Mapping[str, float]) -> None:
         """Judge the minutes of [from_us, to_us) and nothing more: temp table ``states_judged`` (subject_key, minute, active;
@@ -281,7 +290,7 @@ class States:
         self._run("judged", p)
 
     def _worked(
-        self, day: date, known_at: datetime, p: Mapping[str, Any], refused: tuple[str, ...]
+        self, day: date, known_at: datetime, p: Mapping[str, Any], refused: tuple[str, ...], drawn: Any
     ) -> Worked:
         totals = self._run("day_totals", {}).fetchall()
         count, first = self._run("orphans", {}).fetchall()[0]
@@ -301,6 +310,8 @@ class States:
             minutes=int(self._one("count_minutes", p)),
             orphans=int(count),
             refused=refused,
+            remainder=self._connection.sql(self._sql["all_remainders"].rstrip(";")).to_arrow_table(),
+            energy=drawn,
         )
 
     # ------------------------------------------------------------------------------- parts
@@ -419,28 +430,26 @@ class States:
         return refused
 
     def _prices(self, p: Mapping[str, Any], known_at: datetime) -> list[str]:
-        """states_price: (model, pool) -> price over spans that cover the day."""
+        """states_price: the price of each card over spans that cover the day; states_remainder: what it leaves."""
         refused: list[str] = []
-        prices: list[Price] = []
-        for row in self._run("prices", {}).fetchall():
-            try:
-                prices.append(Price(*row))
-            except LedgerError as e:
-                refused.append(f"price {row[0]}: {e}")
-                log.warning("price %s: %s; it is left out", row[0], e)
+        prices = _usable(Price, self._run("prices", {}).fetchall(), "price", refused)
+        rates = _usable(Rate, self._run("rates", p).fetchall(), "rate", refused)
+        policies = _usable(Policy, self._run("policies", p).fetchall(), "policy", refused)
         book = PriceBook(prices, known_at_us=_us(known_at))
-        columns: dict[str, list[Any]] = {
-            name: [] for name in ("model", "pool", "from_us", "to_us", "price_id", "price_micro", "currency")
-        }
-        for model, pool in self._run("priced_models", {}).fetchall():
-            for span in book.spans(model, pool, p["from_us"], p["to_us"]):
-                price = span.price
-                values = (price.price_id, price.price_micro, price.currency) if price else (None, None, None)
-                for name, value in zip(
-                    columns, (model, pool, span.from_us, span.to_us, *values), strict=True
-                ):
-                    columns[name].append(value)
-        self._table("states_price", columns)
+        cards = [Owned(*row) for row in self._run("priced_cards", {}).fetchall()]
+        if book.labelled:
+            heard = labels_of(self._run("node_labels", p).fetchall())
+            cards = cut_by_labels(
+                cards,
+                {node: list(cut_labels(rows, p["from_us"], p["to_us"])) for node, rows in heard.items()},
+            )
+        self._exchange = Exchange(rates, policies)
+        priced = price_day(cards, book, self._exchange)
+        refused += [
+            f"no exchange rate from {currency}: its lines stay in it" for currency in sorted(priced.missing)
+        ]
+        self._table("states_price", priced.prices)
+        self._table("states_remainder", priced.remainders)
         return refused
 
     # ------------------------------------------------------------------------------- DuckDB
@@ -451,6 +460,8 @@ class States:
         def kind(column: str) -> Any:
             if column.endswith("_key"):
                 return pa.int32()
+            if column == "cost_atoms":
+                return pa.decimal128(38, 0)
             return pa.int64() if column.endswith(("_us", "_id", "_micro")) else pa.string()
 
         table = pa.table({c: pa.array(values, type=kind(c)) for c, values in columns.items()})
@@ -519,6 +530,23 @@ def _run(
     sql = statements("states")[name]
     wanted = set(_PARAMETER.findall(sql))
     return connection.execute(sql, {k: v for k, v in parameters.items() if k in wanted})
+
+
+_R = TypeVar("_R")
+
+
+def _usable(
+    of: Callable[..., _R], rows: Iterable[tuple[Any, ...]], what: str, refused: list[str]
+) -> list[_R]:
+    """Rows that can count; of the others the reason is added to ``refused``."""
+    found = []
+    for row in rows:
+        try:
+            found.append(of(*row))
+        except LedgerError as e:
+            refused.append(f"{what} {row[0]}: {e}")
+            log.warning("%s %s: %s; it is left out", what, row[0], e)
+    return found
 
 
 def _naive(instant: datetime) -> datetime:

@@ -12,7 +12,8 @@ from ullage_collector.imports.allocations import import_allocations
 from ullage_collector.imports.incidents import import_incidents
 from ullage_collector.imports.inventory import import_inventory
 from ullage_collector.imports.map import KINDS, Map
-from ullage_collector.imports.money import import_mapping, import_prices, table_entries, toml_entries
+from ullage_collector.imports.money import import_mapping, table_entries, toml_entries
+from ullage_collector.imports.prices import TABLES, import_prices
 from ullage_collector.imports.report import Report
 from ullage_collector.imports.source import digest, file_format, open_source
 from ullage_collector.imports.telemetry import import_telemetry, no_progress
@@ -115,7 +116,7 @@ def _import_rows(
 ) -> None:
     if kind in ("prices", "mapping") and file_format(path, given.file) == "toml":
         if kind == "prices":
-            import_prices(store, toml_entries(path, "price")["price"], path, report)
+            import_prices(store, toml_entries(path, *TABLES), path, report)
         else:
             entries = toml_entries(path, "department", "rule")
             import_mapping(store, entries["department"], entries["rule"], path, report)
@@ -133,6 +134,6 @@ def _import_rows(
             raise ConfigError(f"{given.name} has no [{kind}]")
         entries_of = table_entries(cursor, source, spec, report)
         if kind == "prices":
-            import_prices(store, entries_of, path, report)
+            import_prices(store, {"price": entries_of}, path, report)
         else:
             import_mapping(store, [], entries_of, path, report)

@@ -1,4 +1,4 @@
-"""Prices, and departments with the rules that say who pays: from TOML as people write it, or a table by a map.
+"""Departments with the rules that say who pays, from TOML as people write it or a table by a map; what all such files share.
 
 A file says everything its name ever said: what an earlier version of the same file name gave and this one
 does not is no longer believed from now on. Nothing is erased: it gets a known_to.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,11 +19,10 @@ from ullage_collector.imports.map import RecordMap
 from ullage_collector.imports.records import read, zone_of
 from ullage_collector.imports.report import Report
 from ullage_collector.imports.source import Source, unreadable
-from ullage_collector.ledger import MICRO, minor_units
 from ullage_collector.mapping import KINDS as MATCH_KINDS
 from ullage_collector.sql import fill, statements
 from ullage_collector.store import incoming
-from ullage_contract.errors import BadInput, ConfigError, LedgerError
+from ullage_contract.errors import BadInput, ConfigError
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,21 +43,7 @@ class DatedTable:
     sourced: bool
 
 
-_DATES: Final = {"valid_from": incoming.TIMESTAMP, "valid_to": incoming.TIMESTAMP}
-_PRICE: Final = DatedTable(
-    "price",
-    {
-        "model": pa.string(),
-        "pool": pa.string(),
-        "currency": pa.string(),
-        "price_micro": pa.int64(),
-        "assumed": pa.bool_(),
-        **_DATES,
-        "source": pa.string(),
-    },
-    "price_id",
-    True,
-)
+DATES: Final = {"valid_from": incoming.TIMESTAMP, "valid_to": incoming.TIMESTAMP}
 _RULE: Final = DatedTable(
     "mapping_rule",
     {
@@ -68,7 +52,7 @@ _RULE: Final = DatedTable(
         "department_id": pa.string(),
         "business": pa.string(),
         "scenario": pa.string(),
-        **_DATES,
+        **DATES,
         "source": pa.string(),
     },
     "rule_id",
@@ -84,7 +68,7 @@ _DEPARTMENT: Final = DatedTable(
         "deputy": pa.string(),
         "cost_center": pa.string(),
         "source_key": pa.string(),
-        **_DATES,
+        **DATES,
         "source": pa.string(),
     },
     None,
@@ -93,18 +77,6 @@ _DEPARTMENT: Final = DatedTable(
 
 Entry = tuple[int, Mapping[str, Any]]
 """An entry's number in its file, from 1, and its fields."""
-
-
-def import_prices(store: Store, entries: Iterable[Entry], path: Path, report: Report) -> None:
-    """Import prices of a card-hour."""
-    rows = []
-    for number, entry in entries:
-        report.rows_read += 1
-        try:
-            rows.append(_price(entry, f"import:{path.name}"))
-        except (BadInput, ConfigError, LedgerError) as e:
-            report.refuse(number, str(e))
-    keep_dated(store, _PRICE, rows, f"import:{path.name}", report)
 
 
 def import_mapping(
@@ -165,52 +137,20 @@ def table_entries(
         report.refuse(line, why)
 
 
-def _price(entry: Mapping[str, Any], source: str) -> tuple[Any, ...]:
-    _only(
-        entry,
-        "model",
-        "pool",
-        "currency",
-        "hourly",
-        "per_card_hour",
-        "assumed",
-        "from",
-        "to",
-        "valid_from",
-        "valid_to",
-    )
-    text = entry.get("hourly", entry.get("per_card_hour"))
-    if text is None or isinstance(text, bool):
-        raise BadInput('no price: write hourly = "20.00"')
-    try:
-        price = Decimal(str(text))
-        micro = price * MICRO
-        whole = int(micro)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise BadInput(f"hourly {str(text)[:40]!r} is no decimal number") from None
-    if whole != micro or not 0 <= whole < 2**63:
-        raise BadInput(f"hourly {str(text)[:40]!r}: at least 0, at most six digits behind the point")
-    currency = _text(entry, "currency") or ""
-    minor_units(currency)
-    starts, ends = _dates(entry)
-    assumed = str(entry.get("assumed", False)).lower() in ("true", "1", "yes")
-    return (_needed(entry, "model"), _text(entry, "pool"), currency, whole, assumed, starts, ends, source)
-
-
 def _department(entry: Mapping[str, Any], source: str) -> tuple[Any, ...]:
     texts = ("owner", "deputy", "cost_center", "key")
-    _only(entry, "id", "name", "parent", *texts, "from", "to", "valid_from", "valid_to")
-    department = _needed(entry, "id")
+    only(entry, "id", "name", "parent", *texts, "from", "to", "valid_from", "valid_to")
+    department = needed(entry, "id")
     if department in ("platform", "__unallocated__"):
         raise BadInput(f"id {department!r} is Ullage's own; choose another")
-    parent = _text(entry, "parent") or department.rpartition("/")[0] or None
-    starts, ends = _dates(entry)
-    name = _text(entry, "name") or department
-    return (department, name, parent, *(_text(entry, text) for text in texts), starts, ends, source)
+    parent = text_of(entry, "parent") or department.rpartition("/")[0] or None
+    starts, ends = dates_of(entry)
+    name = text_of(entry, "name") or department
+    return (department, name, parent, *(text_of(entry, text) for text in texts), starts, ends, source)
 
 
 def _rule(entry: Mapping[str, Any], source: str) -> tuple[Any, ...]:
-    _only(
+    only(
         entry,
         "match",
         "priority",
@@ -222,7 +162,7 @@ def _rule(entry: Mapping[str, Any], source: str) -> tuple[Any, ...]:
         "valid_from",
         "valid_to",
     )
-    match = _needed(entry, "match")
+    match = needed(entry, "match")
     kind, colon, pattern = match.partition(":")
     if not colon or not pattern or kind not in MATCH_KINDS:
         raise BadInput(f"match {match[:60]!r}: write KIND:GLOB, KIND one of {', '.join(MATCH_KINDS)}")
@@ -230,44 +170,49 @@ def _rule(entry: Mapping[str, Any], source: str) -> tuple[Any, ...]:
         priority = int(str(entry.get("priority") or 0))
     except ValueError:
         raise BadInput(f"priority {str(entry.get('priority'))[:20]!r} is no whole number") from None
-    department, business = _text(entry, "department"), _text(entry, "business")
-    scenario = _text(entry, "scenario")
+    department, business = text_of(entry, "department"), text_of(entry, "business")
+    scenario = text_of(entry, "scenario")
     if scenario is not None and scenario not in SCENARIOS:
         raise BadInput(f"scenario {scenario[:30]!r} is none of {', '.join(SCENARIOS)}")
     if department is None and business is None and scenario is None:
         raise BadInput("it says neither department, business nor scenario")
-    starts, ends = _dates(entry)
+    starts, ends = dates_of(entry)
     return (match, priority, department, business, scenario, starts, ends, source)
 
 
-def _only(entry: Mapping[str, Any], *names: str) -> None:
+def only(entry: Mapping[str, Any], *names: str) -> None:
+    """Raises BadInput for a field that is none of the names."""
     for name in entry:
         if name not in names:
             raise BadInput(f"{name!r} is not known here; known: {', '.join(names)}")
 
 
-def _text(entry: Mapping[str, Any], name: str) -> str | None:
+def text_of(entry: Mapping[str, Any], name: str) -> str | None:
+    """A field as text; None: it is missing or empty."""
     value = entry.get(name)
     return None if value is None or str(value).strip() == "" else str(value).strip()
 
 
-def _needed(entry: Mapping[str, Any], name: str) -> str:
-    value = _text(entry, name)
+def needed(entry: Mapping[str, Any], name: str) -> str:
+    """A field that must be there. Raises BadInput."""
+    value = text_of(entry, name)
     if value is None:
         raise BadInput(f"no {name}")
     return value
 
 
-def _dates(entry: Mapping[str, Any]) -> tuple[int, int | None]:
-    starts = _instant(entry.get("from", entry.get("valid_from")), "from")
-    ends = _instant(entry.get("to", entry.get("valid_to")), "to")
+def dates_of(entry: Mapping[str, Any]) -> tuple[int, int | None]:
+    """(from, to) in microseconds; None: open. Raises BadInput, ConfigError."""
+    starts = instant_of(entry.get("from", entry.get("valid_from")), "from")
+    ends = instant_of(entry.get("to", entry.get("valid_to")), "to")
     begin = _ALWAYS_US if starts is None else starts
     if ends is not None and ends <= begin:
         raise BadInput("it ends before it begins")
     return begin, ends
 
 
-def _instant(value: Any, name: str) -> int | None:
+def instant_of(value: Any, name: str) -> int | None:
+    """An instant in microseconds; None: it is missing. Raises ConfigError."""
     if value is None or value == "":
         return None
     return value if isinstance(value, int) else instant_us(value, name)
@@ -276,7 +221,7 @@ def _instant(value: Any, name: str) -> int | None:
 def keep_dated(
     store: Store, table: DatedTable, rows: Sequence[tuple[Any, ...]], source: str | None, report: Report
 ) -> None:
-    """Write what is not believed yet and stop believing what the file no longer says."""
+    """Write what is not believed yet and stop believing what the file no longer says; of no rows at all it says nothing."""
     sql = statements("imports")
     now_us = round(store.clock.wall() * 1e6)
     same = " AND ".join(f"a.{name} IS NOT DISTINCT FROM i.{name}" for name in table.columns)
@@ -306,3 +251,10 @@ def keep_dated(
         ).fetchall()[0][0]
     report.rows_added += added
     report.rows_present += present + len(rows) - len(dict.fromkeys(rows))
+
+
+def end_dated(store: Store, table: DatedTable, source: str) -> None:
+    """Stop believing all that a file said of a sourced table."""
+    now_us = round(store.clock.wall() * 1e6)
+    with store.write() as cursor:
+        cursor.execute(fill(statements("imports")["end_source"], table=table.name), [now_us, source])

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.ledger import ALLOCATED_IDLE, STATES, USED
+from ullage_collector.publish import beside
 from ullage_collector.sql import statements
 from ullage_collector.states import States, Worked
 from ullage_contract.errors import LedgerError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
 HOUR_US: Final = 3_600_000_000
+_BESIDE: Final = (beside.ENERGY, beside.REMAINDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,21 @@ def work_out(connection: duckdb.DuckDBPyConnection, states: States, day: date, n
     sql = statements("closing")
     kept = connection.sql(sql["kept"].rstrip(";"), params={"day": day}).to_arrow_table()
     lines = _like(present.lines, kept.schema)
+    found = dict(zip(_BESIDE, (present.energy, present.remainder), strict=True))
     if kept.num_rows:
         lines = combined(kept, lines, _joined(closed))
+        for kind, now_believed in found.items():
+            standing = beside.kept(connection, kind, day)
+            found[kind] = beside.combined(connection, kind, standing, now_believed, _joined(closed))
     else:
         for span in closed:
-            believed = _like(states.work_out(day, span.closed_at).lines, kept.schema)
-            lines = combined(believed, lines, [(span.from_us, span.to_us)])
-    stands = _worked(connection, day, lines, present)
+            then = states.work_out(day, span.closed_at)
+            part = [(span.from_us, span.to_us)]
+            lines = combined(_like(then.lines, kept.schema), lines, part)
+            for kind, believed in zip(_BESIDE, (then.energy, then.remainder), strict=True):
+                found[kind] = beside.combined(connection, kind, believed, found[kind], part)
+    besides = replace(present, energy=found[beside.ENERGY], remainder=found[beside.REMAINDER])
+    stands = _worked(connection, day, lines, besides)
     if present.minutes == 0 and any(stands.quantities[state] for state in (USED, ALLOCATED_IDLE)):
         raise LedgerError(
             f"{day}: its closed lines stand on telemetry the store no longer holds, so what became known since is no "

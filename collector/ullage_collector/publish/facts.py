@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ullage_collector import published
 from ullage_collector.adjust import corrections
-from ullage_collector.publish import closing
+from ullage_collector.publish import beside, closing
 from ullage_collector.published import PROVISIONAL, SEALED, Manifest
 from ullage_collector.sql import statements
 from ullage_collector.states import DayStates, Rules, States, keep, reconcile
@@ -82,6 +82,7 @@ def publish_day(
             reader.execute("ROLLBACK")
         with store.write() as connection:
             states = keep(connection, belief.stands)
+            beside.keep(connection, belief.stands)
             if late is not None:
                 corrections.keep(connection, late)
         status = SEALED if sealed or day_over(day, now - SEAL_AFTER) else PROVISIONAL

@@ -33,6 +33,7 @@ EVERY_SECONDS: Final = 600.0
 """our choice: because a day is provisional soon after midnight, and late rows are in a new revision within minutes."""
 LIVE_DAYS: Final = 2  # our choice: because a fleet that sent nothing for two days is history, not live
 MINUTE_KINDS: Final = ("card_minute", "slice_minute")
+HOST_HOURS: Final = "node_hour"
 
 
 @dataclass(slots=True)
@@ -155,6 +156,12 @@ def sources(store: Store, root: Path, day: date) -> dict[str, str] | None:
                 f"read_parquet([{', '.join(parts)}], union_by_name = true) p "
                 f"JOIN {name.removesuffix('_minute')} k USING ({name.removesuffix('_minute')}_id))"
             )
+    manifest = newest(root / "telemetry" / f"day={day.isoformat()}")
+    if found and manifest and manifest.names(f"{HOST_HOURS}.parquet"):
+        file = "'" + str(manifest.path(f"{HOST_HOURS}.parquet")).replace("'", "''") + "'"
+        found[HOST_HOURS] = (
+            f"(SELECT p.*, k.node_key FROM read_parquet({file}) p JOIN node k USING (cluster_id, node_id))"  # noqa: S608
+        )
     return found or None
 
 

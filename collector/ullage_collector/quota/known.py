@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ullage_collector import mapping
 from ullage_collector.audit import naive_utc
 from ullage_collector.ledger import UNMAPPED
+from ullage_collector.node_labels import cut_labels, labels_of
 from ullage_collector.quota.binding import Binder, values_of
 from ullage_collector.quota.conditions import Values, glob_holds
 from ullage_collector.quota.entry import ANY_POOL, QuotaEntry, Scope
@@ -332,51 +333,17 @@ def _entry(row: tuple[Any, ...]) -> QuotaEntry:
 def _cards(cursor: duckdb.DuckDBPyConnection, p: Mapping[str, Any]) -> list[Card]:
     """Owned cards, cut where what is known of their node changes."""
     treatment = default_rules().life
-    labels = _labels(_rows(cursor, "node_labels", p))
+    labels = labels_of(_rows(cursor, "node_labels", p))
     found = []
     for card_id, cluster, node, vendor, model, from_us, to_us, pool, life in _rows(cursor, "lives", p):
         kind = treatment.get(life, "serving")
         if kind == "not_owned":
             continue
-        for start, end, texts in _cut(labels.get(node, ()), from_us, to_us):
+        for start, end, texts in cut_labels(labels.get(node, ()), from_us, to_us):
             found.append(
                 Card(card_id, cluster, node, vendor, model, start, end, pool, texts, kind == "serving")
             )
     return found
-
-
-def _labels(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[tuple[int, str, str]]]:
-    """Node -> (from, key, value) in time order. A fact that is an object is a label for each of its keys."""
-    found: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
-    for node, name, text, from_us in rows:
-        try:
-            value = json.loads(text) if text is not None else None
-        except ValueError:
-            value = text
-        pairs = value.items() if isinstance(value, dict) else [(name, value)]
-        for key, each in pairs:
-            found[node].append((from_us, str(key), "" if each is None else _plain(each)))
-    for listed in found.values():
-        listed.sort(key=lambda item: item[0])
-    return found
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _cut(
-    labels: Iterable[tuple[int, str, str]], from_us: int, to_us: int
-) -> Iterator[tuple[int, int, tuple[str, ...]]]:
-    now: dict[str, str] = {}
-    start = from_us
-    for at, key, value in labels:
-        if at > start and at < to_us and now.get(key) != value:
-            yield start, at, tuple(f"{k}={v}" for k, v in sorted(now.items()))
-            start = at
-        if at < to_us:
-            now[key] = value
-    yield start, to_us, tuple(f"{k}={v}" for k, v in sorted(now.items()))
 
 
 def _book(rows: Iterable[tuple[Any, ...]], pool_set: str, refused: list[str]) -> PoolBook:

@@ -226,6 +226,10 @@ SELECT count(*) FROM import_record i SEMI JOIN (SELECT * FROM {table} WHERE know
 UPDATE {table} AS a SET known_to = make_timestamp($1)
 WHERE a.known_to IS NULL AND {scope} AND NOT EXISTS (SELECT 1 FROM import_record i WHERE {same});
 
+-- name: end_source
+-- What this file said before, when it says nothing of it any more.
+UPDATE {table} SET known_to = make_timestamp($1) WHERE known_to IS NULL AND source = $2;
+
 -- name: put_records
 -- What the store does not believe yet.
 INSERT INTO {table} ({number}{columns}, known_from)

@@ -13,6 +13,10 @@ WITH newest AS (
     SELECT valid_from AS a, valid_to AS b, greatest(known_from, coalesce(known_to, known_from)) AS seen_at FROM allocation
     UNION ALL SELECT valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM inventory
     UNION ALL SELECT valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM price
+    UNION ALL SELECT valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM exchange_rate
+    UNION ALL SELECT valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM tariff
+    UNION ALL SELECT valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM pue
+    UNION ALL SELECT valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM money_policy
     UNION ALL SELECT valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM mapping_rule
     UNION ALL SELECT onset, closed_at, greatest(opened_at, coalesce(closed_at, opened_at)) FROM incident
     UNION ALL SELECT isolated_at, released_at, greatest(isolated_at, coalesce(released_at, isolated_at)) FROM isolation

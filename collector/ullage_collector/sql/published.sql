@@ -11,13 +11,44 @@ SELECT c.card_id || '@' || s.from_us || '#' || row_number() OVER (
             THEN ((s.to_us - s.from_us)::HUGEINT * s.share_nano * s.price_micro)::DECIMAL(38, 0) END AS cost_atoms,
        c.origin, s.reason,
        concat_ws(' ', 'inventory=' || s.inventory_id, 'allocation=' || s.allocation_id, 'rule=' || s.rule_id,
-                 'price=' || s.price_id, 'incident=' || s.incident_id, 'isolation=' || s.isolation_id) AS source_rows
+                 'price=' || s.price_id, 'rate=' || s.rate_id, 'incident=' || s.incident_id,
+                 'isolation=' || s.isolation_id) AS source_rows,
+       s.list_micro
 FROM segment s
 JOIN card c USING (card_key)
 JOIN inventory i USING (inventory_id)
 LEFT JOIN workload w USING (workload_key)
 WHERE s.day = DATE '{day}'
 ORDER BY c.card_id, s.from_us, line_id
+
+-- name: day_energy
+-- One UTC day's energy with the identities spelt out; docs/interfaces.md, Money.
+SELECT c.card_id || '@' || e.from_us || '~' || row_number() OVER (
+           PARTITION BY e.card_key, e.from_us ORDER BY e.estimated, e.allocation_id NULLS LAST, e.state) AS line_id,
+       c.card_id, i.node_id, i.cluster_id, i.vendor, i.model, i.pool, e.from_us, e.to_us, e.state, w.workload_id,
+       e.department_id, e.business, e.scenario, e.energy_mj, e.pue_milli, e.tariff_micro, e.currency, e.tariff_id,
+       CASE WHEN e.tariff_micro IS NOT NULL
+            THEN (e.energy_mj::HUGEINT * e.pue_milli * e.tariff_micro * 1000000)::DECIMAL(38, 0) END AS cost_atoms,
+       e.estimated, c.origin,
+       concat_ws(' ', 'inventory=' || e.inventory_id, 'allocation=' || e.allocation_id, 'tariff=' || e.tariff_id,
+                 'pue=' || e.pue_id, 'rate=' || e.rate_id) AS source_rows
+FROM energy_line e
+JOIN card c USING (card_key)
+JOIN inventory i USING (inventory_id)
+LEFT JOIN workload w USING (workload_key)
+WHERE e.day = DATE '{day}'
+ORDER BY c.card_id, e.from_us, line_id
+
+-- name: day_remainder
+-- One UTC day's remainders, the platform's.
+SELECT c.card_id || '@' || r.from_us || '%' || r.kind || r.price_id AS line_id, r.kind, c.card_id, i.node_id, i.cluster_id, i.vendor,
+       i.model, i.pool, r.from_us, r.to_us, 'platform' AS department_id, r.currency, r.price_id, r.cost_atoms, c.origin,
+       concat_ws(' ', 'inventory=' || r.inventory_id, 'price=' || r.price_id, 'rate=' || r.rate_id) AS source_rows
+FROM remainder_line r
+JOIN card c USING (card_key)
+JOIN inventory i USING (inventory_id)
+WHERE r.day = DATE '{day}'
+ORDER BY c.card_id, r.from_us, line_id
 
 -- name: coverage
 -- For each card and hour: what is owned and held (nano-share microseconds), what of it has a known use, and how
@@ -108,7 +139,8 @@ FROM department ORDER BY department_id, valid_from, known_from
 SELECT * FROM department;
 
 -- name: dimension_price
-SELECT price_id, model, pool, currency, price_micro, assumed, valid_from, valid_to, known_from, known_to, source
+SELECT price_id, model, pool, currency, price_micro, assumed, valid_from, valid_to, known_from, known_to, source,
+       coalesce(kind, 'list') AS kind, node, label, card, list_micro, terms::VARCHAR AS terms
 FROM price ORDER BY price_id
 
 -- name: dimension_incident
@@ -155,8 +187,8 @@ CREATE VIEW raw_segment AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS car
     NULL::VARCHAR AS pool, NULL::BIGINT AS from_us, NULL::BIGINT AS to_us, NULL::VARCHAR AS state,
     NULL::BIGINT AS share_nano, NULL::VARCHAR AS workload_id, NULL::VARCHAR AS department_id, NULL::VARCHAR AS business,
     NULL::VARCHAR AS scenario, NULL::VARCHAR AS currency, NULL::BIGINT AS price_micro, NULL::BIGINT AS price_id,
-    NULL::DECIMAL(38, 0) AS cost_atoms, NULL::VARCHAR AS origin, NULL::VARCHAR AS reason, NULL::VARCHAR AS source_rows
-    WHERE false;
+    NULL::DECIMAL(38, 0) AS cost_atoms, NULL::VARCHAR AS origin, NULL::VARCHAR AS reason, NULL::VARCHAR AS source_rows,
+    NULL::BIGINT AS list_micro WHERE false;
 
 -- name: empty_coverage
 CREATE VIEW coverage AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,
@@ -208,8 +240,9 @@ CREATE VIEW department AS SELECT NULL::VARCHAR AS department_id, NULL::VARCHAR A
 -- name: empty_price
 CREATE VIEW price AS SELECT NULL::BIGINT AS price_id, NULL::VARCHAR AS model, NULL::VARCHAR AS pool,
     NULL::VARCHAR AS currency, NULL::BIGINT AS price_micro, NULL::BOOLEAN AS assumed, NULL::TIMESTAMP AS valid_from,
-    NULL::TIMESTAMP AS valid_to, NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source
-    WHERE false;
+    NULL::TIMESTAMP AS valid_to, NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source,
+    NULL::VARCHAR AS kind, NULL::VARCHAR AS node, NULL::VARCHAR AS label, NULL::VARCHAR AS card, NULL::BIGINT AS list_micro,
+    NULL::VARCHAR AS terms WHERE false;
 
 -- name: empty_incident
 CREATE VIEW incident AS SELECT NULL::BIGINT AS incident_id, NULL::VARCHAR AS family, NULL::VARCHAR AS subject,
@@ -261,7 +294,10 @@ SELECT zone, period_from, period_to, closed_at, closed_by, "rule", reason, dimen
 ORDER BY period_from;
 
 -- name: source
-CREATE VIEW {view} AS SELECT * FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true);
+-- What is published, and NULL in columns that an older Ullage did not publish. The view without rows stands there already.
+ALTER VIEW {view} RENAME TO no_{view};
+CREATE VIEW {view} AS SELECT * FROM no_{view}
+UNION ALL BY NAME SELECT * FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true);
 
 -- name: clipped
 -- Lines within [from_us, to_us), cut at both ends: a local midnight need not fall on a UTC hour. Cost is linear

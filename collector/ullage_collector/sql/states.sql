@@ -100,11 +100,32 @@ JOIN workload w USING (workload_key) ORDER BY w.workload_key, h.pool;
 
 -- name: prices
 SELECT price_id, model, currency, price_micro, pool, assumed, epoch_us(valid_from), epoch_us(valid_to),
-       epoch_us(known_from), epoch_us(known_to) FROM price ORDER BY price_id;
+       epoch_us(known_from), epoch_us(known_to), kind, node, label, card, list_micro, terms::VARCHAR, source
+FROM price ORDER BY price_id;
 
--- name: priced_models
+-- name: rates
+-- Exchange rates as believed then.
+SELECT rate_id, from_currency, to_currency, rate_nano, epoch_us(valid_from), epoch_us(valid_to) FROM exchange_rate
+WHERE known_from <= $as_of AND (known_to IS NULL OR known_to > $as_of) ORDER BY rate_id;
+
+-- name: policies
+-- What was decided about money, as believed then.
+SELECT policy_id, currency, gap_energy, epoch_us(valid_from), epoch_us(valid_to) FROM money_policy
+WHERE known_from <= $as_of AND (known_to IS NULL OR known_to > $as_of) ORDER BY policy_id;
+
+-- name: priced_cards
 -- What needs a price that day.
-SELECT DISTINCT model, pool FROM states_capacity ORDER BY ALL;
+SELECT k.card_key, c.card_id, k.inventory_id, k.node_key, n.node_id, k.model, k.pool, k.from_us, k.to_us
+FROM states_capacity k JOIN card c USING (card_key) JOIN node n ON n.node_key = k.node_key ORDER BY k.card_key, k.from_us;
+
+-- name: node_labels
+-- Facts of nodes as heard of until then: name, JSON value, from when; each holds until the next of its name.
+SELECT subject, name, CAST(value AS VARCHAR), epoch_us(valid_from) FROM fact
+WHERE family = 'node' AND received_at <= $as_of AND epoch_us(valid_from) < $to_us
+ORDER BY subject, name, valid_from, received_at;
+
+-- name: all_remainders
+SELECT * FROM states_remainder;
 
 -- name: unlearned_models
 -- Models of which no card was free long enough to learn what idle looks like.
@@ -329,8 +350,7 @@ WITH own AS (
     UNION SELECT card_key, active_us FROM states_start
     UNION SELECT a.card_key, o.from_us FROM states_owner o JOIN states_allocation a USING (workload_key)
           WHERE a.card_key IS NOT NULL AND o.from_us > a.from_us AND o.from_us < a.to_us
-    UNION SELECT k.card_key, p.from_us FROM states_price p JOIN states_capacity k
-          ON k.model = p.model AND k.pool IS NOT DISTINCT FROM p.pool AND p.from_us > k.from_us AND p.from_us < k.to_us
+    UNION SELECT card_key, from_us FROM states_price
 ), shared AS (
     -- a node that is held without its cards being known: all its cards are cut at the same instants
     SELECT k.card_key, o.us FROM states_loose_node n JOIN states_capacity k USING (node_key)
@@ -475,13 +495,12 @@ WITH part AS (
 SELECT v.card_key, v.from_us, v.to_us, p.state, p.share_nano, p.workload_key,
        CASE WHEN p.allocation_id IS NULL THEN 'platform' ELSE coalesce(o.department, '__unallocated__') END AS department_id,
        o.business, o.scenario, o.rule_id, r.price_id, r.price_micro, r.currency, p.reason, v.inventory_id,
-       p.allocation_id, p.incident_id, p.isolation_id
+       p.allocation_id, p.incident_id, p.isolation_id, r.list_micro, r.rate_id
 FROM part p
 JOIN states_verdict v USING (cell)
 LEFT JOIN states_owner o ON o.workload_key = p.workload_key AND o.pool IS NOT DISTINCT FROM v.pool
                         AND o.from_us <= v.from_us AND v.to_us <= o.to_us
-LEFT JOIN states_price r ON r.model = v.model AND r.pool IS NOT DISTINCT FROM v.pool
-                        AND r.from_us <= v.from_us AND v.to_us <= r.to_us;
+LEFT JOIN states_price r ON r.card_key = v.card_key AND r.from_us <= v.from_us AND v.to_us <= r.to_us;
 
 -- name: check_shares
 -- Instants whose shares do not add up to a whole card, or capacity that was lost or doubled: must give no row.
