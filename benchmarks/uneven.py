@@ -67,7 +67,7 @@ def _demand(hour: int, cluster: str, who: str, cards: int) -> Demand:
 
 def _supply(hour: int, cluster: str, who: str | None, cards: int) -> Supply:
     amount = cards * QUANTITY_PER_CARD_HOUR
-    return Supply(START + hour * HOUR_US, cluster, KIND, "n1", amount, who, None, 12_000_000, "CNY")
+    return Supply(START + hour * HOUR_US, cluster, KIND, amount, who, None, 12_000_000, "CNY")
 
 
 def peer(demands: list[Demand], supplies: list[Supply]) -> set[str]:

@@ -56,8 +56,12 @@ def seen(store: Store, kind: str) -> list[dict[str, Any]]:
             text = web.get("/findings", headers={"accept-language": language}).text
             part = text[text.index(said["findings"][kind]["name"]) :]
             part = part[: part.index("</table>")]
-            assert row["subject"] in part and said["actions"][row["action"]] in part
+            subject = said["evidence_words"].get(row["subject"], row["subject"])
+            assert subject in part and said["actions"][row["action"]] in part
             shown = set(re.findall(r'<span class="soft">([^<]*)</span>', part))
             assert {said["evidence_names"][key] for key in evidence if key != "key"} <= shown
             assert not {key for key in evidence if "_" in key} & shown
+            assert not set(re.findall(r"[a-z_]+", part)) & (
+                set(said["actions"]) | {"__unallocated__", "none_free_now"}
+            )
     return listed

@@ -57,7 +57,6 @@ def idles(hour: int, cards: float, who: str | None = None, **more: Any) -> Suppl
         at(hour),
         more.pop("cluster", "c1"),
         more.pop("kind", H800),
-        more.pop("node", "n1"),
         int(cards * ONE),
         who,
         **more,
@@ -132,17 +131,15 @@ def test_what_would_bring_the_two_together(demand: Demand, supply: Supply, told:
 
 def test_a_finding_names_both_sides_the_hours_and_the_ledgers_money() -> None:
     demands = [wants(hour, 4, full=True) for hour in (20, 21, 22, 30)]
-    supplies = [
-        idles(hour, 10, node=f"n{hour % 2}", pool="serve", price_micro=12_345_678)
-        for hour in (20, 21, 22, 30)
-    ]
+    supplies = [idles(hour, 10, pool="serve", price_micro=12_345_678) for hour in (20, 21, 22, 30)]
     supplies += [idles(20, 1, "ads", price_micro=None, currency=None)]
     rules = replace(default_rules(), least_card_hours=16)
     found = both(demands, supplies)
     (told,) = find(found.pairs, found.own, rules, at(48))
     assert (told.subject, told.since_us, told.action) == ("rec", at(20), RAISE_MAX)
     assert told.evidence["overlap_card_hours"] == 16.0
-    assert told.evidence["idle"] == {"free (pool serve)": 16.0}
+    assert told.evidence["idle"] == {"free": 16.0}
+    assert told.evidence["idle_pools"] == {"serve": 16.0}
     assert told.evidence["hours"] == 4 and len(told.evidence["when"]) == 2
     atoms = cost_atoms(4 * quantity(4 * CARD // 4, 0, 4 * HOUR_US), 12_345_678)
     assert told.evidence["cost"] == {"CNY": formatted(rounded(atoms, "CNY"), grouped=False)}
@@ -202,7 +199,7 @@ some_demands = st.lists(
 )
 some_supplies = st.lists(
     st.builds(
-        lambda h, n, who, c, node: Supply(at(h), c, H800, node, n, who),
+        lambda h, n, who, c, pool: Supply(at(h), c, H800, n, who, pool),
         st.integers(0, 2), st.integers(0, 10**6), st.none() | names, clusters, st.sampled_from(["n1", "n2"]),
     ),
     max_size=10,

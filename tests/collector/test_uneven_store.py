@@ -105,7 +105,7 @@ def test_who_waited_at_its_ceiling_beside_free_cards_is_found_and_read_everywher
     assert (evidence["overlap_card_hours"], evidence["hours"], evidence["idle"]) == (
         18.0,
         6,
-        {"free (pool train)": 18.0},
+        {"free": 18.0},
     )
     assert evidence["idle_nodes"] == ["n3"] and evidence["at_its_ceiling_card_hours"] == 18.0
     atoms = cost_atoms(3 * quantity(CARD, 0, 6 * HOUR_US), MICRO)
@@ -163,5 +163,5 @@ def test_held_idle_cards_of_another_are_to_be_lent(world: World, holder: str) ->
         assert found == []
         return
     (told,) = found
-    assert (told["action"], told["evidence"]["idle"]) == ("lend", {"ads (pool train)": 12.0})
+    assert (told["action"], told["evidence"]["idle"]) == ("lend", {"ads": 12.0})
     assert told["evidence"]["workloads"] == ["k8s/dc1/ads/b"]

@@ -27,15 +27,17 @@ def page(console: Console, request: Request, identity: Identity) -> Response:
     groups: dict[str, list[dict[str, Any]]] = {}
     counts: dict[str, int] = {}
     said = console.words(request)
+    known = {**said["actions"], **said["evidence_words"]}
     for row in api.select(console.views, "console", "open_findings", []):
         counts[row["kind"]] = counts.get(row["kind"], 0) + 1
         if counts[row["kind"]] > ROWS_A_KIND:
             continue
         row["evidence"] = [
-            (said["evidence_names"].get(name, name), _short(value, said["evidence_words"]))
+            (said["evidence_names"].get(name, name), _short(value, known))
             for name, value in json.loads(row["evidence"]).items()
             if name != "key"
         ]
+        row["named"] = known.get(row["subject"], row["subject"])
         groups.setdefault(row["kind"], []).append(row)
     return console.render(
         request,
@@ -57,5 +59,7 @@ def _short(value: Any, known: Mapping[str, str]) -> str:
         value = ", ".join(value)
     if isinstance(value, str) and value in known:
         return known[value]
+    if isinstance(value, dict) and not any(isinstance(one, dict | list) for one in value.values()):
+        value = ", ".join(f"{known.get(name, name)} {one}" for name, one in value.items())
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= EVIDENCE_CHARACTERS else f"{text[: EVIDENCE_CHARACTERS - 1]}…"

@@ -55,7 +55,7 @@ def document(use: Use, met: Matched) -> dict[str, Any]:
         "cost": money,
         "card_hours_without_price": hours_text(unpriced),
         "hours": [_hour(hour) for hour in met.hours],
-        "between": list(_between(met.pairs)),
+        "between": list(_between(met.pairs, use.places)),
         "refused": list(use.refused[:20]),
     }
 
@@ -72,7 +72,9 @@ def _hour(hour: Hour) -> dict[str, Any]:
     }
 
 
-def _between(pairs: tuple[Pair, ...]) -> Iterator[dict[str, Any]]:
+def _between(
+    pairs: tuple[Pair, ...], places: Mapping[finding.Side, finding.Place]
+) -> Iterator[dict[str, Any]]:
     """Who waited beside whose idle cards, the most first."""
     groups: dict[tuple[str, ...], list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -82,9 +84,7 @@ def _between(pairs: tuple[Pair, ...]) -> Iterator[dict[str, Any]]:
     for key, here in sorted(groups.items(), key=lambda one: (-sum(p.quantity for p in one[1]), one[0])):
         waiting, cluster, model, idle, pool, there, action = key
         money, _ = finding.worth(here)
-        nodes: dict[str, int] = defaultdict(int)
-        for pair in here:
-            nodes[pair.supply.node] += pair.quantity
+        place = places.get(finding.side_of(here[0].supply), finding.Place())
         yield {
             "waiting": waiting,
             "cluster": cluster,
@@ -92,9 +92,7 @@ def _between(pairs: tuple[Pair, ...]) -> Iterator[dict[str, Any]]:
             "idle": idle,
             "idle_pool": pool or None,
             "idle_cluster": there,
-            "idle_nodes": {
-                name: hours_text(nodes[name]) for name in sorted(nodes, key=lambda n: (-nodes[n], n))
-            },
+            "idle_nodes": {name: hours_text(amount) for name, amount in place.nodes},
             "hours": len({pair.demand.hour_us for pair in here}),
             "card_hours": hours_text(sum(pair.quantity for pair in here)),
             "cost": money,

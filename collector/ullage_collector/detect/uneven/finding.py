@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from ullage_collector.detect.findings import Found
-from ullage_collector.detect.uneven.match import Pair
+from ullage_collector.detect.uneven.match import Kind, Pair, Supply
 from ullage_collector.detect.uneven.settings import Rules
 from ullage_collector.ledger import (
     HOUR_US,
@@ -47,11 +49,38 @@ def action(pair: Pair) -> str:
     return RAISE_MAX if demand.full else LOOK
 
 
+class Side(NamedTuple):
+    """Whose idle cards, and where. department None: they were free."""
+
+    cluster: str
+    kind: Kind
+    pool: str | None
+    department: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a side idled in the hours somebody waited. nodes: with the most of it, quantities; workloads: what held the cards."""
+
+    nodes: tuple[tuple[str, int], ...] = ()
+    workloads: tuple[str, ...] = ()
+
+
+def side_of(supply: Supply) -> Side:
+    """The side a supply is of."""
+    return Side(supply.cluster, supply.kind, supply.pool, supply.department)
+
+
 def find(
-    pairs: Iterable[Pair], own: Iterable[Pair], rules: Rules, to_us: int, days: int | None = None
+    pairs: Iterable[Pair],
+    own: Iterable[Pair],
+    rules: Rules,
+    to_us: int,
+    days: int | None = None,
+    places: Mapping[Side, Place] = MappingProxyType({}),
 ) -> list[Found]:
     """A finding for every department, cluster and model above the limits. to_us: where the window ends. days: how many of it
-    are published, None: all."""
+    are published, None: all. places: of the idle sides, as far as they are known."""
     groups: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         demand = pair.demand
@@ -68,21 +97,34 @@ def find(
             continue
         if hours[-1] < recent:
             continue
-        found.append(_found(key, here, hours, mine[key], to_us, days or rules.days))
+        found.append(_found(key, here, hours, mine[key], to_us, days or rules.days, places))
     return found
 
 
 def _found(
-    key: tuple[str, str, str], pairs: Sequence[Pair], hours: Sequence[int], own: int, to_us: int, days: int
+    key: tuple[str, str, str],
+    pairs: Sequence[Pair],
+    hours: Sequence[int],
+    own: int,
+    to_us: int,
+    days: int,
+    places: Mapping[Side, Place],
 ) -> Found:
     department, cluster, model = key
     by_action: dict[str, int] = defaultdict(int)
     sides: dict[str, int] = defaultdict(int)
+    pools: dict[str, int] = defaultdict(int)
     nodes: dict[str, int] = defaultdict(int)
     for pair in pairs:
+        supply = pair.supply
         by_action[action(pair)] += pair.quantity
-        sides[side(pair)] += pair.quantity
-        nodes[pair.supply.node] += pair.quantity
+        sides[supply.department or FREE] += pair.quantity
+        there = "" if supply.cluster == cluster else f"{supply.cluster}/"
+        pools[f"{there}{supply.pool or '-'}"] += pair.quantity
+    known = [place for one in {side_of(pair.supply) for pair in pairs} if (place := places.get(one))]
+    for place in known:
+        for name, amount in place.nodes:
+            nodes[name] += amount
     money, unpriced = worth(pairs)
     a_day, _ = worth(pairs, days)
     best = min(by_action, key=lambda name: (-by_action[name], ACTIONS.index(name)))
@@ -92,6 +134,7 @@ def _found(
         "model": model,
         "waiting": department,
         "idle": _largest(sides),
+        "idle_pools": _largest(pools),
         "idle_nodes": list(_largest(nodes)),
         "hours": len(hours),
         "when": [_stretch(start, end) for start, end in runs(hours)[-_NAMED:]],
@@ -102,7 +145,7 @@ def _found(
         "cost_per_day": a_day,
         "card_hours_without_price": card_hours(unpriced) or None,
         "by_action_card_hours": _largest(by_action),
-        "workloads": sorted({name for pair in pairs for name in pair.supply.workloads})[:_WORK],
+        "workloads": sorted({name for place in known for name in place.workloads})[:_WORK],
         "department": department,
         "through": _instant(to_us),
     }
@@ -118,16 +161,6 @@ def _found(
         owner=PLATFORM,
         action=best,
     )
-
-
-def side(pair: Pair) -> str:
-    """The idle side, for people: whose, or free, in which pool and cluster."""
-    supply = pair.supply
-    place = [f"pool {supply.pool}"] if supply.pool else []
-    if supply.cluster != pair.demand.cluster:
-        place.append(f"cluster {supply.cluster}")
-    named = supply.department or FREE
-    return f"{named} ({', '.join(place)})" if place else named
 
 
 def worth(pairs: Iterable[Pair], days: int = 1) -> tuple[dict[str, str], int]:

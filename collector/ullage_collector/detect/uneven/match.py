@@ -38,21 +38,19 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """Cards of a node that idled in an hour. department: who held them, None: nobody, they were free. price_micro, currency
+    """Cards of a pool that idled in an hour. department: who held them, None: nobody, they were free. price_micro, currency
     None: nobody gave a price. known False: held, and nobody knows whether they idled: they may be the holder's own way
-    out, and are nobody else's. workloads: what held them."""
+    out, and are nobody else's."""
 
     hour_us: int
     cluster: str
     kind: Kind
-    node: str
     quantity: int
     department: str | None = None
     pool: str | None = None
     price_micro: int | None = None
     currency: str | None = None
     known: bool = True
-    workloads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +117,17 @@ def matched(demands: Iterable[Demand], supplies: Iterable[Supply], *, across_clu
 
 def _own(asking: Sequence[Demand], offered: Sequence[Supply], left: list[int], idle: list[int]) -> list[Pair]:
     """Each department's demand against what it holds itself on the same cluster."""
+    theirs: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for s, supply in enumerate(offered):
+        theirs[supply.cluster, supply.department].append(s)
     found = []
     for d, demand in enumerate(asking):
-        for s, supply in enumerate(offered):
-            if supply.department != demand.department or supply.cluster != demand.cluster:
-                continue
+        for s in theirs.get((demand.cluster, demand.department), ()):
             taken = min(left[d], idle[s])
             if taken:
                 left[d] -= taken
                 idle[s] -= taken
-                found.append(Pair(demand, supply, taken))
+                found.append(Pair(demand, offered[s], taken))
     return found
 
 
@@ -144,7 +143,13 @@ def _met(
     found = []
     order = sorted(
         range(len(offered)),
-        key=lambda s: (offered[s].department is not None, -idle[s], offered[s].cluster, offered[s].node, s),
+        key=lambda s: (
+            offered[s].department is not None,
+            -idle[s],
+            offered[s].cluster,
+            offered[s].pool or "",
+            s,
+        ),
     )
     for s in order:
         supply = offered[s]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ullage_collector.audit import naive_utc
+from ullage_collector.detect.uneven.finding import Place, Side
 from ullage_collector.detect.uneven.match import Demand, Kind, Supply
 from ullage_collector.detect.uneven.settings import Rules
 from ullage_collector.ledger import HOUR_US
@@ -30,7 +31,7 @@ DAY_US = 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One stretch. days: UTC days of it that are published. unplaced: what waited for a kind of card nobody knows. refused:
+    """One stretch. places: where idle sides idled in the hours with demand. days: UTC days of it that are published. unplaced: what waited for a kind of card nobody knows. refused:
     requests that could not be understood."""
 
     from_us: int
@@ -40,6 +41,7 @@ class Use:
     supplies: tuple[Supply, ...]
     unplaced: int
     refused: tuple[str, ...]
+    places: Mapping[Side, Place]
 
 
 def last_day_us(cursor: duckdb.DuckDBPyConnection) -> int | None:
@@ -64,7 +66,22 @@ def read(cursor: duckdb.DuckDBPyConnection, from_us: int, to_us: int, now_us: in
     rows = cursor.execute(sql["idle"], {**span, "hours": sorted(hours)}).fetchall() if hours else []
     supplies = tuple(supply for row in rows if (supply := _supply(*row)).kind in wanted)
     days = cursor.execute(sql["days"], span).fetchall()[0][0]
-    return Use(from_us, to_us, days, demands, supplies, unplaced, tuple(refused))
+    places = _places(cursor, from_us, to_us, hours) if supplies else {}
+    return Use(from_us, to_us, days, demands, supplies, unplaced, tuple(refused), places)
+
+
+def _places(
+    cursor: duckdb.DuckDBPyConnection, from_us: int, to_us: int, hours: Collection[int]
+) -> dict[Side, Place]:
+    given = {"from_us": from_us, "to_us": to_us, "hours": sorted(hours)}
+    found: dict[Side, Place] = {}
+    for cluster, vendor, model, pool, department, nodes, work in cursor.execute(
+        statements("uneven")["places"], given
+    ).fetchall():
+        side = Side(cluster, Kind(maker(vendor), model), pool, department)
+        named = tuple((one["node"], int(one["quantity"])) for one in nodes or ())
+        found[side] = Place(named, tuple(work or ()))
+    return found
 
 
 Wait = tuple[int, str, Kind, str]
@@ -148,25 +165,12 @@ def _supply(
     cluster: str,
     vendor: str,
     model: str,
-    node: str,
     pool: str | None,
     department: str | None,
     price_micro: int | None,
     currency: str | None,
     known: bool,
-    workloads: list[str] | None,
     quantity: Any,
 ) -> Supply:
-    return Supply(
-        hour,
-        cluster,
-        Kind(maker(vendor), model),
-        node,
-        int(quantity),
-        department,
-        pool,
-        price_micro,
-        currency,
-        known,
-        tuple(workloads or ()),
-    )
+    kind = Kind(maker(vendor), model)
+    return Supply(hour, cluster, kind, int(quantity), department, pool, price_micro, currency, known)

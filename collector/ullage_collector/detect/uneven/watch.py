@@ -40,6 +40,6 @@ class UnevenWatch:
         if self._seen is None or self._seen[0] != end or now_us - self._seen[1] >= EVERY_US:
             use = read(cursor, end - rules.days * DAY_US, end, now_us, rules)
             met = matched(use.demands, use.supplies, across_clusters=rules.across_clusters)
-            self._found = find(met.pairs, met.own, rules, end, use.days)
+            self._found = find(met.pairs, met.own, rules, end, use.days, use.places)
             self._seen = (end, now_us)
         return self._found, set()
