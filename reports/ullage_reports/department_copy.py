@@ -70,7 +70,7 @@ def department_copy(report: Report, department_id: str) -> Report | None:
         pools=(),
         clusters=(),
         workload_count=len({row.workload_id for row in listed}),
-        held=sum((row.amounts for row in listed), nothing),
+        held=nothing.plus(row.amounts for row in listed),
         workloads=listed,
         workloads_rest=None,
         holders=(),

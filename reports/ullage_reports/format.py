@@ -13,6 +13,8 @@ from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from ullage_reports.model import plain_digits
+
 DASH: Final = "–"
 """What stands where nothing is known; never 0."""
 MINUS: Final = "−"
@@ -101,7 +103,7 @@ class Format:
 
     def instant(self, value: datetime | None) -> str:
         """Minute in the report's zone: ``2026-11-20 08:05``; None is a dash."""
-        return DASH if value is None else value.astimezone(self.zone).strftime("%Y-%m-%d %H:%M")
+        return DASH if value is None else value.astimezone(self.zone).isoformat(" ", "minutes")[:16]
 
     def span(self, first: date, last: date) -> str:
         """A range of local days, both included; one day alone prints once."""
@@ -135,4 +137,4 @@ class Format:
 
 def plain_number(value: Decimal | int | None) -> str:
     """For files: ASCII digits, no separators, ``-`` for minus; None is empty."""
-    return "" if value is None else format(Decimal(value), "f")
+    return "" if value is None else plain_digits(value) if isinstance(value, Decimal) else str(value)

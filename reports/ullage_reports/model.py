@@ -13,12 +13,14 @@ Not here: how the numbers come about (statement.py) and how a period is cut (per
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from ullage_reports.period import Period
 
@@ -247,8 +249,13 @@ class HeldAmounts:
 
     def __add__(self, other: HeldAmounts) -> HeldAmounts:
         """Both together: printed figures, so the sum prints what the rows add up to."""
+        return self.plus((other,))
+
+    def plus(self, others: Iterable[HeldAmounts]) -> HeldAmounts:
+        """All of them together; of a long list one sum a figure, and not one a row."""
+        every = (self, *others)
         names = (f.name for f in dataclasses.fields(self))
-        return HeldAmounts(*(getattr(self, name) + getattr(other, name) for name in names))
+        return HeldAmounts(*(sum(map(attrgetter(name), every), Decimal(0)) for name in names))
 
     def __sub__(self, other: HeldAmounts) -> HeldAmounts:
         """What is left of a total when these rows are taken off."""
@@ -688,6 +695,10 @@ class Report:
 
 def to_json(value: object) -> object:
     """The report, or any part of it, as plain JSON values: Decimals as strings, instants as ISO 8601 with Z."""
+    if type(value) is Decimal:  # nearly every value of a long list is a figure or a text
+        return plain_digits(value)
+    if value is None or type(value) in (str, int, bool):
+        return value
     if isinstance(value, Report):
         return {"schema_version": SCHEMA_VERSION, "stem": value.stem, **_fields(value)}
     if isinstance(value, Amounts):
@@ -701,8 +712,6 @@ def to_json(value: object) -> object:
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _fields(value)
-    if isinstance(value, Decimal):
-        return format(value, "f")
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
@@ -714,5 +723,16 @@ def to_json(value: object) -> object:
     return value
 
 
+def plain_digits(value: Decimal) -> str:
+    """ASCII digits without exponent or separators, ``-`` for minus."""
+    text = str(value)
+    return format(value, "f") if "E" in text else text
+
+
 def _fields(value: object) -> dict[str, object]:
-    return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}  # type: ignore[arg-type]
+    return {name: to_json(getattr(value, name)) for name in _names(type(value))}
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))

@@ -48,18 +48,31 @@ class Pages:
     footer: str
 
 
+_laid: tuple[Report, str, Pages] | None = None
+"""What was laid out last: every format of a report asks for the same pages, one after the other."""
+
+
 def pages(report: Report, lang: str) -> Pages:
-    """Lay the report out. Raises ConfigError for a language there is no catalogue of."""
+    """Lay the report out, once for all formats. Raises ConfigError for a language there is no catalogue of."""
+    global _laid
+    last = _laid
+    if last is None or last[0] is not report or last[1] != lang:
+        _laid = last = (report, lang, _pages(report, lang))
+    return last[2]
+
+
+def _pages(report: Report, lang: str) -> Pages:
     w = wording(report, lang)
     t = w.t
     status_text = t(f"status.{report.status}")
     marks = _marks(w)
+    held = workload_tables.workloads(w)
     sections = (
         (*_bill(w), _trust(w))
         if w.nothing_known
-        else _sections(w)
+        else _sections(w, held)
         if report.copy is None
-        else _copy_sections(w)
+        else _copy_sections(w, held)
     )
     states = tables.states(w)
     title = t(f"title.{report.period.kind}", label=report.period.label)
@@ -85,7 +98,7 @@ def pages(report: Report, lang: str) -> Pages:
         bar=figures.where_it_went(w),
         states=states,
         sections=sections,
-        file_tables=_file_tables(w, states),
+        file_tables=_file_tables(w, states, held),
         running=" | ".join((title, w.f.span(report.period.first, report.period.last))),
         footer=" | ".join((report.period.zone, report.currency, status_text, *marks)),
     )
@@ -263,7 +276,7 @@ def _notices(w: Wording) -> tuple[Notice, ...]:
 
 
 # ------------------------------------------------------------------------------------------ sections
-def _sections(w: Wording) -> tuple[Section, ...]:
+def _sections(w: Wording, held: Table) -> tuple[Section, ...]:
     report = w.report
     found = [
         *_bill(w),
@@ -294,7 +307,7 @@ def _sections(w: Wording) -> tuple[Section, ...]:
             tables.groups(w, "pools", report.pools) if len(report.pools) > 1 else None,
             tables.groups(w, "clusters", report.clusters) if len(report.clusters) > 1 else None,
         ),
-        _section(w, "workloads", _held_lead(w), workload_tables.workloads(w)),
+        _section(w, "workloads", _held_lead(w), held),
         _section(
             w,
             "idle",
@@ -321,14 +334,14 @@ def _sections(w: Wording) -> tuple[Section, ...]:
     return tuple(found)
 
 
-def _copy_sections(w: Wording) -> tuple[Section, ...]:
+def _copy_sections(w: Wording, held: Table) -> tuple[Section, ...]:
     """Of a department's copy: what is its own, and nothing that stands on other departments' figures."""
     several = len(w.report.departments) > 1
     return (
         *_bill(w),
         *((_section(w, "departments", w.t("lead.departments"), tables.departments(w)),) if several else ()),
         _section(w, "idle", w.t("lead.idle"), tables.idle_workloads(w), new_page=True),
-        _section(w, "workloads", _held_lead(w), workload_tables.workloads(w)),
+        _section(w, "workloads", _held_lead(w), held),
         _trust(w),
     )
 
@@ -473,7 +486,7 @@ def _trust(w: Wording) -> Section:
     )
 
 
-def _file_tables(w: Wording, states: Table) -> tuple[Table, ...]:
+def _file_tables(w: Wording, states: Table, held: Table) -> tuple[Table, ...]:
     """Every table there is, with rows or without: a file that is not there would tell nothing."""
     report = w.report
     grouped = {
@@ -494,7 +507,7 @@ def _file_tables(w: Wording, states: Table) -> tuple[Table, ...]:
         tables.departments(w),
         *(tables.groups(w, key, rows) for key, rows in grouped.items()),
         tables.models(w),
-        workload_tables.workloads(w),
+        held,
         tables.holders(w),
         tables.incidents(w),
         tables.findings(w),

@@ -8,8 +8,7 @@ runs it as a formula.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,22 +57,23 @@ def render(report: Report, lang: str, out: Path) -> Path:
 def table(found: Table, metadata: dict[str, str]) -> Any:
     """One table as an Arrow table, columns named by their keys."""
     schema = pa.schema([pa.field(c.key, TYPES[c.kind]) for c in found.columns], metadata=metadata)
-    columns = [
-        pa.array([_value(row[n], column.kind) for row in found.rows], TYPES[column.kind])
-        for n, column in enumerate(found.columns)
-    ]
+    columns = [_array([row[n] for row in found.rows], column.kind) for n, column in enumerate(found.columns)]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _value(cell: Cell, kind: Holds) -> object:
+def _array(cells: list[Cell], kind: Holds) -> Any:
+    """One column; an empty cell is null."""
+    if kind in (Holds.INSTANT, Holds.DAY):
+        return pa.array([_moment(cell, kind) for cell in cells], TYPES[kind])
+    values = pa.array([cell.value or None for cell in cells], pa.string())
+    return values if kind is Holds.TEXT else values.cast(TYPES[kind])
+
+
+def _moment(cell: Cell, kind: Holds) -> date | None:
     if cell.value == "":
         return None
-    if kind is Holds.INSTANT:
-        assert isinstance(cell.at, datetime), f"BUG: {cell.value!r} is no instant"
-        return cell.at.astimezone(UTC)
+    assert cell.at is not None, f"BUG: {cell.value!r} is no day"
     if kind is Holds.DAY:
-        assert cell.at is not None, f"BUG: {cell.value!r} is no day"
         return cell.at
-    if kind is Holds.COUNT:
-        return int(cell.value)
-    return cell.value if kind is Holds.TEXT else Decimal(cell.value)
+    assert isinstance(cell.at, datetime), f"BUG: {cell.value!r} is no instant"
+    return cell.at.astimezone(UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Holds(StrEnum):
@@ -43,12 +44,12 @@ class Column:
         return self.holds or (Holds.FIGURE if self.figures else Holds.TEXT)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """text is printed; value goes to files (plain digits or plain text). number: value is a number, not a text.
 
     indent: levels of a tree. swatch: name of a state whose colour stands before the text. tone: ``good``,
     ``bad``, ``muted`` or "". sub: a second, smaller line. at: the day or aware instant itself where the column holds one.
+    A tuple, because a list of workloads has millions of them.
     """
 
     text: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -21,13 +21,18 @@ PLATFORM_KEY: Final = "platform"
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """report, and how to say it. Make it with ``wording(report, lang)``."""
+    """report, and how to say it. Make it with ``wording(report, lang)``.
+
+    printing False: cells carry their value and no printed text, for rows that only a file has.
+    """
 
     report: Report
     t: Texts
     f: Format
     window: str
     _alike: frozenset[str] = field(default=frozenset())
+    _departments: Mapping[str, DepartmentRow] = field(default_factory=dict)
+    printing: bool = True
 
     @property
     def nothing_known(self) -> bool:
@@ -46,9 +51,9 @@ class Wording:
 
     def department_name(self, name: str, department_id: str) -> str:
         """The same for rows that carry only name and id."""
-        for row in self.report.departments:
-            if row.department_id == department_id:
-                return self.department(row)
+        row = self._departments.get(department_id)
+        if row is not None:
+            return self.department(row)
         return plain(name) or plain(department_id) or DASH
 
     def group(self, prefix: str, key: str) -> str:
@@ -83,17 +88,20 @@ class Wording:
         return Cell(text=text or DASH, value=text, indent=indent, swatch=swatch, sub=sub, tone=tone)
 
     def money_cell(self, value: Decimal | None) -> Cell:
-        return Cell(text=self.f.number(value), value=plain_number(value), number=True)
+        return self._figure(value)
 
     def hours_cell(self, value: Decimal | None) -> Cell:
-        return Cell(text=self.f.number(value), value=plain_number(value), number=True)
+        return self._figure(value)
 
     def count_cell(self, value: int | None) -> Cell:
-        return Cell(text=self.f.number(value), value=plain_number(value), number=True)
+        return self._figure(value)
+
+    def _figure(self, value: Decimal | int | None) -> Cell:
+        return Cell(self.f.number(value) if self.printing else "", plain_number(value), True)
 
     def ratio_cell(self, value: Decimal | None, *, places: int = 1) -> Cell:
         """Printed as per cent; in a file the ratio itself, as the JSON has it."""
-        return Cell(text=self.f.percent(value, places), value=plain_number(value), number=True)
+        return Cell(self.f.percent(value, places) if self.printing else "", plain_number(value), True)
 
     def change_cell(self, change: Change | None, *, better: str = "") -> Cell:
         """A change of money against the period before, as per cent; a start from nothing is said in words."""
@@ -151,6 +159,7 @@ def wording(report: Report, lang: str) -> Wording:
         f=form,
         window=f"{form.span(report.period.first, report.period.last)} {report.period.zone}",
         _alike=frozenset(alike(names)),
+        _departments={row.department_id: row for row in reversed(report.departments)},  # the first of each
     )
 
 

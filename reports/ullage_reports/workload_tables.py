@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ullage_reports.model import HeldAmounts, WorkloadRow
@@ -17,13 +18,15 @@ def workloads(w: Wording) -> Table:
     """Every workload that held cards, by money; a page shows the dearest, the others in a row, and what they add up to."""
     t, report = w.t, w.report
     rest = report.workloads_rest
-    rows = [_workload_row(w, row) for row in report.workloads]
+    above = report.workloads[:WORKLOADS_PRINTED]
+    filed = replace(w, printing=False)
+    rows = [_workload_row(w, row) for row in above]
+    rows += [_workload_row(filed, row) for row in report.workloads[WORKLOADS_PRINTED:]]
     if rest:
         rows.append(_workload_rest(w, rest.rows, rest.amounts))
-    above = report.workloads[:WORKLOADS_PRINTED]
-    left = sum((row.amounts for row in report.workloads[WORKLOADS_PRINTED:]), report.held - report.held)
-    if rest:
-        left = left + rest.amounts
+    nothing = report.held - report.held
+    below = [row.amounts for row in report.workloads[WORKLOADS_PRINTED:]]
+    left = nothing.plus([*below, rest.amounts] if rest else below)
     count = len(report.workloads) - len(above) + (rest.rows if rest else 0)
     return Table(
         key="workloads",
@@ -75,11 +78,9 @@ def _workloads_note(w: Wording) -> str:
 
 
 def _workload_row(w: Wording, row: WorkloadRow) -> tuple[Cell, ...]:
-    kind = w.t.known("workload_kind", w.plain(row.kind)) if row.kind else ""
     scenario = w.group("scenarios", row.scenario or "")
-    named = w.plain(row.workload_id) or w.t("name.none_given")
     return (
-        Cell(named, w.plain(row.workload_id), sub=" · ".join(filter(None, (kind, scenario)))),
+        _named(w, row, scenario),
         w.text_cell(row.name),
         w.text_cell(row.kind),
         w.text_cell(row.department_id),
@@ -92,6 +93,14 @@ def _workload_row(w: Wording, row: WorkloadRow) -> tuple[Cell, ...]:
         *_held_cells(w, row.amounts),
         w.ratio_cell(row.share),
     )
+
+
+def _named(w: Wording, row: WorkloadRow, scenario: str) -> Cell:
+    named = w.plain(row.workload_id)
+    if not w.printing:
+        return Cell("", named)
+    kind = w.t.known("workload_kind", w.plain(row.kind)) if row.kind else ""
+    return Cell(named or w.t("name.none_given"), named, sub=" · ".join(filter(None, (kind, scenario))))
 
 
 def _workload_rest(w: Wording, count: int, amounts: HeldAmounts) -> tuple[Cell, ...]:

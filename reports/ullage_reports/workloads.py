@@ -83,7 +83,7 @@ def _check(
     """Every printed row, column and the held part of the report's total; exactly, against the cells."""
     listed = [row.amounts for row in rows] + ([rest.amounts] if rest else [])
     zero = held - held
-    summed = sum(listed, zero)
+    summed = zero.plus(listed)
     total = reading.total
     differences = [
         *(
