@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from ullage_reports.format import DASH
@@ -222,7 +221,7 @@ def _cells(w: Wording, charges: Charges | None) -> tuple[Cell, ...]:
     for name in ("shared", "corrections", "credits"):
         if not getattr(charges, name):
             place = COLUMNS.index(name)
-            found[place] = replace(found[place], tone="muted")
+            found[place] = found[place]._replace(tone="muted")
     return tuple(found)
 
 

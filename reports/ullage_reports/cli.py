@@ -120,6 +120,7 @@ def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
         tree_now=args.tree == "now",
         trust_files=args.trust_files,
         mail=args.mail,
+        grain=getattr(args, "grain", "day"),
     )
     return edition.make(asked, clock).code
 
@@ -157,6 +158,13 @@ def _parser() -> argparse.ArgumentParser:
             help="html,pdf,csv,xlsx,parquet,json; monthly also focus (default html)",
         )
         command.add_argument("--lang", metavar="LANG", help="zh or en (default zh)")
+        if kind is PeriodKind.MONTHLY:
+            command.add_argument(
+                "--grain",
+                choices=("day", "hour"),
+                default="day",
+                help="how long a charge of FOCUS may be: a local day (default), or a line of the ledger",
+            )
         command.add_argument("--zone", metavar="IANA", help="whose midnights cut the period (default UTC)")
         command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")
         command.add_argument(

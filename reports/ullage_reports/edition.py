@@ -46,7 +46,7 @@ class Edition:
     """What was asked for; what was not is as ``settings`` say.
 
     label: of the period, or ``last``. config: the file of the settings, None for the default one. out: a folder, or STDOUT
-    for JSON alone. tree_now: departments by today's organisation. mail: also to those whom [mail] names.
+    for JSON alone. tree_now: departments by today's organisation. grain: of FOCUS, day or hour. mail: also to those whom [mail] names.
     """
 
     kind: PeriodKind
@@ -62,6 +62,7 @@ class Edition:
     tree_now: bool = False
     trust_files: bool = False
     mail: bool = False
+    grain: str = "day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,9 @@ def _focus(edition: Edition, report: Report, published: Published, out: Path) ->
     issuer = settings.issuer(edition.config)
     with published.open(report.period.start, report.period.end, verify=verify) as facts:
         policies = cost_policy.load(edition.config, report.period.zone)
-        written = focus.write(facts, report.period, report.currency, issuer, out, policies)
+        written = focus.write(
+            facts, report.period, report.currency, issuer, out, policies, focus.Grain(edition.grain)
+        )
     for file in written.files:
         _list(file)
 

@@ -1,7 +1,7 @@
 """A month's lines as a FOCUS 1.2 dataset, CSV and Parquet: for whoever puts the cost of accelerators beside a cloud's.
 
-One row a published line: the same hours, energy, prices and departments that a statement sums; behind them what policy shares out, and
-what is posted. Costs are not rounded: quantities are cut to nine decimals of a card-hour or kilowatt-hour so that quantity x price is the cost to the last digit, and what the cuts leave is a
+A row is what a card, workload, state, payer and price came to on a local day, or a published line where that is asked for: the same
+hours, energy, prices and departments that a statement sums; behind them what policy shares out, and what is posted. Costs are not rounded: quantities are cut to nine decimals of a card-hour or kilowatt-hour so that quantity x price is the cost to the last digit, and what the cuts leave is a
 charge of the platform's own (ChargeDescription says so). A line without a price has no cost that could be written: it is in
 no row, as in no sum of a statement. Times are UTC with a Z, whole seconds around the line's own.
 
@@ -15,7 +15,8 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,17 @@ _SHARED: Final = (
 FILES: Final = {"focus.csv": "FORMAT csv, HEADER", "focus.parquet": "FORMAT parquet, COMPRESSION zstd"}
 
 
+class Grain(StrEnum):
+    """How long a charge may be: lines of a local day that are alike but for their time are one, or each stands alone.
+
+    our choice: a day unless asked, at every size: ten thousand cards are a million charges a month and ten million lines, and
+    a file that changed its shape with the fleet would break who reads it.
+    """
+
+    DAY = "day"
+    HOUR = "hour"
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """files: what was written. rows: of each. hours: card-hours in them; cost: money, both exact to their last digit."""
@@ -65,10 +77,12 @@ def write(
     issuer: Issuer,
     out: Path,
     policies: Sequence[CostPolicy] = DEFAULT,
+    grain: Grain = Grain.DAY,
 ) -> Written:
     """Write ``focus.csv`` and ``focus.parquet`` below ``out``; those of before are replaced when both are whole.
 
-    facts: open over the period. currency: ISO 4217; lines in another are in no row. policies: by which cost is shared out.
+    facts: open over the period. currency: ISO 4217; lines in another are in no row. policies: by which cost is shared out. grain:
+    how long a charge may be.
     Raises ConfigError for a period that is no month: FOCUS bills by it, and where a policy cannot be applied.
     """
     if period.kind is not PeriodKind.MONTHLY:
@@ -83,8 +97,14 @@ def write(
         "list_micro": "coalesce(p.list_micro, s.price_micro)" if listed else "s.price_micro",
         "list_join": "LEFT JOIN price p ON p.price_id = s.price_id" if listed else "",
     }
-    db.execute(sql["charges"].format(**made_of), {"currency": currency})
-    db.execute(sql["energy"], {"currency": currency})
+    db.execute(sql["charges"])
+    for kind in ("lines", "energy"):
+        text = sql[f"{kind}_{grain}"].format(**made_of)
+        if grain is Grain.HOUR:
+            db.execute(text, {"currency": currency})
+        else:
+            for _, begins, ends in period.days():
+                db.execute(text, {"currency": currency, "begins": us(begins), "ends": us(ends)})
     db.execute(sql["residues"], {**span, "platform": PLATFORM})
     cut = stretches(policies, period.start, period.end)
     moved = _moved(share_out(facts, currency, cut), period.label)
@@ -118,8 +138,11 @@ def write(
     finally:
         for making, _, _ in made:
             making.unlink(missing_ok=True)
-    rows, hours, cost = db.execute(sql["sums"]).fetchall()[0]
-    return Written(tuple(place for _, place, _ in made), int(rows), Decimal(hours), Decimal(cost))
+    rows, units, money = db.execute(sql["sums"]).fetchall()[0]
+    files = tuple(place for _, place, _ in made)
+    with localcontext() as context:
+        context.prec = 60
+        return Written(files, int(rows), Decimal(units).scaleb(-9), Decimal(money).scaleb(-15))
 
 
 def _moved(shared: Shared, label: str) -> dict[str, list[Any]]:

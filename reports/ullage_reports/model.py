@@ -730,7 +730,8 @@ def plain_digits(value: Decimal) -> str:
 
 
 def _fields(value: object) -> dict[str, object]:
-    return {name: to_json(getattr(value, name)) for name in _names(type(value))}
+    kind: Any = type(value)
+    return {name: to_json(getattr(value, name)) for name in _names(kind)}
 
 
 @cache

@@ -78,9 +78,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def out(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command writes for the month."""
+    """What the command writes for the month, line by line."""
     folder = tmp_path_factory.mktemp("out")
-    assert run(data, folder, "focus,json") == PARTIAL, "days and a price are missing: code 3"
+    assert run(data, folder, "focus,json", "--grain", "hour") == PARTIAL, (
+        "days and a price are missing: code 3"
+    )
     return folder
 
 
@@ -212,9 +214,50 @@ def test_simulated_cards_are_labelled(out: Path) -> None:
 
 
 def test_the_same_days_give_the_same_bytes(data: Path, out: Path, tmp_path: Path) -> None:
-    run(data, tmp_path, "focus")
+    run(data, tmp_path, "focus", "--grain", "hour")
     for name in focus.FILES:
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+    run(data, tmp_path, "focus")
+    days = [(tmp_path / name).read_bytes() for name in focus.FILES]
+    run(data, tmp_path, "focus")
+    assert days == [(tmp_path / name).read_bytes() for name in focus.FILES]
+
+
+ALIKE = (
+    "ResourceId",
+    "x_JobId",
+    "SubAccountId",
+    "x_CostClass",
+    "SkuPriceId",
+    "x_AllocatedRatio",
+    "x_Reason",
+    "x_Origin",
+)
+
+
+def test_a_charge_is_a_local_day_of_lines_that_are_alike_and_the_money_is_the_same(
+    data: Path, out: Path, tmp_path: Path
+) -> None:
+    """A zone of half hours: lines over its midnights are cut, and every day is as long as its rows say."""
+    assert run(data, tmp_path, "focus", "--zone", "Asia/Kolkata") == PARTIAL
+    days = rows(tmp_path)
+    lines = [row for row in days if row["x_Lines"]]
+    seen = [(*(row[name] for name in ALIKE), row["ChargePeriodStart"]) for row in lines]
+    assert len(set(seen)) == len(seen) < len([row for row in rows(out) if row["x_Lines"]]) / 2
+    assert {at(row["ChargePeriodStart"]).strftime("%H:%M") for row in lines} == {"18:30"}
+    hours: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for row in lines:
+        begins, ends = at(row["ChargePeriodStart"]), at(row["ChargePeriodEnd"])
+        assert ends - begins == timedelta(days=1)
+        assert begins <= at(row["x_ChargeFrom"]) < at(row["x_ChargeTo"]) <= ends
+        assert Decimal(row["PricingQuantity"]) * Decimal(row["ListUnitPrice"]) == Decimal(row["BilledCost"])
+        hours[row["ResourceId"], row["ChargePeriodStart"]] += Decimal(row["PricingQuantity"])
+    for (_, day), quantity in hours.items():
+        owned = {"2026-10-06": "18.5", "2026-10-07": "24", "2026-10-08": "5.5"}[day[:10]]
+        assert abs(quantity - Decimal(owned)) < Decimal("1e-6"), (
+            "two cards, 48 hours each, cut at midnights of India"
+        )
+    assert sum(Decimal(row["BilledCost"]) for row in days) == sum(Decimal(r["BilledCost"]) for r in rows(out))
 
 
 def test_only_a_month_can_be_billed(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,9 +314,14 @@ def test_what_cannot_be_written_leaves_what_was_there(
     shares=st.lists(st.integers(1, NANO // 4), min_size=1, max_size=4),
     edges=st.lists(st.integers(1, 23), min_size=2, max_size=2, unique=True).map(sorted),
     price=st.integers(0, 10**9),
+    grain=st.sampled_from(list(focus.Grain)),
 )
 def test_any_share_and_price_keeps_every_product_exact(
-    shares: list[int], edges: list[int], price: int, tmp_path_factory: pytest.TempPathFactory
+    shares: list[int],
+    edges: list[int],
+    price: int,
+    grain: focus.Grain,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     world = World()
     world.card("G1", "H800")
@@ -284,7 +332,7 @@ def test_any_share_and_price_keeps_every_product_exact(
     folder = tmp_path_factory.mktemp("any")
     publish(world, folder, DAY.date())
     with Published(folder / "published").open(MONTH.start, MONTH.end) as facts:
-        written = focus.write(facts, MONTH, "CNY", Issuer(), folder)
+        written = focus.write(facts, MONTH, "CNY", Issuer(), folder, grain=grain)
         ((exact,),) = facts.rows("SELECT sum(quantity) FROM segment WHERE currency = 'CNY'")
     found = rows(folder)
     assert written.rows == len(found)

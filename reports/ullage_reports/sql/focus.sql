@@ -11,35 +11,76 @@ WHERE known_to IS NULL AND epoch_us(valid_from) < $to_us
 QUALIFY row_number() OVER (PARTITION BY department_id ORDER BY valid_from DESC, known_from DESC) = 1;
 
 -- name: charges
--- Table charge: the lines with whole 10^-9 card-hours, in the order they are written. A line of another currency, or without a price,
--- is none. kind: capacity, energy, shared, adjustment, residue. units: of unit, 10^-9 each, NULL where a charge has no quantity; then
+-- Table charge: what is written, in that order: first the lines with whole 10^-9 card-hours. A line of another currency, or without a
+-- price, is none. kind: capacity, energy, shared, adjustment, residue. units: of unit, 10^-9 each, NULL where a charge has no quantity; then
 -- its cost is money, in 10^-15 units of the currency. list_micro: what the list says, where it says another price than what is paid.
-CREATE TEMP TABLE charge AS
+-- charged_from, charged_to: the charge period; NULL: the whole seconds around the charge. lines: how many are in it.
+CREATE TEMP TABLE charge (
+    kind VARCHAR, line_id VARCHAR, card_id VARCHAR, node_id VARCHAR, cluster_id VARCHAR, vendor VARCHAR, model VARCHAR, pool VARCHAR,
+    from_us BIGINT, to_us BIGINT, cost_class VARCHAR, share_nano BIGINT, workload_id VARCHAR, department_id VARCHAR, department VARCHAR,
+    business VARCHAR, scenario VARCHAR, price_micro BIGINT, list_micro BIGINT, price_id BIGINT, origin VARCHAR, reason VARCHAR,
+    unit VARCHAR, units BIGINT, left_over BIGINT, money HUGEINT, category VARCHAR, class VARCHAR, said VARCHAR, method VARCHAR,
+    ratio_nano BIGINT, policy VARCHAR, charged_from BIGINT, charged_to BIGINT, lines BIGINT
+);
+
+-- name: lines_hour
+-- Every line as it stands.
+INSERT INTO charge BY NAME
 SELECT 'capacity' AS kind, line_id, card_id, node_id, cluster_id, vendor, model, pool, from_us, to_us, state AS cost_class, share_nano,
        workload_id, s.department_id, n.name AS department, business, scenario, s.price_micro, {list_micro} AS list_micro, s.price_id,
-       s.origin, reason,
-       'GPU-Hours' AS unit, quantity // 3600000000 AS units, quantity % 3600000000 AS left_over, NULL::HUGEINT AS money,
-       'Usage' AS category, NULL::VARCHAR AS class, NULL::VARCHAR AS said, NULL::VARCHAR AS method, NULL::BIGINT AS ratio_nano,
-       NULL::VARCHAR AS policy
+       s.origin, reason, 'GPU-Hours' AS unit, quantity // 3600000000 AS units, quantity % 3600000000 AS left_over, 'Usage' AS category,
+       1 AS lines
 FROM segment s LEFT JOIN named n ON n.department_id = s.department_id {list_join}
 WHERE s.currency = $currency
 ORDER BY from_us, line_id;
+
+-- name: lines_day
+-- The lines of a local day, $begins to $ends, that are alike but for their time, as one charge: what they cost is linear in time, so it
+-- is the same money. A line over a local midnight is cut there. Named by the first of them.
+INSERT INTO charge BY NAME
+SELECT 'capacity' AS kind, line_id, card_id, node_id, cluster_id, vendor, model, pool, from_us, to_us, state AS cost_class, share_nano,
+       workload_id, s.department_id, n.name AS department, business, scenario, s.price_micro, {list_micro} AS list_micro, s.price_id,
+       s.origin, reason, 'GPU-Hours' AS unit, (lasted::HUGEINT * share_nano // 3600000000)::BIGINT AS units,
+       (lasted::HUGEINT * share_nano % 3600000000)::BIGINT AS left_over, 'Usage' AS category, $begins::BIGINT AS charged_from, $ends::BIGINT AS charged_to, lines
+FROM (SELECT card_id, node_id, cluster_id, vendor, model, pool, state, share_nano, workload_id, department_id, business, scenario,
+             price_micro, price_id, origin, reason, arg_min(line_id, from_us) AS line_id, greatest(min(from_us), $begins) AS from_us,
+             least(max(to_us), $ends) AS to_us, count(*) AS lines,
+             sum(least(to_us, $ends) - greatest(from_us, $begins)) AS lasted
+      FROM segment WHERE currency = $currency AND from_us < $ends AND to_us > $begins GROUP BY ALL) s
+LEFT JOIN named n ON n.department_id = s.department_id {list_join}
+ORDER BY s.card_id, from_us, line_id, cost_class;
 
 -- name: price_columns
 -- Which columns the published prices have.
 SELECT column_name FROM (DESCRIBE price);
 
--- name: energy
+-- name: energy_hour
 -- Behind them the energy, line by line: kilowatt-hours with the PUE in them, at the tariff.
 INSERT INTO charge BY NAME
 SELECT 'energy' AS kind, line_id, card_id, node_id, cluster_id, vendor, model, pool, from_us, to_us, 'energy' AS cost_class, workload_id,
        e.department_id, n.name AS department, business, scenario, tariff_micro AS price_micro, tariff_micro AS list_micro, tariff_id AS price_id, origin,
        CASE WHEN estimated THEN 'estimated' END AS reason, 'kWh' AS unit,
        (energy_mj::HUGEINT * pue_milli // 3600)::BIGINT AS units, (energy_mj::HUGEINT * pue_milli % 3600)::BIGINT AS left_over,
-       'Usage' AS category
+       'Usage' AS category, 1 AS lines
 FROM energy e LEFT JOIN named n ON n.department_id = e.department_id
 WHERE currency = $currency AND tariff_micro IS NOT NULL AND energy_mj > 0
 ORDER BY from_us, line_id;
+
+-- name: energy_day
+-- The same, a charge a local day. Energy is no cut line: one over a local midnight is of the day in which it begins.
+INSERT INTO charge BY NAME
+SELECT 'energy' AS kind, line_id, card_id, node_id, cluster_id, vendor, model, pool, from_us, to_us, 'energy' AS cost_class, workload_id,
+       e.department_id, n.name AS department, business, scenario, tariff_micro AS price_micro, tariff_micro AS list_micro, tariff_id AS price_id, origin,
+       CASE WHEN estimated THEN 'estimated' END AS reason, 'kWh' AS unit,
+       (spent // 3600)::BIGINT AS units, (spent % 3600)::BIGINT AS left_over, 'Usage' AS category, $begins::BIGINT AS charged_from,
+       greatest(to_us, $ends)::BIGINT AS charged_to, lines
+FROM (SELECT card_id, node_id, cluster_id, vendor, model, pool, workload_id, department_id, business, scenario, tariff_micro, tariff_id,
+             origin, estimated, arg_min(line_id, (from_us, line_id)) AS line_id, min(from_us) AS from_us, max(to_us) AS to_us, count(*) AS lines,
+             sum(energy_mj::HUGEINT * pue_milli) AS spent
+      FROM energy
+      WHERE currency = $currency AND tariff_micro IS NOT NULL AND energy_mj > 0 AND from_us >= $begins AND from_us < $ends GROUP BY ALL) e
+LEFT JOIN named n ON n.department_id = e.department_id
+ORDER BY e.card_id, from_us, line_id;
 
 -- name: residues
 -- Behind them what the cuts left of each price, in whole 10^-9 units: the platform's.
@@ -126,8 +167,8 @@ SELECT NULL::VARCHAR AS AvailabilityZone,
                   WHEN p.workload_id IS NOT NULL THEN concat(p.model, ' card held by ', p.workload_id, ', ', replace(p.cost_class, '_', ' '))
                   ELSE concat(p.model, ' card of the platform, ', replace(p.cost_class, '_', ' ')) END) AS ChargeDescription,
        CASE WHEN p.units IS NULL THEN 'One-Time' ELSE 'Usage-Based' END AS ChargeFrequency,
-       strftime(make_timestamp((p.to_us + 999999) // 1000000 * 1000000), '%Y-%m-%dT%H:%M:%SZ') AS ChargePeriodEnd,
-       strftime(make_timestamp(p.from_us), '%Y-%m-%dT%H:%M:%SZ') AS ChargePeriodStart,
+       strftime(make_timestamp((coalesce(p.charged_to, p.to_us) + 999999) // 1000000 * 1000000), '%Y-%m-%dT%H:%M:%SZ') AS ChargePeriodEnd,
+       strftime(make_timestamp(coalesce(p.charged_from, p.from_us)), '%Y-%m-%dT%H:%M:%SZ') AS ChargePeriodStart,
        NULL::VARCHAR AS CommitmentDiscountCategory,
        NULL::VARCHAR AS CommitmentDiscountId,
        NULL::VARCHAR AS CommitmentDiscountName,
@@ -186,6 +227,7 @@ SELECT NULL::VARCHAR AS AvailabilityZone,
        p.reason AS x_Reason,
        p.origin AS x_Origin,
        p.line_id AS x_LineId,
+       p.lines AS x_Lines,
        getvariable('run') AS x_RunId
 FROM priced p;
 
@@ -194,5 +236,6 @@ FROM priced p;
 COPY (SELECT * FROM focus) TO '{file}' ({options});
 
 -- name: sums
--- What was written: rows, card-hours, money.
-SELECT count(*), coalesce(sum(PricingQuantity) FILTER (PricingUnit = 'GPU-Hours'), 0), coalesce(sum(BilledCost), 0) FROM focus;
+-- What was written: rows, 10^-9 card-hours, 10^-15 units of money.
+SELECT count(*), coalesce(sum(units) FILTER (unit = 'GPU-Hours'), 0)::VARCHAR,
+       coalesce(sum(coalesce(money, units::HUGEINT * price_micro)), 0)::VARCHAR FROM charge;
