@@ -116,6 +116,10 @@ class IdleDetector:
                 turns.append(Raised(sample.subject, sample.at, subject.began, probability))
         return turns
 
+    def remember(self, pool: str, at: float, *, wakes: float, minutes: float) -> None:
+        """An hour of a day before the first sample, as others have kept it: of a pool's tide. Times ascend."""
+        self._tide(pool).remember(at, wakes=wakes, minutes=minutes)
+
     def forget(self, before: float) -> None:
         """Drop subjects not seen since ``before`` (epoch seconds): ended work. Their findings are the caller's to end."""
         for name in [name for name, row in self._subjects.items() if (row.seen or 0.0) < before]:

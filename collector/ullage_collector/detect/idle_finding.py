@@ -19,6 +19,7 @@ from typing import Any, Final
 from ullage_collector.detect.findings import Found
 from ullage_collector.detect.idle_requests import Requests, Service, held_back, spare
 from ullage_collector.detect.idle_rules import Grade, IdleRules
+from ullage_collector.detect.usual import Usual
 from ullage_collector.ledger import UNMAPPED, cost_atoms, formatted, quantity, rounded
 from ullage_collector.prices import PriceBook
 
@@ -68,7 +69,7 @@ class Quiet:
 
     host: quiet, busy, shared (the nodes are not its alone), unknown. host_busy: when its own host was last at work; None: not
     since it was looked at. goes_on: probability that the quiet lasts for another ``goes_on_seconds``. at_most: the greatest of
-    each signal since then.
+    each signal since then. usual: it has such spells at this time and comes back from them; None: not as far as is known.
     """
 
     began: float
@@ -77,6 +78,7 @@ class Quiet:
     host_busy: float | None
     goes_on: float
     at_most: Mapping[str, float] = field(default_factory=dict)
+    usual: Usual | None = None
 
 
 def find(
@@ -112,6 +114,8 @@ def find(
             "host": seen.host,
             "at_most": {name: round(value, 3) for name, value in sorted(seen.at_most.items())},
         }
+        if seen.usual is not None:
+            evidence["usual"] = seen.usual.to_json()
         if use.requests:
             told = gang.requests
             evidence["requests"] = None if told is None else told.to_json(rules.requests.window_seconds)
@@ -153,6 +157,8 @@ def grade_of(gang: Gang, seen: Quiet, rules: IdleRules, *, may_go: bool = False)
         return Grade.NOTE, "incident"
     if use.most is Grade.NOTE:
         return Grade.NOTE, use.why
+    if seen.usual is not None:
+        return Grade.NOTE, "usual_quiet"
     if use.requests:
         why = held_back(gang.requests, rules.requests) or (None if may_go else "minimum_replicas")
         if why is not None:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from ullage_collector.detect.idle_settings import IdleSettings, default_settings, settings_of
+from ullage_collector.detect.usual import UsualRules
 from ullage_contract import rule_file
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
@@ -81,6 +82,7 @@ class IdleRules:
     exempt: tuple[str, ...] = ()
     requests: RequestRules = RequestRules()
     thresholds: IdleSettings = field(default_factory=default_settings)
+    usual: UsualRules = field(default_factory=UsualRules)
 
     def use(self, scenario: str | None, source: str) -> Use:
         """What a workload's work is for. source: its kind, as table ``workload`` has it. The last row fits everything."""
@@ -102,6 +104,7 @@ def parse(text: str, where: str) -> IdleRules:
     """Raises ConfigError naming file and key."""
     top = rule_file.opened(text, where)
     gang, watch, requests = top.table("gang"), top.table("watch"), top.table("requests")
+    usual = top.table("usual")
     hosts, uses = [], []
     for content in top.tables("host"):
         row = Table(content, where, "host")
@@ -130,8 +133,17 @@ def parse(text: str, where: str) -> IdleRules:
             minimum_keys=requests.texts("minimum_keys"),
             service_labels=requests.texts("service_labels"),
         ),
+        usual=UsualRules(
+            days=usual.whole("days", 14, 1, 60),
+            least_days=usual.whole("least_days", 3, 1, 60),
+            weeks=usual.whole("weeks", 4, 0, 12),
+            least_weeks=usual.whole("least_weeks", 2, 1, 12),
+            share=usual.number("share", 0.8, 0.5, 1),
+            slack_seconds=usual.number("slack_seconds", 3600, 0, 43_200),
+            worked_seconds=usual.number("worked_seconds", 3600, 0, 86_400),
+        ),
     )
-    for table in (gang, watch, requests, top):
+    for table in (gang, watch, requests, usual, top):
         table.finish()
     return rules
 

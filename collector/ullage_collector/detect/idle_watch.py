@@ -1,7 +1,8 @@
 """The idle detector on the store's minutes: what each round adds is read once, and who holds cards now is judged.
 
 It reads what the money reads (states.py: the same signals, thresholds and learned idle power), so that a page and a bill
-do not contradict each other. The state is in memory; a collector that starts looks back some hours and learns them anew.
+do not contradict each other. The state is in memory; a collector that starts looks back some hours and learns them anew, and
+earlier days from the bill's states (idle_history.py).
 A gang of which nothing was heard lately is not judged: its finding stays.
 Not here: the judgement (idle.py, idle_finding.py) and keeping findings (rounds.py).
 """
@@ -22,9 +23,11 @@ from ullage_collector.detect.findings import Found
 from ullage_collector.detect.gang import gang_name
 from ullage_collector.detect.idle import IdleDetector, Sample
 from ullage_collector.detect.idle_finding import KIND, Gang, Held, Quiet, find
+from ullage_collector.detect.idle_history import Histories, tides
 from ullage_collector.detect.idle_requests import Requests, Service, minimum_of, read, service_name
 from ullage_collector.detect.idle_rules import IdleRules
 from ullage_collector.detect.quiet import Bridges, Look
+from ullage_collector.detect.usual import judge
 from ullage_collector.mapping import Mapper, Rule, Subject, subject, usable_rules
 from ullage_collector.prices import PriceBook, usable_prices
 from ullage_collector.sql import fill, statements
@@ -69,6 +72,8 @@ class IdleWatch:
         self._watts: dict[str, float] = {}
         self._hosts: dict[int, _Host] = defaultdict(_Host)
         self._members: dict[str, list[int]] = {}
+        self._early = settings.settings[SETTING]
+        self._histories = Histories(rules.usual)
 
     def look(self, cursor: duckdb.DuckDBPyConnection, now_us: int) -> tuple[list[Found], set[str]]:
         """(findings, subjects that cannot be judged now: their findings stay). cursor: for reading; it gets temp tables.
@@ -87,10 +92,13 @@ class IdleWatch:
             self._learned_us = now_us
         states.observe(from_us, through, known_at, self._watts)
         gangs, subjects = self._gangs(cursor, through, now_us)
+        if not self._through_us:
+            self._remember(cursor, from_us)
         self._see_hosts(cursor, from_us, through)
         self._feed(cursor, gangs)
         self._through_us = through
         self._detector.forget(through / 1e6 - FORGET_SECONDS)
+        self._histories.forget(gangs)
         return self._judge(cursor, gangs, subjects, through, now_us)
 
     # ------------------------------------------------------------------------------- reading
@@ -146,6 +154,13 @@ class IdleWatch:
         for key, name in named.items():
             self._members[name].append(key)
         return gangs, places
+
+    def _remember(self, cursor: duckdb.DuckDBPyConnection, before_us: int) -> None:
+        """Teach the detector the tides of the days before what it is about to read."""
+        for cluster, kind, scenario, at, wakes, minutes in tides(cursor, before_us):
+            if at * 1_000_000 < before_us:
+                use = self._rules.use(scenario, kind).name
+                self._detector.remember(f"{cluster}/{use}", at, wakes=wakes, minutes=minutes)
 
     def _keep_gangs(self, cursor: duckdb.DuckDBPyConnection, named: Mapping[int, str]) -> None:
         import pyarrow as pa
@@ -220,18 +235,23 @@ class IdleWatch:
                     holders[node_key].add(name)
         raised: dict[str, Quiet] = {}
         unheard: set[str] = set()
+        spells: dict[str, float] = {}
         for name in gangs:
             known = self._detector.seen(name)
+            began = self._detector.began(name)
             if known is None or at - known > self._rules.bridge_seconds:
                 unheard.add(name)
-                continue
-            began = self._detector.began(name)
-            if began is None or not self._detector.is_raised(name):
+            elif began is not None and at - began >= self._early.ask_seconds:
+                spells[name] = began
+        pasts = self._histories.of(cursor, {name: self._members[name] for name in spells}, now_us)
+        for name, began in spells.items():
+            past = judge(pasts[name], began, at, self._rules.usual)
+            if not self._detector.is_raised(name) and not past.new:
                 continue
             nodes = {node_key for _, node_key in places[name] if node_key is not None}
             host, busy = self._host(nodes, all(len(holders[node]) == 1 for node in nodes), began, through)
             goes_on = self._detector.goes_on(name, at, self._rules.goes_on_seconds)
-            raised[name] = Quiet(began, at, host, busy, goes_on)
+            raised[name] = Quiet(began, at, host, busy, goes_on, usual=past.usual)
         self._ask_requests(cursor, gangs, raised, through)
         seen = self._at_most(cursor, raised, places, through)
         prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))

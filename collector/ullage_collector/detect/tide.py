@@ -69,6 +69,13 @@ class Tide:
         self._fresh[-1][1].came += wakes
         self._fresh[-1][1].could += minutes
 
+    def remember(self, at: float, *, wakes: float, minutes: float) -> None:
+        """What an hour of an earlier day was, that others have kept; times ascend, and come before any ``add``."""
+        number = int(at // self.settings.bin_seconds)
+        parts = max(1, round(3600.0 / self.settings.bin_seconds))
+        for part in range(parts):
+            self._keep(number + part, wakes / parts, minutes / parts)
+
     def rate(self, at: float) -> float:
         """Wakes a quiet minute around ``at``, from the last hour or so; the first rate where nothing is seen yet."""
         told = self.settings
@@ -110,7 +117,11 @@ class Tide:
         """What is half a day old becomes part of the days before: a comparison never mixes today into them."""
         while self._fresh and number - self._fresh[0][0] > self._bins() // 2:
             old, row = self._fresh.popleft()
-            kept = self._of_day.setdefault(old % self._bins(), Faded(at=old * self.settings.bin_seconds))
-            kept.fade(old * self.settings.bin_seconds, self.settings.day_half_life_days * DAY_SECONDS)
-            kept.came += row.came
-            kept.could += row.could
+            self._keep(old, row.came, row.could)
+
+    def _keep(self, number: int, came: float, could: float) -> None:
+        at = number * self.settings.bin_seconds
+        kept = self._of_day.setdefault(number % self._bins(), Faded(at=at))
+        kept.fade(at, self.settings.day_half_life_days * DAY_SECONDS)
+        kept.came += came
+        kept.could += could

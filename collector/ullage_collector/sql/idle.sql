@@ -64,3 +64,46 @@ SELECT s.gang, {columns}
 FROM idle_since s JOIN {source} m ON m.{subject} = s.subject_key AND epoch_us(m.minute) >= s.from_us
 WHERE m.minute >= make_timestamp({from_us}) AND m.minute < make_timestamp({to_us})
 GROUP BY s.gang;
+
+-- name: history
+-- Hours of the past of these gangs, as the bill has them: of everything that was the same work, also under pods that are gone
+-- (one controller in one namespace is one work). Hours in which nothing was held are not there.
+WITH owned AS (
+    SELECT workload_key, cluster_id, namespace, json_extract_string(attributes, '$.owner') AS owner,
+           json_extract_string(attributes, '$.owner_kind') AS kind
+    FROM workload WHERE attributes IS NOT NULL
+), same AS (
+    SELECT gang, workload_key FROM incoming
+    UNION
+    SELECT i.gang, o.workload_key FROM incoming i JOIN owned w USING (workload_key)
+    JOIN owned o ON o.cluster_id = w.cluster_id AND o.namespace = w.namespace AND o.owner = w.owner AND o.kind = w.kind
+)
+SELECT m.gang, s.from_us // 3600000000 * 3600000000 AS hour_us,
+       min(s.from_us) FILTER (s.state = 'used') AS first_us, max(s.to_us) FILTER (s.state = 'used') AS last_us,
+       bool_or(s.state = 'allocated_idle') AS idle
+FROM segment s JOIN same m USING (workload_key)
+WHERE s.day >= $from_day AND s.state IN ('used', 'allocated_idle', 'unknown')
+GROUP BY m.gang, hour_us ORDER BY m.gang, hour_us;
+
+-- name: tides
+-- What earlier days say of each kind of work: quiet minutes of an hour, and how often work came back in it.
+WITH hour AS (
+    SELECT w.cluster_id, w.kind, s.scenario, s.workload_key, s.from_us // 3600000000 AS hour,
+           min(s.from_us) FILTER (s.state = 'used') AS first_us, max(s.to_us) FILTER (s.state = 'used') AS last_us,
+           bool_or(s.state = 'allocated_idle') AS idle
+    FROM segment s JOIN workload w USING (workload_key)
+    WHERE s.day >= $from_day AND s.state IN ('used', 'allocated_idle') GROUP BY ALL
+), quiet AS (
+    SELECT *, idle AND (first_us IS NULL OR first_us - hour * 3600000000 >= 600000000) AS begins_quiet,
+           idle AND (last_us IS NULL OR (hour + 1) * 3600000000 - last_us >= 600000000) AS ends_quiet
+    FROM hour
+), woken AS (
+    SELECT *, first_us IS NOT NULL AND (begins_quiet OR coalesce(lag(ends_quiet) OVER w, false)
+                                                       AND coalesce(lag(hour) OVER w, 0) = hour - 1) AS woke
+    FROM quiet WINDOW w AS (PARTITION BY workload_key, scenario ORDER BY hour)
+)
+SELECT cluster_id, kind, scenario, hour * 3600 AS at_seconds, count(*) FILTER (woke) AS wakes,
+       sum(CASE WHEN NOT idle THEN 0 WHEN first_us IS NULL THEN 60
+                ELSE CASE WHEN begins_quiet THEN (first_us - hour * 3600000000) / 6e7 ELSE 0 END
+                   + CASE WHEN ends_quiet THEN ((hour + 1) * 3600000000 - last_us) / 6e7 ELSE 0 END END)::DOUBLE AS minutes
+FROM woken GROUP BY ALL HAVING minutes > 0 OR wakes > 0 ORDER BY at_seconds, cluster_id, kind, scenario;
