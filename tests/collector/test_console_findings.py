@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tests.collector.test_console import EVIL, NOW, World
 
 from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.detect.findings import Found, keep
+from ullage_collector.detect.placement import finding as placement
+from ullage_collector.detect.sizing import finding as sizing
+from ullage_collector.detect.uneven import finding as uneven
+from ullage_collector.notify.texts import catalogue as notice_texts
 from ullage_collector.receive.identity import Role
+from ullage_reports.texts import catalogue as report_texts
 
 SOURCES = Path(__file__).parents[2] / "collector/ullage_collector"
 
@@ -84,3 +90,29 @@ def test_every_kind_of_ours_has_a_name(language: str) -> None:
     opened |= set(re.findall(r"'(unlisted_card)'", (SOURCES / "sql/states.sql").read_text(encoding="utf-8")))
     assert len(opened) > 15
     assert opened <= words(language)["findings"].keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_notices_and_reports_call_findings_and_what_they_suggest_as_the_console_does(language: str) -> None:
+    said = words(language)
+    names = {kind: texts["name"] for kind, texts in said["findings"].items()}
+    notices, reports = notice_texts(language)["word"], report_texts(language)
+    assert notices["kind"] == names
+    assert {kind: reports.get(f"finding.{kind}") for kind in names} == names
+    for action, text in said["actions"].items():
+        assert notices["action"][action] == reports[f"action.{action}"] == text
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [(placement, [placement.KIND]), (uneven, [uneven.KIND]), (sizing, sizing.KINDS)],
+)
+def test_newer_kinds_have_every_word_of_their_evidence_in_both_languages(
+    module: ModuleType, kinds: list[str]
+) -> None:
+    """Keys of evidence as they stand in the source; a test of each detector looks at a real page."""
+    text = Path(str(module.__file__)).read_text(encoding="utf-8")
+    keys = set(re.findall(r'^ +"([a-z_]+)": (?!texts)', text, re.M))
+    for language in LANGUAGES:
+        assert set(kinds) <= words(language)["findings"].keys()
+        assert keys <= words(language)["evidence_names"].keys() | words(language)["evidence_words"].keys()

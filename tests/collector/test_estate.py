@@ -236,6 +236,12 @@ def test_two_sources_that_contradict_each_other_are_a_finding_until_one_is_corre
     assert round_.round().ended == 1
 
 
+@pytest.mark.parametrize("part", ["placement", "sizing", "uneven"])
+def test_a_misspelt_setting_of_a_detector_is_told_at_the_start(estate: Estate, part: str) -> None:
+    with pytest.raises(ConfigError, match="rulez"):
+        rounds(estate, Config(parts={part: {"rulez": "x.toml"}}))
+
+
 # ------------------------------------------------------------------------------------------------ API
 def client(estate: Estate, role: Role = Role.VIEWER, how: str = "token") -> TestClient:
     store = estate.fleet.store

@@ -15,11 +15,13 @@ from ullage_collector.allocation.book import AllocationBook
 from ullage_collector.allocation.holding import Holding, Place, Workload
 from ullage_collector.config import Config
 from ullage_collector.detect.placement.finding import KIND
+from ullage_collector.detect.placement.reading import rails_of, switches
 from ullage_collector.detect.rounds import Rounds
 from ullage_collector.imports import map as maps
 from ullage_collector.imports.door import import_file
 from ullage_collector.ledger import cost_atoms, formatted, quantity, rounded
 from ullage_collector.topology.door import Asked, import_topology
+from ullage_collector.topology.reading import load
 from ullage_contract.sample import Facts, Family, Sample
 
 JOB = "slurm/c1/7"
@@ -36,6 +38,7 @@ class Site:
         self.folder = folder
         self.fleet = Fleet(folder)
         self.store = self.fleet.store
+        self.clock = self.fleet.clock
         self.load("prices", "model,hourly,currency,from\nH800,12.34,CNY,2026-01-01\n")
         rows = "".join(
             f"GPU-{node}-{c},c1,{node},nvidia,H800,in_service,2026-01-01T00:00:00Z,train\n"
@@ -104,7 +107,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 BUSY = {"xmit_data_bytes": 10e9, "rcv_data_bytes": 10e9, "rcv_packets": 3e6}
 
 
-def test_a_job_over_two_switches_with_paused_ports_is_found_with_what_it_costs_and_where_it_fits(
+def test_a_job_over_two_switches_with_packets_lost_is_found_with_what_it_costs_and_where_it_fits(
     site: Site,
 ) -> None:
     site.cables()
@@ -141,3 +144,35 @@ def test_without_a_cabling_list_nothing_is_said_and_a_finding_ends_with_the_job(
     with site.store.write() as cursor:
         cursor.execute("UPDATE allocation SET known_to = valid_from")
     assert site.found() == []
+
+
+def test_rails_and_spines_come_from_ports_and_switches(site: Site) -> None:
+    """Cards 0 hang on port 0 of rail 0, cards 1 on rail 1: a job on card 0 here and card 1 there crosses rails."""
+    with site.store.write() as cursor:
+        for node in NODES:
+            (key,) = cursor.execute("SELECT node_key FROM node WHERE node_id = ?", [node]).fetchone() or (
+                None,
+            )
+            for n in range(2):
+                facts = json.dumps({"role": "fabric"})
+                cursor.execute(
+                    "INSERT INTO port (port_key, port_id, node_key, device, port, origin, facts) "
+                    "VALUES (nextval('subject_key'), ?, ?, ?, 1, 'real', ?)",
+                    [f"{node}/rail{n}/1", key, f"rail{n}", facts],
+                )
+    ports = "".join(f"{node}/rail{n}/1,l{n},{n}\n" for node in NODES for n in range(2))
+    cards = "".join(f"GPU-{node}-{n},{node}/rail{n}/1\n" for node in NODES for n in range(2))
+    for name, text in (
+        ("ports", f"port,leaf_switch,rail\n{ports}"),
+        ("cards", f"card,nearest_port\n{cards}"),
+        ("switches", "switch,parent_switch\nl0,s0\nl1,s1\n"),
+    ):
+        path = site.folder / f"{name}.csv"
+        path.write_text(text, encoding="utf-8")
+        import_topology(site.store, Asked(path, "csv", source=name), {})
+    site.fleet.clock.advance(1)
+    topology = load(site.store.cursor(), round(site.clock.wall() * 1e6), round(site.clock.wall() * 1e6))
+    assert switches(topology, "c1", "n1") == (frozenset({"l0", "l1"}), frozenset({"s0", "s1"}))
+    apart = {"n1": ["GPU-n1-0"], "n2": ["GPU-n2-1"]}
+    assert rails_of(topology, apart) == {"n1": frozenset("0"), "n2": frozenset("1")}
+    assert rails_of(topology, {"n1": ["GPU-n1-0", "unknown"]}) == {}

@@ -1,7 +1,7 @@
 """Nodes in groups that share their leaf switches: how few groups a job needs, how often its ring crosses, what is free.
 
 Pure. A group is the set of leaf switches of a node; on a fabric with rails that is one switch a rail. Two nodes share all
-of them or none: what shares some is no clear picture, and nothing is said. Not here: what a source says (topology/).
+of them or none: what shares some is no clear picture, and counts for nothing. Not here: what a source says (topology/).
 """
 
 from __future__ import annotations
@@ -37,14 +37,21 @@ class Ring:
     above: int | None
 
 
-def is_clear(groups: Iterable[Group]) -> bool:
-    """Whether any two of them are equal or share nothing."""
-    owner: dict[str, Group] = {}
-    for group in set(groups):
+def clear(groups: Mapping[Group, int]) -> set[Group]:
+    """Groups that share no switch with another, and of two that share some the one with more nodes: the other is a cable
+    in the wrong place, or half of a list. groups: how many nodes each has. Of two alike nobody knows which: neither.
+    """
+    of_leaf: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
         for leaf in group:
-            if owner.setdefault(leaf, group) != group:
-                return False
-    return True
+            of_leaf[leaf].append(group)
+    doubtful = {
+        one
+        for sharing in of_leaf.values()
+        for one in sharing
+        if any(other != one and groups[other] >= groups[one] for other in sharing)
+    }
+    return set(groups) - doubtful
 
 
 def ring(groups: Sequence[Group], spines: Mapping[Group, frozenset[str] | None]) -> Ring:

@@ -19,8 +19,8 @@ from ullage_collector.detect.placement.fabric import (
     Group,
     Ring,
     around,
+    clear,
     enough,
-    is_clear,
     least_groups,
     off_rail,
     ring,
@@ -109,8 +109,10 @@ def _judged(job: Placed, nodes: Sequence[Node], rules: Rules, prices: PriceBook,
         and node.cards >= width
     ]
     groups = [job.leaves[str(name)] for name in on]
-    if not is_clear([*groups, *(node.leaves for node in able)]):
+    sure = clear(Counter(node.leaves for node in able) | Counter(groups))
+    if not sure.issuperset(groups):
         return None
+    able = [node for node in able if node.leaves in sure]
     least = least_groups(Counter(node.leaves for node in able).values(), len(on))
     if least is None:
         return None

@@ -80,15 +80,15 @@ def placed_of(
         here: dict[str, list[str]] = defaultdict(list)
         for held in gang.held:
             here[str(held.node_id)].append(held.card_id or "")
-        rails = _rails(topology, here)
-        could = _rails(topology, {name: cards_of[gang.cluster, name] for name in here}) if rails else {}
+        rails = rails_of(topology, here)
+        could = rails_of(topology, {name: cards_of[gang.cluster, name] for name in here}) if rails else {}
         found.append(
             Placed(gang, leaves, figures.get(number, ()), rails if could else {}, could, number in shared)
         )
     return found
 
 
-def _rails(topology: Topology, cards: Mapping[str, Sequence[str]]) -> dict[str, frozenset[str]]:
+def rails_of(topology: Topology, cards: Mapping[str, Sequence[str]]) -> dict[str, frozenset[str]]:
     """Of each node the rails of these cards; empty where any of them is not known."""
     found: dict[str, frozenset[str]] = {}
     for node, names in cards.items():
