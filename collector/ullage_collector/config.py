@@ -40,6 +40,7 @@ PARTS: Final = (
     "uneven",
     "sizing",
     "recommendations",
+    "closing",
 )
 """Tables that belong to one part, which reads and checks them itself."""
 

@@ -442,6 +442,7 @@ class Collector:
         self, door: StoreDoor, journals: dict[str, Journal]
     ) -> tuple[Sequence[BaseRoute], Sequence[BaseRoute], Callable[[], str]]:
         from ullage_collector import api, operations
+        from ullage_collector.adjust import api as adjust
         from ullage_collector.console import app as console
         from ullage_collector.estate import answers as estate
         from ullage_collector.fleet_now import FleetNow
@@ -499,6 +500,7 @@ class Collector:
             *notify_api.routes(lambda: door.store, self._notifier),
             *maintenance.routes(lambda: door.store, fleet, self._isolation),
             *records.routes(lambda: door.store),
+            *adjust.routes(lambda: door.store, self.config),
             *recommendations.routes(lambda: door.store),
         ]
         return (

@@ -23,9 +23,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
-from ullage_contract import settings
+from ullage_contract import settings, working_days
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
+from ullage_contract.working_days import WorkingDays
 from ullage_reports import period as periods
 from ullage_reports.config import DEFAULT_PATH
 from ullage_reports.period import Period, PeriodKind, zone_info
@@ -69,8 +70,7 @@ class Schedule:
 
     zone: str
     rules: Mapping[PeriodKind, Rule]
-    holidays: frozenset[date] = field(default=frozenset())
-    working_days: frozenset[date] = field(default=frozenset())
+    days: WorkingDays = field(default=WorkingDays())
     wait: timedelta = timedelta(hours=6)
     mail: bool | None = None
 
@@ -91,10 +91,6 @@ class Schedule:
         """The first one after ``after``."""
         return next(self.slots(kind, after, after + timedelta(days=200)))
 
-    def is_working(self, day: date) -> bool:
-        """Monday to Friday, less holidays, with the days that are worked instead."""
-        return day in self.working_days or (day.weekday() < 5 and day not in self.holidays)
-
     def _due_on(self, kind: PeriodKind, rule: Rule, day: date) -> bool:
         if kind is PeriodKind.DAILY:
             return True
@@ -102,14 +98,7 @@ class Schedule:
             return day.weekday() == rule.number
         if kind is PeriodKind.QUARTERLY and day.month % 3 != 1:
             return False
-        return day == self._workday(day.replace(day=1), rule.number)
-
-    def _workday(self, first: date, number: int) -> date:
-        """The working day of that number of a month; its last one, or its last day, where it has fewer."""
-        after = (first + timedelta(days=32)).replace(day=1)
-        days = [first + timedelta(days=n) for n in range((after - first).days)]
-        working = [day for day in days if self.is_working(day)] or days
-        return working[min(number, len(working)) - 1]
+        return day == self.days.nth_of_month(day, rule.number)
 
 
 def load(path: Path | None, zone: str) -> Schedule | None:
@@ -126,8 +115,7 @@ def load(path: Path | None, zone: str) -> Schedule | None:
     made = Schedule(
         zone=zone,
         rules=rules,
-        holidays=_days(table, "holidays"),
-        working_days=_days(table, "working_days"),
+        days=working_days.read(table),
         wait=timedelta(hours=table.number("wait_hours", 6, 0, 240)),
         mail=table.flag("mail", False) if "mail" in table.content else None,
     )
@@ -157,20 +145,3 @@ def _rule(table: Table, kind: PeriodKind) -> Rule | None:
     if at is None or number is None:
         raise table.wrong(kind.value, text, f"write e.g. {kind.value} = {_EXAMPLES[kind]}")
     return Rule(at, number)
-
-
-def _days(table: Table, key: str) -> frozenset[date]:
-    """Days and spans of days, both ends included."""
-    found: set[date] = set()
-    for text in table.texts(key, '["2026-10-01/2026-10-07"]'):
-        first, _, last = text.partition("/")
-        try:
-            day, end = date.fromisoformat(first), date.fromisoformat(last or first)
-        except ValueError as e:
-            raise table.wrong(key, text, 'write days, e.g. "2026-10-01" or "2026-10-01/2026-10-07"') from e
-        if not day <= end <= day + timedelta(days=366):
-            raise table.wrong(key, text, "write the first day before the last, at most a year")
-        while day <= end:
-            found.add(day)
-            day += timedelta(days=1)
-    return frozenset(found)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, NANO, World, at, us
 
 from ullage_collector.adjust import corrections
-from ullage_collector.publish import closing
+from ullage_collector.publish import beside, closing
 from ullage_collector.states import States, keep, reconcile
 
 SLOW: Final = settings(
@@ -20,7 +20,7 @@ SLOW: Final = settings(
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # a world takes seconds: no failure is worth its shrinking
 )
-KEYS: Final = "department_id, business, scenario, vendor, model, pool, cluster_id, state"
+KEYS: Final = "cost_class, department_id, business, scenario, vendor, model, pool, cluster_id, state"
 DAYS: Final = (DAY.date(), DAY.date() + timedelta(days=1))
 # A period with edges inside both UTC days and inside UTC hours, as in India: from 18:30 to 18:30.
 FROM, TO = 18.5, 42.5
@@ -32,8 +32,15 @@ LATE: Final[Sequence[Callable[[World, datetime], object]]] = (
     lambda w, now: w.price("H800", 31_415_926, start=at(30), known=now),
     lambda w, now: w.price("A100", 7_777_777, start=at(-24), known=now),
     lambda w, now: w.price("MI300", 3_000_000, currency="USD", known=now),
-    lambda w, now: w.minutes("G0", 20, 23, 0.9),
-    lambda w, now: w.minutes("G1", 30, 35, 0.0),
+    lambda w, now: w.minutes("G0", 20, 23, 0.9, power_watts=613.7),
+    lambda w, now: w.minutes("G1", 30, 35, 0.0, power_watts=97.0),
+    lambda w, now: w.db.execute(
+        "INSERT INTO tariff VALUES (1, NULL, 'CNY', 612345, 'Asia/Shanghai', '23:00-07:00', NULL, ?, NULL, ?, NULL, 'file')",
+        [at(-24), now],
+    ),
+    lambda w, now: w.db.execute(
+        "INSERT INTO pue VALUES (1, NULL, 1270, ?, NULL, ?, NULL, 'file')", [at(31), now]
+    ),
     lambda w, now: w.own("G9", "H800", start=at(25.3), known=now),
     lambda w, now: w.hold("G1", "slurm/dc1/ads/7", 20, 40, NANO // 3, known=now),
     lambda w, now: w.hold("G2", "slurm/dc1/nobody/8", 17.77, 33.3, known=now),
@@ -68,6 +75,7 @@ def look(world: World, now: datetime) -> None:
         belief = closing.work_out(world.db, States(world.db), day, now)
         late = corrections.look(world.db, day, belief)
         keep(world.db, belief.stands)
+        beside.keep(world.db, belief.stands)
         if late is not None:
             corrections.keep(world.db, late)
     corrections.post(world.db, now)
@@ -75,28 +83,36 @@ def look(world: World, now: datetime) -> None:
 
 def stands(world: World) -> Sums:
     """key -> quantity and atoms of the closed period's lines as they are kept."""
-    return _sums(world, "segment")
+    return _sums(world, "segment", "energy_line")
 
 
 def believed(world: World, now: datetime) -> Sums:
     """The same as believed now, from nothing."""
     import pyarrow as pa
 
-    lines = pa.concat_tables([States(world.db).work_out(day, now).lines for day in DAYS])
-    world.db.register("believed_now", lines)
+    worked = [States(world.db).work_out(day, now) for day in DAYS]
+    world.db.register("lines_now", pa.concat_tables([day.lines for day in worked]))
+    world.db.register("energy_now", pa.concat_tables([day.energy for day in worked]))
     try:
-        return _sums(world, "believed_now")
+        return _sums(world, "lines_now", "energy_now")
     finally:
-        world.db.unregister("believed_now")
+        world.db.unregister("lines_now")
+        world.db.unregister("energy_now")
 
 
-def _sums(world: World, table: str) -> Sums:
+def _sums(world: World, lines: str, energy: str) -> Sums:
     a, b = us(FROM), us(TO)
+    span = f"FROM {{}} s JOIN inventory i USING (inventory_id) WHERE from_us < {b} AND to_us > {a}"
+    who = "department_id, business, scenario, i.vendor, i.model, i.pool, i.cluster_id, state"
+    part = f"(energy_mj::HUGEINT * (least(to_us, {b}) - from_us) // (to_us - from_us) " + (
+        f"- energy_mj::HUGEINT * (greatest(from_us, {a}) - from_us) // (to_us - from_us))"
+    )
     return _rows(
         world,
-        "SELECT department_id, business, scenario, i.vendor, i.model, i.pool, i.cluster_id, state, "
-        f"(least(to_us, {b}) - greatest(from_us, {a}))::HUGEINT * share_nano AS q, q * coalesce(price_micro, 0) AS a "
-        f"FROM {table} s JOIN inventory i USING (inventory_id) WHERE from_us < {b} AND to_us > {a}",
+        f"SELECT 'capacity' AS cost_class, {who}, (least(to_us, {b}) - greatest(from_us, {a}))::HUGEINT * share_nano AS q, "
+        f"q * coalesce(price_micro, 0) AS a {span.format(lines)} "
+        f"UNION ALL SELECT 'energy', {who}, {part} AS q, q * pue_milli * coalesce(tariff_micro, 0) * 1000000 AS a "
+        f"{span.format(energy)}",
     )
 
 
@@ -109,7 +125,7 @@ def _rows(world: World, query: str) -> Sums:
     rows = world.db.execute(
         f"SELECT {KEYS}, sum(q), sum(a) FROM ({query}) GROUP BY ALL HAVING sum(q) <> 0 OR sum(a) <> 0"
     ).fetchall()
-    return {tuple(row[:8]): (int(row[8]), int(row[9])) for row in rows}
+    return {tuple(row[:9]): (int(row[9]), int(row[10])) for row in rows}
 
 
 def together(*parts: Sums) -> Sums:
@@ -163,7 +179,7 @@ def test_closed_and_corrections_are_what_is_believed_in_whatever_order_it_became
     other, _ = live(data.draw(st.permutations(order)), data.draw(st.sets(st.integers(0, size))))
     assert posted(other) == posted(world), "the sum of the corrections is the same in any order"
     whole = [sum(amount[n] for amount in posted(world).values()) for n in (0, 1)]
-    for column in range(8):  # the parts of every table add up to the same whole
+    for column in range(9):  # the parts of every table add up to the same whole
         parts: dict[Any, list[int]] = {}
         for key, amounts in posted(world).items():
             part = parts.setdefault(key[column], [0, 0])

@@ -83,24 +83,28 @@ def look(connection: duckdb.DuckDBPyConnection, day: date, belief: Belief) -> La
         return None
     sql = statements("corrections")
     news = tuple(str(row[0]) for row in connection.execute(sql["news"], {"day": day}).fetchall())
-    connection.register("stands_given", belief.stands.lines)
-    connection.register("present_given", belief.present.lines)
-    try:
-        differences = [
-            Difference(
-                span,
-                _cells(
-                    connection.execute(
-                        sql["capacity"], {"from_us": span.from_us, "to_us": span.to_us}
-                    ).fetchall()
-                ),
-            )
-            for span in belief.closed
-        ]
-    finally:
-        connection.unregister("present_given")
-        connection.unregister("stands_given")
-    return Late(day, news, tuple(differences))
+    cells: list[list[Cell]] = [[] for _ in belief.closed]
+    for source, stands, present in (
+        ("capacity", belief.stands.lines, belief.present.lines),
+        ("energy", belief.stands.energy, belief.present.energy),
+        ("remainder", belief.stands.remainder, belief.present.remainder),
+    ):
+        if stands is None or present is None:
+            continue
+        connection.register("stands_given", stands)
+        connection.register("present_given", present)
+        try:
+            for n, span in enumerate(belief.closed):
+                edges = {"from_us": span.from_us, "to_us": span.to_us}
+                cells[n] += _cells(connection.execute(sql[source], edges).fetchall())
+        finally:
+            connection.unregister("present_given")
+            connection.unregister("stands_given")
+    return Late(
+        day,
+        news,
+        tuple(Difference(span, tuple(found)) for span, found in zip(belief.closed, cells, strict=True)),
+    )
 
 
 def keep(connection: duckdb.DuckDBPyConnection, late: Late) -> None:

@@ -15,7 +15,6 @@ from starlette.routing import Route
 from ullage_collector.api import Views, endpoint, identity_of, reading
 from ullage_collector.ownership import departments, rules
 from ullage_collector.ownership.reading import MOST_DAYS
-from ullage_collector.publish.closed_periods import closings
 from ullage_collector.receive.identity import Role
 from ullage_contract.errors import BadInput
 
@@ -30,7 +29,6 @@ def routes(views: Views) -> list[Route]:
         ("/api/v1/mapping/check", Role.VIEWER, _check),
         ("/api/v1/mapping/coverage", Role.VIEWER, _coverage),
         ("/api/v1/mapping/explain", Role.VIEWER, _explain),
-        ("/api/v1/closings", Role.VIEWER, _closings),
     ]
     return [Route(path, endpoint(role, reading(views, function))) for path, role, function in table]
 
@@ -78,11 +76,6 @@ def _explain(views: Views, request: Request) -> dict[str, Any]:
         return rules.explain_workload(
             cursor, workload, _now(views), _at(request, "at"), _at(request, "known")
         )
-
-
-def _closings(views: Views, request: Request) -> dict[str, Any]:
-    with views.connect() as cursor:
-        return {"closings": [each.to_json() for each in closings(cursor)]}
 
 
 def _now(views: Views) -> datetime:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from ullage_collector.publish import facts, telemetry
+from ullage_collector.publish import closing_rule, facts, telemetry
 from ullage_collector.published import newest
 from ullage_collector.sql import statements
 from ullage_collector.states import Rules, rules_of
@@ -236,6 +236,7 @@ class Publisher:
         self._store = store
         self._root = config.published_dir
         self._rules = rules_of(config.part("states"))
+        self._closing = closing_rule.rule_of(config.part("closing"), config.path)
         self._retention = Retention(store, config.store)
 
     def run(self, stop: threading.Event, every_seconds: float = EVERY_SECONDS) -> None:
@@ -243,4 +244,8 @@ class Publisher:
         while not stop.wait(every_seconds):
             now = datetime.fromtimestamp(self._store.clock.wall(), UTC)
             publish(self._store, self._root, now=now, rules=self._rules)
+            try:
+                closing_rule.step(self._store, self._root, self._closing)
+            except (UllageError, duckdb.Error) as e:
+                log.error("closing: %s", e)
             self._retention.step(now)

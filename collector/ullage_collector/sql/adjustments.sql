@@ -21,8 +21,25 @@ ORDER BY a.adjustment_id DESC LIMIT $most;
 
 -- name: one
 -- One that was asked for, and what was said to it.
-SELECT a.kind, a.requester, a.recorded_by, a.posted_at, a.period_to, d.status, d.decided_by, a.department_id, a.reason
+SELECT a.kind, a.requester, a.recorded_by, a.period_from, d.status, d.decided_by, a.department_id, a.reason
 FROM adjustment a LEFT JOIN adjustment_decision d USING (adjustment_id) WHERE a.adjustment_id = $id;
 
 -- name: decide
 INSERT INTO adjustment_decision VALUES ($id, $status, $now, $by, $reason, $posted_at);
+
+-- name: known
+-- Whether anything names a department: the organisation, a rule, a line.
+SELECT EXISTS (SELECT 1 FROM department WHERE department_id = $department)
+    OR EXISTS (SELECT 1 FROM mapping_rule WHERE department_id = $department)
+    OR EXISTS (SELECT 1 FROM segment WHERE department_id = $department);
+
+-- name: line
+-- One line of a published day.
+SELECT line_id, department_id, business, scenario, vendor, model, pool, cluster_id, state, from_us, to_us, currency, cost_atoms,
+       source_rows
+FROM raw_segment WHERE line_id = $line;
+
+-- name: department_cost
+-- What a department's own lines cost in the open span, by currency.
+SELECT currency, sum(atoms) FROM segment WHERE department_id = $department AND currency IS NOT NULL
+GROUP BY currency HAVING sum(atoms) > 0 ORDER BY currency;

@@ -35,8 +35,8 @@ WITH inside AS (
     SELECT p.*, greatest(p.from_us, s.from_us) AS a, least(p.to_us, s.to_us) AS b
     FROM beside_present p JOIN bound s ON p.from_us < s.to_us AND p.to_us > s.from_us
 )
-SELECT * REPLACE (a AS from_us, b AS to_us,
+SELECT * EXCLUDE (a, b) REPLACE (a AS from_us, b AS to_us,
                   ({amount}::HUGEINT // (to_us - from_us) * (b - from_us) + {amount}::HUGEINT % (to_us - from_us) * (b - from_us) // (to_us - from_us)
                    - {amount}::HUGEINT // (to_us - from_us) * (a - from_us) - {amount}::HUGEINT % (to_us - from_us) * (a - from_us) // (to_us - from_us)
-                  )::{type} AS {amount}) EXCLUDE (a, b)
+                  )::{type} AS {amount})
 FROM part WHERE a < b;

@@ -53,3 +53,18 @@ FROM lines_given GROUP BY state;
 -- Instants of lines just put together whose shares are not a whole card: must give no row.
 SELECT card_key, from_us, sum(share_nano) FROM lines_given GROUP BY card_key, from_us, to_us
 HAVING sum(share_nano) <> 1000000000 LIMIT 1;
+
+-- name: first_published
+SELECT min(day) FROM published WHERE what = 'facts';
+
+-- name: unsealed
+-- Published days whose newest facts may still change by themselves.
+SELECT day FROM published WHERE what = 'facts' AND day BETWEEN $first AND $last
+GROUP BY day HAVING arg_max(status, revision) <> 'sealed' ORDER BY day;
+
+-- name: coverage
+-- Of the lines within the period: quantity, what of it is held, what of that has a known use, and what has no price.
+SELECT sum(q), sum(q) FILTER (state IN ('used', 'allocated_idle', 'unknown')), sum(q) FILTER (state IN ('used', 'allocated_idle')),
+       sum(q) FILTER (price_micro IS NULL)
+FROM (SELECT state, price_micro, (least(to_us, $to_us) - greatest(from_us, $from_us))::HUGEINT * share_nano AS q
+      FROM segment WHERE day BETWEEN $first AND $last AND from_us < $to_us AND to_us > $from_us);

@@ -13,6 +13,36 @@ SELECT 'capacity', s.department_id, s.business, s.scenario, i.vendor, i.model, i
 FROM clipped s JOIN inventory i USING (inventory_id)
 GROUP BY ALL HAVING sum(s.q) <> 0 OR coalesce(sum(s.q * s.price_micro), 0) <> 0;
 
+-- name: energy
+-- The same of the energy lines beside them, cut as published.sql cuts them. Quantity: millijoules before the PUE.
+WITH side AS (
+    SELECT 1 AS sign, * FROM present_given UNION ALL BY NAME SELECT -1 AS sign, * FROM stands_given
+), clipped AS (
+    SELECT *, sign * (energy_mj::HUGEINT * (least(to_us, $to_us) - from_us) // (to_us - from_us)
+                      - energy_mj::HUGEINT * (greatest(from_us, $from_us) - from_us) // (to_us - from_us)) AS q
+    FROM side WHERE from_us < $to_us AND to_us > $from_us
+)
+SELECT 'energy', s.department_id, s.business, s.scenario, i.vendor, i.model, i.pool, i.cluster_id, s.state,
+       CASE WHEN s.tariff_micro IS NOT NULL THEN s.currency END AS currency, sum(s.q)::DECIMAL(38, 0),
+       coalesce(sum(s.q * s.pue_milli * s.tariff_micro * 1000000), 0)::DECIMAL(38, 0)
+FROM clipped s JOIN inventory i USING (inventory_id)
+GROUP BY ALL HAVING sum(s.q) <> 0 OR coalesce(sum(s.q * s.pue_milli * s.tariff_micro), 0) <> 0;
+
+-- name: remainder
+-- The same of what of a price no share carries: the platform's, without hours.
+WITH side AS (
+    SELECT 1 AS sign, * FROM present_given UNION ALL BY NAME SELECT -1 AS sign, * FROM stands_given
+), clipped AS (
+    SELECT *, sign * (cost_atoms::HUGEINT // (to_us - from_us) * (least(to_us, $to_us) - from_us)
+                      + cost_atoms::HUGEINT % (to_us - from_us) * (least(to_us, $to_us) - from_us) // (to_us - from_us)
+                      - cost_atoms::HUGEINT // (to_us - from_us) * (greatest(from_us, $from_us) - from_us)
+                      - cost_atoms::HUGEINT % (to_us - from_us) * (greatest(from_us, $from_us) - from_us) // (to_us - from_us)) AS a
+    FROM side WHERE from_us < $to_us AND to_us > $from_us
+)
+SELECT 'capacity', 'platform', NULL, NULL, i.vendor, i.model, i.pool, i.cluster_id, NULL, s.currency, 0, sum(s.a)::DECIMAL(38, 0)
+FROM clipped s JOIN inventory i USING (inventory_id)
+GROUP BY ALL HAVING sum(s.a) <> 0;
+
 -- name: news
 -- What became known about a day since its facts were last made.
 WITH made AS (
@@ -21,6 +51,10 @@ WITH made AS (
     SELECT 'allocation' AS kind, valid_from AS a, valid_to AS b, greatest(known_from, coalesce(known_to, known_from)) AS seen_at FROM allocation
     UNION ALL SELECT 'inventory', valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM inventory
     UNION ALL SELECT 'price', valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM price
+    UNION ALL SELECT 'rate', valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM exchange_rate
+    UNION ALL SELECT 'tariff', valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM tariff
+    UNION ALL SELECT 'pue', valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM pue
+    UNION ALL SELECT 'policy', valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM money_policy
     UNION ALL SELECT 'mapping', valid_from, valid_to, greatest(known_from, coalesce(known_to, known_from)) FROM mapping_rule
     UNION ALL SELECT 'incident', onset, closed_at, greatest(opened_at, coalesce(closed_at, opened_at)) FROM incident
     UNION ALL SELECT 'isolation', isolated_at, released_at, greatest(isolated_at, coalesce(released_at, isolated_at)) FROM isolation
