@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector import frozen
-from ullage_collector.frozen import PeriodClosing, Pins
+from ullage_collector.frozen import PeriodClosing as PeriodClosing
+from ullage_collector.frozen import Pins
 from ullage_collector.organisation import Department, Organisation
 from ullage_collector.sql import fill, statements
 from ullage_contract.errors import StoreError

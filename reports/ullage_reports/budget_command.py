@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -21,8 +21,8 @@ from ullage_contract.plain import plain
 from ullage_reports import period as periods
 from ullage_reports.budget import Spent, Standing, course
 from ullage_reports.budget_settings import Budget, read
+from ullage_reports.local_days import LocalDays
 from ullage_reports.period import Period, PeriodKind, midnight, zone_info
-from ullage_reports.reading import us
 from ullage_reports.sql import statements
 
 SCHEMA_VERSION: Final = 1
@@ -74,36 +74,20 @@ def _period(budget: Budget, today: date, zone: str) -> Period:
 def _of(published: Published, budget: Budget, period: Period, verify: bool) -> tuple[Period, Spent]:
     info = zone_info(period.zone)
     first = period.first - timedelta(weeks=WEEKS_BEFORE)
-    dates = [first + timedelta(days=n) for n in range((period.last - first).days + 2)]
-    cuts = [us(midnight(day, info)) for day in dates]
-    there = set(published.days())
-    known = frozenset(
-        day
-        for day, begins, ends in zip(dates, cuts, cuts[1:], strict=False)
-        if all(one in there for one in _utc_days(begins, ends))
-    )
     costs: dict[date, int] = defaultdict(int)
     unpriced = 0
-    local = dict(zip(cuts, dates, strict=True))
-    with published.open(midnight(dates[0], info), midnight(dates[-1], info), verify=verify) as facts:
-        parameters = {"cuts": cuts, "currency": budget.currency}
+    with published.open(midnight(first, info), period.end, verify=verify) as facts:
+        days = LocalDays.of(first, period.last, period.zone, facts.missing)
+        parameters = {"cuts": days.cuts, "currency": budget.currency}
         for begins, department, scenario, atoms, without in facts.rows(
             statements("budget")["days"], parameters
         ):
-            day = local[int(begins)]
-            if budget.covers(department, scenario) and day in known:
+            day = days.day_of(int(begins))
+            if budget.covers(department, scenario) and day in days.known:
                 costs[day] += int(atoms)
                 unpriced += int(without) if day >= period.first else 0
-    inside = [day for day in dates[:-1] if period.first <= day <= period.last]
-    return period, course(budget, costs, unpriced, inside, known)
-
-
-def _utc_days(begins: int, ends: int) -> list[date]:
-    """The UTC days a local one touches."""
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    one = (epoch + timedelta(microseconds=begins)).date()
-    last = (epoch + timedelta(microseconds=ends - 1)).date()
-    return [one + timedelta(days=n) for n in range((last - one).days + 1)]
+    inside = [day for day in days.dates if day >= period.first]
+    return period, course(budget, costs, unpriced, inside, days.known)
 
 
 def to_json(period: Period, spent: Spent) -> dict[str, Any]:

@@ -89,6 +89,20 @@ def _run(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> i
             verify=not args.trust_files,
         )
         return GOOD
+    if args.command == "anomalies":
+        from ullage_reports import anomaly_command
+
+        anomaly_command.run(
+            edition.published_below(args.data),
+            until=args.until,
+            days=args.days,
+            rules=args.rules or settings.watch(args.config).anomalies,
+            zone=args.zone or chosen.zone,
+            currency=args.currency or chosen.currency,
+            as_json=args.json,
+            verify=not args.trust_files,
+        )
+        return GOOD
     if args.command == "schedule":
         return _schedule(args, chosen, clock)
     if args.command == "diff":
@@ -225,6 +239,27 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--zone", metavar="IANA", help="whose hours and weekdays (default UTC)")
     command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of tables")
+    command.add_argument(
+        "--trust-files",
+        action="store_true",
+        help="do not check published files against their manifests first",
+    )
+    command = commands.add_parser(
+        "anomalies", help="unusual days of departments, scenarios and models, and what moved on them"
+    )
+    command.add_argument(
+        "--until", type=day, metavar="DAY", help="the last day judged (default: the last published)"
+    )
+    command.add_argument("--days", type=int, metavar="N", help="how many days are judged (default 28)")
+    command.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FILE",
+        help="what is unusual, and special days (default: those shipped)",
+    )
+    command.add_argument("--zone", metavar="IANA", help="whose midnights cut the days (default UTC)")
+    command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")
+    command.add_argument("--json", action="store_true", help="JSON on stdout instead of sentences")
     command.add_argument(
         "--trust-files",
         action="store_true",

@@ -12,7 +12,11 @@ provider = "AI Platform"
 account_id = "ai-platform"
 account_name = "AI Platform"
 
-[mail] is in mail_settings.py, [schedule] in schedule.py, [[policy]] in cost_policy.py.
+[watch]                       # what is looked after beside the figures
+budgets = "/etc/ullage/budgets.toml"      # docs/budgets.md
+anomalies = "/etc/ullage/anomalies.toml"  # in place of the shipped rules: docs/anomalies.md
+
+[mail] is in mail_settings.py, [schedule] in schedule.py, [[policy]] in cost_policy.py, [alerts] in alert_settings.py.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from ullage_contract.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/ullage/report.toml")
 DEFAULT_DATA: Final = Path("/var/lib/ullage")
-TABLES: Final = ("report", "focus", "mail", "schedule", "policy")
+TABLES: Final = ("report", "focus", "mail", "schedule", "policy", "watch", "alerts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,19 @@ class Issuer:
     provider: str = "AI Platform"
     account_id: str = "ai-platform"
     account_name: str = "AI Platform"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """[watch]. budgets None: there are none. anomalies None: the shipped rules."""
+
+    budgets: Path | None = None
+    anomalies: Path | None = None
+
+
+def watch(path: Path | None = None) -> Watch:
+    """[watch] of ``path``, as ``load``. Raises ConfigError."""
+    return Watch(**{key: Path(value) for key, value in _table(path, "watch", Watch).items()})
 
 
 def load(path: Path | None = None) -> Settings:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 from ullage_contract.clock import Clock, utc
 from ullage_contract.command import FAILED, GOOD, PARTIAL
 from ullage_contract.errors import ConfigError, LedgerError, UllageError
+from ullage_reports import anomaly_rules, cost_policy, mail_settings
 from ullage_reports import config as settings
-from ullage_reports import cost_policy, mail_settings
 from ullage_reports import period as periods
 from ullage_reports.period import Period, PeriodKind
 
@@ -111,6 +111,7 @@ def _make(edition: Edition, clock: Clock) -> Made:
         verify=not edition.trust_files,
         tree_at=now if edition.tree_now else None,
         policies=policies,
+        unusual=anomaly_rules.read(settings.watch(edition.config).anomalies),
     )
     if not report.trust.adds_up:
         _tell_differences(report)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ullage_reports.period import Period
 
 if TYPE_CHECKING:
+    from ullage_reports.anomalies import Anomalies
     from ullage_reports.proposals import Proposals
 
 SCHEMA_VERSION = 1
@@ -650,7 +651,7 @@ class Report:
     """A whole statement. previous: the period compared with, None where none of it is published.
 
     tree: by which organisation departments are summed. workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
-    which is None where every row is listed, add up to held. proposals: None where the ledger of recommendations has none. copy: None for the
+    which is None where every row is listed, add up to held. proposals: None where the ledger of recommendations has none. anomalies: None where nobody asked for them. copy: None for the
     whole report (department_copy.py). total and all tables but the bill are capacity; the bill is what is owed. bill None: of a report that
     was made without.
     """
@@ -684,6 +685,7 @@ class Report:
     trust: Trust
     tree: TreeCut = TreeCut()
     proposals: Proposals | None = None
+    anomalies: Anomalies | None = None
     copy: DepartmentCopy | None = None
     bill: Bill | None = None
 

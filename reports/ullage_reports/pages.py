@@ -13,7 +13,15 @@ from decimal import Decimal
 from typing import Final
 
 from ullage_contract.plain import plain
-from ullage_reports import bill_tables, figures, proposal_tables, tables, trust_tables, workload_tables
+from ullage_reports import (
+    anomaly_tables,
+    bill_tables,
+    figures,
+    proposal_tables,
+    tables,
+    trust_tables,
+    workload_tables,
+)
 from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
 from ullage_reports.table import Column, Figure, Holds, Lines, Notice, Section, Table, TileView
@@ -330,6 +338,9 @@ def _sections(w: Wording, held: Table) -> tuple[Section, ...]:
                 tables.findings(w) if report.findings else None,
             )
         )
+    if report.anomalies is not None:
+        table = anomaly_tables.rows(w) if report.anomalies.rows else None
+        found.append(_section(w, "anomalies", anomaly_tables.lead(w, report), table))
     found.append(_trust(w))
     return tuple(found)
 
@@ -513,6 +524,8 @@ def _file_tables(w: Wording, states: Table, held: Table) -> tuple[Table, ...]:
         tables.findings(w),
         proposal_tables.standing(w),
         proposal_tables.settled(w),
+        anomaly_tables.rows(w),
+        anomaly_tables.causes(w),
         tables.days(w),
         tables.week_hours(w),
         trust_tables.checks(w),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -18,6 +19,8 @@ from ullage_contract.errors import ConfigError
 from ullage_reports import period as periods
 from ullage_reports import timeline
 from ullage_reports import trust as trust_page
+from ullage_reports.anomalies import anomalies
+from ullage_reports.anomaly_rules import Rules
 from ullage_reports.bill import bill
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.model import (
@@ -59,13 +62,14 @@ def statement(
     verify: bool = True,
     tree_at: datetime | None = None,
     policies: Sequence[CostPolicy] = DEFAULT,
+    unusual: Rules | None = None,
 ) -> Report:
     """The report of a period.
 
     currency: ISO 4217; None: the only one the period is priced in. now: when it is made; a closed period's was made
     when it was closed, as everything it says is from then. verify: check every published
     file against its manifest first. tree_at: whose organisation sums all hours; None: each hour by the one valid then. policies: who
-    pays for what nobody held, as cost_policy.load gives them.
+    pays for what nobody held, as cost_policy.load gives them. unusual: by which rules anomalies are looked for; None: they are not.
     Raises ConfigError when prices are in several currencies and none was chosen or a policy cannot be applied, StoreError for published files that
     are not what their manifests say. A report that does not add up is returned: its ``trust.adds_up`` is False.
     """
@@ -73,7 +77,14 @@ def statement(
         chosen = _currency(facts, currency)
         before = _before(published, period, chosen, verify, tree_at, facts)
         made = facts.closing.closed_at if facts.closing else now
-        return _Statement(facts, period, chosen, made, before, tree_at, policies).report()
+        report = _Statement(facts, period, chosen, made, before, tree_at, policies).report()
+        closing, nothing = facts.closing, not facts.days
+    if unusual is None or nothing:
+        return report
+    found = anomalies(
+        published, period.first, period.last, period.zone, chosen, unusual, verify=verify, beside=closing
+    )
+    return replace(report, anomalies=found)
 
 
 def _currency(facts: Facts, currency: str | None) -> str:
