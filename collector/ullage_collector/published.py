@@ -409,7 +409,7 @@ class Published:
         *,
         verify: bool = True,
         beside: PeriodClosing | None = None,
-        memory_bytes: int = 2 << 30,
+        memory_bytes: int = 1 << 30,
         threads: int = 2,
     ) -> Iterator[Facts]:
         """The facts of [start, end) as in-memory views, for as long as the body runs.

@@ -95,7 +95,9 @@ def write(
     listed = ("list_micro",) in db.execute(sql["price_columns"]).fetchall()
     made_of = {
         "list_micro": "coalesce(p.list_micro, s.price_micro)" if listed else "s.price_micro",
-        "list_join": "LEFT JOIN price p ON p.price_id = s.price_id" if listed else "",
+        "list_join": "LEFT JOIN (SELECT price_id AS of_price, list_micro FROM price) p ON p.of_price = s.price_id"
+        if listed
+        else "",
     }
     db.execute(sql["charges"])
     for kind in ("lines", "energy"):

@@ -152,7 +152,8 @@ class _Statement:
         groups = {name: self._group(name) for name in GROUPS}
         models = self._models()
         holders = self._holders()
-        trend = timeline.trend(reading)
+        slots = timeline.slots_of(reading)
+        trend = timeline.trend(reading, slots)
         held = workloads(reading)
         owed, checks = bill(reading, self._policies, self._tree_at)
         trust = trust_page.trust(reading, departments, groups, models, trend, (held.check, *checks))
@@ -186,7 +187,7 @@ class _Statement:
             incidents=self._incidents(),
             findings=self._findings(),
             trend=trend,
-            heat=timeline.heat(reading),
+            heat=timeline.heat(reading, slots),
             trust=trust,
             tree=self._figures.tree,
             proposals=proposed,

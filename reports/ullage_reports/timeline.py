@@ -13,8 +13,10 @@ from ullage_reports.period import Period, PeriodKind
 from ullage_reports.reading import DAY_US, Reading, day_us, instant, us
 from ullage_reports.rounding import Sums, hours_decimal, ratio
 
+Slots = list[tuple[int, str, int, int, int]]
 
-def _slots(reading: Reading) -> list[tuple[int, str, int, int, int]]:
+
+def slots_of(reading: Reading) -> Slots:
     """(start, state, quantity, atoms, unpriced) by slots that no local hour's edge cuts; start in microseconds."""
     step = _step_us(reading.period)
     if step == ledger.HOUR_US:
@@ -37,15 +39,15 @@ def _step_us(period: Period) -> int:
     return step
 
 
-def trend(reading: Reading) -> tuple[TrendPoint, ...]:
-    """Local days, or the local hours of a daily report; they add up to the total."""
+def trend(reading: Reading, slots: Slots) -> tuple[TrendPoint, ...]:
+    """Local days, or the local hours of a daily report; they add up to the total. slots: of the same reading."""
     edges = _edges(reading.period)
     if not edges:
         return ()
     sums: list[Sums] = [Sums() for _ in edges]
     starts = [us(start) for start, _ in edges]
     at = 0
-    for slot, state, quantity, atoms, unpriced in sorted(_slots(reading)):
+    for slot, state, quantity, atoms, unpriced in sorted(slots):
         slot = max(slot, starts[0])
         while at + 1 < len(starts) and starts[at + 1] <= slot:
             at += 1
@@ -78,12 +80,12 @@ def _edges(period: Period) -> list[tuple[datetime, str]]:
     return edges
 
 
-def heat(reading: Reading) -> tuple[HeatCell, ...]:
-    """How much was held and used by local weekday and hour."""
+def heat(reading: Reading, slots: Slots) -> tuple[HeatCell, ...]:
+    """How much was held and used by local weekday and hour. slots: of the same reading."""
     info = periods.zone_info(reading.period.zone)
     sums: dict[tuple[int, int], Sums] = defaultdict(Sums)
     local: dict[int, tuple[int, int]] = {}
-    for slot, state, quantity, atoms, unpriced in _slots(reading):
+    for slot, state, quantity, atoms, unpriced in slots:
         if slot not in local:
             when = instant(max(slot, us(reading.period.start))).astimezone(info)
             local[slot] = (when.isoweekday(), when.hour)

@@ -50,7 +50,7 @@ def render(report: Report, lang: str, out: Path) -> Path:
     """Write ``<stem>.<lang>.xlsx`` below ``out``."""
     path = out / f"{report.stem}.{lang}.xlsx"
     page = pages(report, lang)
-    with xlsxwriter.Workbook(path, {"in_memory": True}) as book:
+    with xlsxwriter.Workbook(path, {"constant_memory": True}) as book:
         made = report.generated_at.astimezone(UTC).replace(tzinfo=None)
         book.set_properties({"title": page.title, "subject": page.subtitle, "created": made})
         _Sheets(book, page, report).write()
@@ -103,8 +103,10 @@ class _Sheets:
         for n, column in enumerate(table.columns):
             sheet.write_string(0, n, _text(column.title), self._header)
             sheet.set_column(n, n, _width(column, [row[n] for row in rows[:LOOKED_AT]]))
-            for at, row in enumerate(rows, 1):
-                self._cell(sheet, at, n, row[n], column.kind)
+        kinds = [column.kind for column in table.columns]
+        for at, row in enumerate(rows, 1):
+            for n, cell in enumerate(row):
+                self._cell(sheet, at, n, cell, kinds[n])
         sheet.freeze_panes(1, 0)
         sheet.autofilter(0, 0, len(rows), len(table.columns) - 1)
 
