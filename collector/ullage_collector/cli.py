@@ -30,6 +30,10 @@ _DOORS: Final = {
     "dispute": ("ullage_collector.adjust.cli", "contest a line or a department's period"),
     "adjustments": ("ullage_collector.adjust.cli", "corrections, credits and disputes: list and decide"),
     "mapping": ("ullage_collector.ownership.cli", "what the rules that say who pays do, and where they fail"),
+    "prices": (
+        "ullage_collector.pricing.cli",
+        "what a card-hour and a kilowatt-hour cost, and where nobody says it",
+    ),
     "quota": ("ullage_collector.quota.cli", "who is promised, uses, borrows and waits for cards; sprints"),
     "faults": ("ullage_collector.detect.cli", "the fault catalogue: list, explain, try rules on a recording"),
     "fragmentation": (

@@ -451,6 +451,7 @@ class Collector:
         from ullage_collector.notify import api as notify_api
         from ullage_collector.notify import service as notices
         from ullage_collector.ownership import api as ownership
+        from ullage_collector.pricing import api as pricing
         from ullage_collector.quota import api as quota
         from ullage_collector.quota.exposition import Exposition
         from ullage_collector.recommendations import api as recommendations
@@ -508,6 +509,7 @@ class Collector:
                 *api.routes(views),
                 *acting.routes(self._acting),
                 *ownership.routes(views),
+                *pricing.routes(views),
                 *placed,
                 *promised,
                 *told,

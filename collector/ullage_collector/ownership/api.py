@@ -35,11 +35,11 @@ def routes(views: Views) -> list[Route]:
 
 def _departments(views: Views, request: Request) -> dict[str, Any]:
     with views.connect() as cursor:
-        return departments.departments(cursor, _at(request, "at") or _now(views), _at(request, "known"))
+        return departments.departments(cursor, at_of(request, "at") or now_of(views), at_of(request, "known"))
 
 
 def _rollup(views: Views, request: Request) -> dict[str, Any]:
-    start, end = _at(request, "from"), _at(request, "to")
+    start, end = at_of(request, "from"), at_of(request, "to")
     if start is None or end is None:
         raise BadInput("from and to: give days (UTC) or times, e.g. from=2026-10-01&to=2026-11-01")
     with views.connect() as cursor:
@@ -48,7 +48,7 @@ def _rollup(views: Views, request: Request) -> dict[str, Any]:
             start,
             end,
             request.query_params.get("tree", departments.THEN),
-            _now(views),
+            now_of(views),
             identity_of(request).sees_department,
         )
 
@@ -56,7 +56,10 @@ def _rollup(views: Views, request: Request) -> dict[str, Any]:
 def _check(views: Views, request: Request) -> dict[str, Any]:
     with views.connect() as cursor:
         return rules.check_mapping(
-            cursor, _at(request, "at") or _now(views), _number(request, "days", DAYS), _at(request, "known")
+            cursor,
+            at_of(request, "at") or now_of(views),
+            _number(request, "days", DAYS),
+            at_of(request, "known"),
         )
 
 
@@ -65,7 +68,7 @@ def _coverage(views: Views, request: Request) -> dict[str, Any]:
     if not 1 <= days <= MOST_DAYS:
         raise BadInput(f"days {days}: give 1 to {MOST_DAYS}")
     with views.connect() as cursor:
-        return rules.coverage(cursor, _at(request, "at") or _now(views), days)
+        return rules.coverage(cursor, at_of(request, "at") or now_of(views), days)
 
 
 def _explain(views: Views, request: Request) -> dict[str, Any]:
@@ -74,15 +77,16 @@ def _explain(views: Views, request: Request) -> dict[str, Any]:
         raise BadInput("workload: give its id, or a job's number")
     with views.connect() as cursor:
         return rules.explain_workload(
-            cursor, workload, _now(views), _at(request, "at"), _at(request, "known")
+            cursor, workload, now_of(views), at_of(request, "at"), at_of(request, "known")
         )
 
 
-def _now(views: Views) -> datetime:
+def now_of(views: Views) -> datetime:
+    """The collector's clock, aware UTC."""
     return datetime.fromtimestamp(views.clock.wall(), UTC)
 
 
-def _at(request: Request, name: str) -> datetime | None:
+def at_of(request: Request, name: str) -> datetime | None:
     """A query parameter as an aware instant: a day (its UTC midnight) or ISO 8601 with an offset; None: not given."""
     text = request.query_params.get(name, "")
     if not text:

@@ -87,10 +87,9 @@ def keep(connection: duckdb.DuckDBPyConnection, worked: Worked) -> bool:
 
 @contextmanager
 def _given(connection: duckdb.DuckDBPyConnection, **tables: Any) -> Iterator[None]:
+    """Arrow tables under their names. After an error they stay: the transaction is aborted, and the next ones replace them."""
     for name, table in tables.items():
         connection.register(name, table)
-    try:
-        yield
-    finally:
-        for name in tables:
-            connection.unregister(name)
+    yield
+    for name in tables:
+        connection.unregister(name)
