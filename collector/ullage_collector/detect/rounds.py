@@ -20,6 +20,7 @@ from ullage_collector.config import Config
 from ullage_collector.detect import idle_finding, over_subscription
 from ullage_collector.detect import inventory as inventory_kinds
 from ullage_collector.detect import versions as version_kinds
+from ullage_collector.detect.card_cost import of_platform, with_cost
 from ullage_collector.detect.findings import Found, keep
 from ullage_collector.detect.fragmentation import finding as fragmentation
 from ullage_collector.detect.fragmentation import reading as fragmentation_reading
@@ -60,6 +61,8 @@ EVERY_SECONDS: Final = 300.0
 """our choice: none of it changes faster, and a person acts on none of it within minutes."""
 AGENTS: Final = "agents:facts"
 TOPOLOGY_KINDS: Final = ("topology_conflict",)
+COSTING: Final = ("owned_not_seen",)
+"""Of what lists and agents disagree about, the kinds that cost money: cards that are paid for and not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,9 @@ class Rounds:
         self._versions = version_kinds.rules_of(config.part("versions"))
         self._fragmentation = fragmentation_rules(config.part("fragmentation"))
         self._precedence, _ = settings_of(config.part("topology"))
-        self._idle = IdleWatch(idle_rules_of(config.part("idle")), states_rules(config.part("states")))
+        states = states_rules(config.part("states"))
+        self._life = states.life
+        self._idle = IdleWatch(idle_rules_of(config.part("idle")), states)
         jobs = straggler_rules_of(config.part("stragglers"))
         self._stragglers = StragglerWatch(jobs)
         self._placement = PlacementWatch(placement_rules(config.part("placement")), jobs)
@@ -109,6 +114,11 @@ class Rounds:
             topology = load(cursor, now_us, now_us, self._precedence)
             conflicts = conflicts_of(topology)
             handed_out = over_subscription.find(over_subscription.now_held(cursor, now_us))
+            compared_found = [
+                *with_cost(cursor, [f for f in compared.found if f.kind in COSTING], self._life, now_us),
+                *of_platform(f for f in compared.found if f.kind not in COSTING),
+            ]
+            handed_out = with_cost(cursor, handed_out, self._life, now_us)
             fleet = FleetNow(store.cursor, store.clock, keep_seconds=0)
             free = fragmentation_reading.read(cursor, fleet, topology, self._fragmentation)
             fragmented = fragmentation.find(free, self._fragmentation, now_us)
@@ -126,12 +136,12 @@ class Rounds:
                 keep(
                     writer,
                     inventory_kinds.KINDS,
-                    compared.found,
+                    compared_found,
                     now_us,
                     unjudged=frozenset(compared.unjudged),
                 ),
-                keep(writer, version_kinds.KINDS, odd, now_us),
-                keep(writer, TOPOLOGY_KINDS, conflicts, now_us),
+                keep(writer, version_kinds.KINDS, of_platform(odd), now_us),
+                keep(writer, TOPOLOGY_KINDS, of_platform(conflicts), now_us),
                 keep(writer, [over_subscription.KIND], handed_out, now_us),
                 keep(writer, [fragmentation.KIND], fragmented, now_us),
                 *(

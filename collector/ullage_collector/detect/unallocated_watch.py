@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.allocation.heard import Heard
 from ullage_collector.config import Config
+from ullage_collector.detect.card_cost import with_cost
 from ullage_collector.detect.findings import Kept, keep
 from ullage_collector.detect.unallocated_use import KIND, Allocated, OnCard, find, rules_of
 from ullage_collector.sql import statements
+from ullage_collector.states import rules_of as states_rules
 
 if TYPE_CHECKING:
     import duckdb
@@ -90,6 +92,7 @@ class UnallocatedWatch:
         self._store = store
         self._heard = heard
         self._rules = rules_of(config.part("allocation"))
+        self._life = states_rules(config.part("states")).life
         self._book = ProcessBook()
 
     def run(self, stop: threading.Event) -> None:
@@ -113,13 +116,13 @@ class UnallocatedWatch:
             processes, judged = self._processes(cursor, now_us)
             allocations = self._allocations(cursor, processes)
             rows = cursor.execute(statements("unallocated_use")["open_subjects"], [KIND]).fetchall()
+            judgeable = [process for process in processes if process.card_id in judged]
+            heard = self._heard.last if self._heard is not None else None
+            found, young = find(judgeable, allocations, self._rules, now_us, heard)
+            found = with_cost(cursor, found, self._life, now_us)
         finally:
             cursor.close()
         standing = {subject for (subject,) in rows}
-        judgeable = [process for process in processes if process.card_id in judged]
-        found, young = find(
-            judgeable, allocations, self._rules, now_us, self._heard.last if self._heard is not None else None
-        )
         if not found and not standing:
             return Kept(0, 0, 0)
         unjudged = (standing - judged) | young

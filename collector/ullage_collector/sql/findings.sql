@@ -16,3 +16,8 @@ UPDATE finding SET evidence = ?, confidence = ?, owner = ?, action = ? WHERE fin
 -- name: end
 -- It is so no more.
 UPDATE finding SET until = ? WHERE finding_id = ?;
+
+-- name: owned_at
+-- Every card of the inventory at an instant as believed now, with what its price hangs on.
+SELECT card_id, cluster_id, node_id, model, pool, life FROM inventory
+WHERE known_to IS NULL AND valid_from <= $at AND (valid_to IS NULL OR valid_to > $at);

@@ -14,9 +14,12 @@ CREATE OR REPLACE TEMP TABLE idle_gang AS SELECT * FROM idle_given;
 
 -- name: held
 -- What each workload holds at the end of the span. card_id NULL: of the node's cards nobody knows which. incident: an open
--- confirmed one of the card.
-SELECT a.workload_key, a.card_key, a.subject_key, c.card_id, a.node_key, n.node_id, a.share_nano, a.begun_us, k.model, k.pool,
-       f.incident_id
+-- confirmed one of the card. The share is the one that is paid for: of a card handed out more than once, divided as in the ledger.
+SELECT a.workload_key, a.card_key, a.subject_key, c.card_id, a.node_key, n.node_id,
+       CASE WHEN a.card_key IS NULL THEN a.share_nano
+            ELSE (a.share_nano::HUGEINT * 1000000000
+                  // greatest(1000000000, sum(a.share_nano) OVER (PARTITION BY a.card_key)))::BIGINT END AS share_nano,
+       a.begun_us, k.model, k.pool, f.incident_id
 FROM states_allocation a
 LEFT JOIN card c USING (card_key)
 LEFT JOIN node n ON n.node_key = coalesce(c.node_key, a.node_key)

@@ -4,18 +4,22 @@
 -- name: held
 -- What work holds at an instant, as believed now, with what says who pays. card_id NULL: nobody knows which card.
 -- alone: the only holder, of the whole card: then its figures are this work's. model, pool NULL: not owned.
+-- The share is the one that is paid for: of a card handed out more than once, divided as in the ledger.
 WITH owned AS (
     SELECT card_id, any_value(pool ORDER BY valid_from DESC) AS pool, any_value(model ORDER BY valid_from DESC) AS model
     FROM inventory WHERE known_to IS NULL AND valid_from <= $at AND (valid_to IS NULL OR valid_to > $at) GROUP BY card_id
 ), now AS (
-    SELECT *, count(*) OVER (PARTITION BY card_key) = 1 AND share_nano >= 1000000000 AS alone
+    SELECT *, count(*) OVER (PARTITION BY card_key) = 1 AND share_nano >= 1000000000 AS alone,
+           sum(share_nano) OVER (PARTITION BY card_key) AS together
     FROM allocation
     WHERE known_to IS NULL AND coalesce("rank", 'work') = 'work' AND share_nano > 0
       AND valid_from <= $at AND (valid_to IS NULL OR valid_to > $at)
 )
 SELECT w.workload_id, w.cluster_id, w.namespace, w.user_name, w.partition, w.labels, w.scenario, w.attributes, w.kind,
-       a.card_key, a.slice_key, c.card_id, n.node_key, n.node_id, a.share_nano, epoch_us(a.valid_from), o.model, o.pool,
-       coalesce(o.model, c.model, ''), coalesce(a.alone, false)
+       a.card_key, a.slice_key, c.card_id, n.node_key, n.node_id,
+       CASE WHEN a.card_key IS NULL THEN a.share_nano
+            ELSE (a.share_nano::HUGEINT * 1000000000 // greatest(1000000000, a.together))::BIGINT END,
+       epoch_us(a.valid_from), o.model, o.pool, coalesce(o.model, c.model, ''), coalesce(a.alone, false)
 FROM now a JOIN workload w USING (workload_key)
 LEFT JOIN card c USING (card_key)
 LEFT JOIN node n ON n.node_key = coalesce(c.node_key, a.node_key)
