@@ -202,3 +202,10 @@ def test_a_table_of_prices_knows_owned_cards_too(world: World) -> None:
     left = world.rows("SELECT sum(cost_atoms) FROM remainder")[0][0]
     assert abs(left) <= 8 * 24 * HOUR_US * NANO // 2
     assert left != 0
+
+
+def test_the_example_is_taken_as_it_stands(world: World) -> None:
+    example = Path(__file__).parents[2] / "collector" / "prices.example.toml"
+    report = world.load("prices", "prices.toml", example.read_text(encoding="utf-8"))
+    assert (report.rows_read, report.rows_refused) == (10, 0)
+    assert report.rows_added == 12  # an owned card has a rate after its life, a mixed node one for each model
