@@ -24,7 +24,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import cache
@@ -50,6 +50,11 @@ log = logging.getLogger(__name__)
 DAY_US: Final = 86_400_000_000
 _PARAMETER: Final = re.compile(r"\$([a-z_]+)")
 _TREATMENTS: Final = ("not_owned", "serving", "isolated", "faulty")
+SHARES: Final[Mapping[str, tuple[str, ...]]] = {
+    "mig_weight": ("compute_slices", "memory_slices", "dominant_share"),
+    "oversubscription": ("normalise_by_request", "measured_sm_share"),
+}
+"""How the share of a card that somebody holds is found, the default first: docs/cost-model.md, Parts of a card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,8 @@ class Rules:
     faulty_actions: tuple[str, ...]
     node_actions: tuple[str, ...]
     port_actions: tuple[str, ...]
+    mig_weight: str = SHARES["mig_weight"][0]
+    oversubscription: str = SHARES["oversubscription"][0]
 
     @property
     def margin_us(self) -> int:
@@ -131,19 +138,25 @@ def default_rules() -> Rules:
 
 
 def rules_of(part: Mapping[str, Any]) -> Rules:
-    """The rules that [states] of collector.toml names: ``rules = "/etc/ullage/states.toml"``; without it those shipped.
+    """The rules that [states] of collector.toml names: ``rules = "/etc/ullage/states.toml"``, without it those shipped; and by what
+    shares are found, the words of SHARES.
 
     Raises ConfigError for another key, another type, or a file that is wrong.
     """
     for key in part:
-        if key != "rules":
-            raise ConfigError(f"[states] {key[:40]} is not known; write rules = FILE or leave it out")
+        if key not in ("rules", *SHARES):
+            raise ConfigError(
+                f"[states] {key[:40]} is not known; write rules = FILE, {', '.join(SHARES)} or leave it out"
+            )
     named = part.get("rules")
-    if named is None:
-        return default_rules()
-    if not isinstance(named, str):
+    if named is not None and not isinstance(named, str):
         raise ConfigError(f"[states] rules = {named!r}; write the path of a file like detect/states.toml")
-    return load_rules(Path(named))
+    said = {name: part.get(name, words[0]) for name, words in SHARES.items()}
+    for name, word in said.items():
+        if word not in SHARES[name]:
+            raise ConfigError(f"[states] {name} = {str(word)[:40]!r}; choose from {', '.join(SHARES[name])}")
+    rules = default_rules() if named is None else load_rules(Path(named))
+    return replace(rules, **said)
 
 
 def load_rules(path: Path | None) -> Rules:
@@ -246,7 +259,10 @@ class States:
             self._run(name, p)
         if self._one("count_loose_nodes", {}):
             self._run("loose", p)
-        for name in ("shares", "set_aside", "verdicts", "lines"):
+        self._run("shares", {})
+        if self._rules.oversubscription == "measured_sm_share":
+            self._run("measured_shares", {})
+        for name in ("set_aside", "verdicts", "lines"):
             self._run(name, p)
         self._check(day)
         drawn = energy.work_out(self._connection, p, self._exchange, self._sources)
@@ -283,7 +299,9 @@ class States:
 
     def _observe(self, p: Mapping[str, Any], learned: Mapping[str, float]) -> None:
         self._minutes(p)
-        for name in ("capacity", "allocations", "faults", "isolations", "subject_models", "free_power"):
+        self._run("capacity", p)
+        self._allocations(p)
+        for name in ("faults", "isolations", "subject_models", "free_power"):
             self._run(name, p)
         self._known_idle_power(learned)
         self._run("mute_cards", p)
@@ -370,6 +388,9 @@ class States:
         def or_null(name: str) -> str:
             return f'"{name}"' if name in columns else "NULL::FLOAT"
 
+        measured = "NULL::FLOAT"
+        if self._rules.oversubscription == "measured_sm_share":
+            measured = f"coalesce({or_null('sm_active_ratio')}, {or_null('utilization_ratio')})"
         return fill(
             self._sql["minutes"],
             subject=key,
@@ -380,8 +401,22 @@ class States:
             watts=or_null("power_watts"),
             watts_max=or_null("power_watts_max"),
             limit_watts=or_null("power_limit_watts"),
+            measured=measured,
             **span,
         )
+
+    def _allocations(self, p: Mapping[str, Any]) -> None:
+        """states_allocation; instances of a card that is cut up are weighed by what the rules say."""
+        share, rule, slices = "a.share_nano", "NULL::VARCHAR", ""
+        if (word := self._rules.mig_weight) != SHARES["mig_weight"][0]:
+            memory = "coalesce(a.memory_share_nano, round(i.memory_share * 1000000000)::BIGINT)"
+            weighed = memory if word == "memory_slices" else f"greatest(a.share_nano, {memory})"
+            known = f"i.profile IS NOT NULL AND {memory} > 0"
+            share = f"CASE WHEN {known} THEN {weighed} ELSE a.share_nano END"
+            rule = f"CASE WHEN {known} THEN '{word}' END"
+            slices = "LEFT JOIN slice i ON i.slice_key = a.slice_key"
+        sql = fill(self._sql["allocations"], share=share, share_rule=rule, slices=slices)
+        _execute(self._connection, sql, p)
 
     def _known_idle_power(self, learned: Mapping[str, float]) -> None:
         """Add idle power for models of which no card was free long enough: as learned before, else from the rules."""
@@ -527,7 +562,12 @@ def _run(
     connection: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any]
 ) -> duckdb.DuckDBPyConnection:
     """A named statement with those of the parameters that it names."""
-    sql = statements("states")[name]
+    return _execute(connection, statements("states")[name], parameters)
+
+
+def _execute(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any]
+) -> duckdb.DuckDBPyConnection:
     wanted = set(_PARAMETER.findall(sql))
     return connection.execute(sql, {k: v for k, v in parameters.items() if k in wanted})
 

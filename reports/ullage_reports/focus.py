@@ -29,6 +29,7 @@ from ullage_reports.config import Issuer
 from ullage_reports.cost_policy import DEFAULT, CostPolicy, Stretch, stretches
 from ullage_reports.period import Period, PeriodKind
 from ullage_reports.reading import us
+from ullage_reports.shared_costs import SQL as BILL
 from ullage_reports.shared_costs import Lot, Move, Payer, Shared, share_out
 from ullage_reports.sql import statements
 
@@ -92,16 +93,12 @@ def write(
     db = facts.connection
     given = {"currency": currency, **span}
     db.execute(sql["named"], {"to_us": span["to_us"]})
-    listed = ("list_micro",) in db.execute(sql["price_columns"]).fetchall()
-    made_of = {
-        "list_micro": "coalesce(p.list_micro, s.price_micro)" if listed else "s.price_micro",
-        "list_join": "LEFT JOIN (SELECT price_id AS of_price, list_micro FROM price) p ON p.of_price = s.price_id"
-        if listed
-        else "",
-    }
+    columns = {str(row[0]) for row in db.execute(statements(BILL)["columns"]).fetchall()}
+    # a day that an older Ullage published has no list price; what is paid is the list's then
+    listed = "coalesce(list_micro, price_micro)" if "list_micro" in columns else "price_micro"
     db.execute(sql["charges"])
     for kind in ("lines", "energy"):
-        text = sql[f"{kind}_{grain}"].format(**made_of)
+        text = sql[f"{kind}_{grain}"].format(list_micro=listed)
         if grain is Grain.HOUR:
             db.execute(text, {"currency": currency})
         else:

@@ -39,6 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world.card("G1", model="H20")
     world.price("H800", 20_333_333)
     world.price("H20", 7_000_001)
+    world.db.execute("UPDATE price SET kind = 'contract', list_micro = 8_500_000 WHERE model = 'H20'")
     world.department("rd", "研发一部")
     world.rule("slurm:nlp", "rd", scenario="training")
     world.hold("G0", "slurm/dc1/nlp/1", 0, 7, THIRD)
@@ -102,6 +103,15 @@ def test_every_row_with_a_quantity_costs_quantity_times_price(out: Path) -> None
         else:
             assert row["ChargeClass"] == "Correction" or row["ChargeCategory"] in ("Credit", "Adjustment")
         assert row["BilledCost"] == row["EffectiveCost"]
+
+
+def test_the_list_price_stands_beside_what_is_paid(out: Path) -> None:
+    found = {
+        (row["ListUnitPrice"], row["ContractedUnitPrice"])
+        for row in rows(out)
+        if row["SkuId"] == "nvidia/H20" and row["x_CostClass"] == "unallocated_idle"
+    }
+    assert found == {("8.500000", "7.000001")}
 
 
 def test_the_sum_is_the_bill_and_so_is_each_departments(root: Path, out: Path) -> None:

@@ -12,8 +12,8 @@ SELECT c.card_id || '@' || s.from_us || '#' || row_number() OVER (
        c.origin, s.reason,
        concat_ws(' ', 'inventory=' || s.inventory_id, 'allocation=' || s.allocation_id, 'rule=' || s.rule_id,
                  'price=' || s.price_id, 'rate=' || s.rate_id, 'incident=' || s.incident_id,
-                 'isolation=' || s.isolation_id) AS source_rows,
-       s.list_micro
+                 'isolation=' || s.isolation_id, 'share=' || s.share_rule) AS source_rows,
+       s.list_micro, s.holder_department, s.holder_business, s.holder_scenario
 FROM segment s
 JOIN card c USING (card_key)
 JOIN inventory i USING (inventory_id)
@@ -188,7 +188,8 @@ CREATE VIEW raw_segment AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS car
     NULL::BIGINT AS share_nano, NULL::VARCHAR AS workload_id, NULL::VARCHAR AS department_id, NULL::VARCHAR AS business,
     NULL::VARCHAR AS scenario, NULL::VARCHAR AS currency, NULL::BIGINT AS price_micro, NULL::BIGINT AS price_id,
     NULL::DECIMAL(38, 0) AS cost_atoms, NULL::VARCHAR AS origin, NULL::VARCHAR AS reason, NULL::VARCHAR AS source_rows,
-    NULL::BIGINT AS list_micro WHERE false;
+    NULL::BIGINT AS list_micro, NULL::VARCHAR AS holder_department, NULL::VARCHAR AS holder_business,
+    NULL::VARCHAR AS holder_scenario WHERE false;
 
 -- name: empty_coverage
 CREATE VIEW coverage AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,

@@ -74,13 +74,13 @@ CREATE OR REPLACE TEMP TABLE states_measured_slice AS SELECT NULL::INTEGER AS sl
 -- name: minutes
 -- What each minute of telemetry proves; conditions come from states.toml.
 SELECT {subject} AS subject_key, epoch_us(minute) AS from_us, {active} AS active, {judged} AS judged,
-       covered_seconds >= {covered} AS covered, {watts} AS watts, {watts_max} AS watts_max, {limit_watts} AS limit_watts
+       covered_seconds >= {covered} AS covered, {watts} AS watts, {watts_max} AS watts_max, {limit_watts} AS limit_watts, {measured} AS measured
 FROM {source} WHERE minute >= make_timestamp({from_us}) AND minute < make_timestamp({to_us})
 
 -- name: no_minutes
 -- The same where nothing is measured.
 SELECT NULL::INTEGER AS subject_key, NULL::BIGINT AS from_us, false AS active, false AS judged, false AS covered,
-       NULL::FLOAT AS watts, NULL::FLOAT AS watts_max, NULL::FLOAT AS limit_watts WHERE false
+       NULL::FLOAT AS watts, NULL::FLOAT AS watts_max, NULL::FLOAT AS limit_watts, NULL::FLOAT AS measured WHERE false
 
 -- name: keep_minutes
 CREATE OR REPLACE TEMP TABLE states_minute AS {body};
@@ -182,16 +182,17 @@ WHERE known_to IS NULL AND life NOT IN (SELECT life FROM states_life) ORDER BY l
 -- name: allocations
 -- Who held what, clipped to the day (from_us, to_us) and to the day with its margins (run_from_us, run_to_us).
 -- rank: work; reserved and completing take what work leaves free, on every card of the node where no card is named.
--- subject_key: whose telemetry judges it: the slice where slices are measured, else the card.
+-- subject_key: whose telemetry judges it: the slice where slices are measured, else the card. share_rule: by what an instance was
+-- weighed, where that is not its compute slices.
 CREATE OR REPLACE TEMP TABLE states_allocation AS
 SELECT a.allocation_id, a.workload_key, a.card_key, a.node_key,
        CASE WHEN a.slice_key IN (SELECT slice_key FROM states_measured_slice) THEN a.slice_key ELSE a.card_key END AS subject_key,
-       a.share_nano, coalesce(a."rank", 'work') AS "rank", epoch_us(a.valid_from) AS begun_us,
+       {share} AS share_nano, {share_rule} AS share_rule, coalesce(a."rank", 'work') AS "rank", epoch_us(a.valid_from) AS begun_us,
        greatest(epoch_us(a.valid_from), $from_us) AS from_us,
        least(coalesce(epoch_us(a.valid_to), $to_us), $to_us) AS to_us,
        greatest(epoch_us(a.valid_from), $from_us - $margin_us) AS run_from_us,
        least(coalesce(epoch_us(a.valid_to), $to_us + $margin_us), $to_us + $margin_us) AS run_to_us
-FROM allocation a
+FROM allocation a {slices}
 WHERE a.known_from <= $as_of AND (a.known_to IS NULL OR a.known_to > $as_of)
   AND a.share_nano > 0
   AND epoch_us(a.valid_from) < $to_us AND (a.valid_to IS NULL OR epoch_us(a.valid_to) > $from_us)
@@ -376,7 +377,7 @@ FROM cut c JOIN states_capacity k ON k.card_key = c.card_key AND k.from_us <= c.
 -- name: held
 -- Whose work holds each cell, before over-subscription is settled. idle NULL: nobody knows.
 CREATE OR REPLACE TEMP TABLE states_held AS
-SELECT c.cell, c.card_key, a.allocation_id, a.workload_key, a.share_nano, false AS loose, r.idle
+SELECT c.cell, c.card_key, a.allocation_id, a.workload_key, a.share_nano, false AS loose, r.idle, a.share_rule
 FROM states_cell c
 JOIN states_allocation a ON a.card_key = c.card_key AND a."rank" = 'work' AND a.from_us <= c.from_us AND c.to_us <= a.to_us
 LEFT JOIN states_run r ON r.allocation_id = a.allocation_id AND r.from_us <= c.from_us AND c.to_us <= r.to_us;
@@ -406,7 +407,7 @@ WITH known AS (
                    THEN free_nano - (sum(share) OVER (PARTITION BY cell) - share) ELSE share END AS settled_share
     FROM given
 )
-SELECT cell, card_key, allocation_id, workload_key, settled_share::BIGINT, true, NULL FROM settled WHERE settled_share > 0;
+SELECT cell, card_key, allocation_id, workload_key, settled_share::BIGINT, true, NULL, NULL FROM settled WHERE settled_share > 0;
 
 -- name: shares
 -- Over-subscribed cards are divided by their sum; what does not divide goes to the last share in key order.
@@ -419,10 +420,36 @@ WITH summed AS (
     SELECT *, CASE WHEN total <= 1000000000 THEN share_nano ELSE share_nano::HUGEINT * 1000000000 // total END AS part
     FROM summed
 )
-SELECT cell, allocation_id, workload_key, loose, idle, total,
+SELECT cell, allocation_id, workload_key, loose, idle, total, share_rule,
        (CASE WHEN total > 1000000000 AND from_last = 1
              THEN 1000000000 - (sum(part) OVER (PARTITION BY cell) - part) ELSE part END)::BIGINT AS share_nano
 FROM divided;
+
+-- name: measured_shares
+-- Over-subscribed cards by what each holder measurably did instead, where all of a cell's holders have slices that are measured
+-- and somebody did anything; else they stay as they were asked for. What does not divide goes to the last share in key order.
+UPDATE states_share s SET share_nano = n.part, share_rule = 'measured_sm_share'
+FROM (
+    WITH weighed AS (
+        SELECT s.cell, s.allocation_id, round(avg(m.measured) * 1000000)::HUGEINT AS weight
+        FROM states_share s JOIN states_cell c USING (cell) JOIN states_allocation a USING (allocation_id)
+        JOIN states_measured_slice k ON k.slice_key = a.subject_key
+        JOIN states_minute m ON m.subject_key = a.subject_key AND m.from_us < c.to_us AND m.from_us + 60000000 > c.from_us
+        WHERE s.total > 1000000000 AND m.measured IS NOT NULL
+        GROUP BY s.cell, s.allocation_id
+    ), holders AS (
+        SELECT cell, count(*) AS holders FROM states_share WHERE total > 1000000000 GROUP BY cell
+    ), known AS (
+        SELECT w.*, sum(w.weight) OVER (PARTITION BY w.cell) AS weights, count(*) OVER (PARTITION BY w.cell) AS measured, h.holders,
+               row_number() OVER (PARTITION BY w.cell ORDER BY w.allocation_id DESC) AS from_last
+        FROM weighed w JOIN holders h USING (cell)
+    ), divided AS (
+        SELECT *, 1000000000 * weight // weights AS whole FROM known WHERE measured = holders AND weights > 0
+    )
+    SELECT cell, allocation_id,
+           (CASE WHEN from_last = 1 THEN 1000000000 - (sum(whole) OVER (PARTITION BY cell) - whole) ELSE whole END)::BIGINT AS part
+    FROM divided
+) n WHERE n.cell = s.cell AND n.allocation_id = s.allocation_id;
 
 -- name: set_aside
 -- What work leaves free of a cell and somebody keeps: a reservation of the earliest start, else a scheduler that is
@@ -467,35 +494,45 @@ FROM states_cell c
 LEFT JOIN held h USING (cell) LEFT JOIN faulty f USING (cell) LEFT JOIN isolated i USING (cell);
 
 -- name: lines
--- The day: every share of every owned card with its state, its payer and its price.
+-- The day: every share of every owned card with its state, its payer and its price. holder_*: who held a card that is out of order, and
+-- would pay for it where the holder pays on; it stays the platform's here.
 CREATE OR REPLACE TEMP TABLE states_line AS
 WITH part AS (
-    SELECT cell, verdict AS state, 1000000000 AS share_nano, NULL::INTEGER AS workload_key, NULL::BIGINT AS allocation_id,
-           incident_id, CASE WHEN verdict = 'isolated' THEN isolation_id END AS isolation_id, reason
-    FROM states_verdict WHERE verdict IS NOT NULL
+    SELECT cell, verdict AS state, 1000000000 - CASE verdict WHEN 'faulty' THEN held_nano ELSE 0 END AS share_nano,
+           NULL::INTEGER AS workload_key, NULL::BIGINT AS allocation_id, incident_id,
+           CASE WHEN verdict = 'isolated' THEN isolation_id END AS isolation_id, reason, NULL::VARCHAR AS share_rule
+    FROM states_verdict WHERE verdict = 'isolated' OR (verdict = 'faulty' AND held_nano < 1000000000)
+    UNION ALL
+    SELECT s.cell, 'faulty', s.share_nano, s.workload_key, s.allocation_id, v.incident_id, NULL, v.reason, s.share_rule
+    FROM states_share s JOIN states_verdict v USING (cell) WHERE v.verdict = 'faulty' AND s.share_nano > 0
     UNION ALL
     SELECT s.cell, CASE WHEN s.idle IS NULL THEN 'unknown' WHEN s.idle THEN 'allocated_idle' ELSE 'used' END,
            s.share_nano, s.workload_key, s.allocation_id, NULL, NULL,
            CASE WHEN s.loose THEN 'card_unknown' WHEN s.idle IS NULL THEN 'no_telemetry'
                 WHEN v.from_us < b.active_us THEN 'start_up' WHEN s.idle THEN 'idle'
-                WHEN s.total > 1000000000 THEN 'over_subscribed' END
+                WHEN s.total > 1000000000 THEN 'over_subscribed' END, s.share_rule
     FROM states_share s JOIN states_verdict v USING (cell) LEFT JOIN states_start b USING (allocation_id)
     WHERE v.verdict IS NULL AND s.share_nano > 0
     UNION ALL
     SELECT a.cell, CASE a."rank" WHEN 'reserved' THEN 'allocated_idle' ELSE 'unallocated_idle' END, a.share_nano,
            CASE a."rank" WHEN 'reserved' THEN a.workload_key END, CASE a."rank" WHEN 'reserved' THEN a.allocation_id END,
-           NULL, NULL, a."rank"
+           NULL, NULL, a."rank", NULL
     FROM states_aside a JOIN states_verdict v USING (cell) WHERE v.verdict IS NULL
     UNION ALL
     SELECT v.cell, CASE WHEN v.held_nano = 0 OR v.loose THEN 'unallocated_idle' ELSE 'fragmented' END,
            1000000000 - v.held_nano, NULL, NULL, NULL, NULL,
-           CASE WHEN v.held_nano > 0 AND NOT v.loose THEN 'partly_held' WHEN v.life = 'in_service' THEN 'free' ELSE 'life:' || v.life END
+           CASE WHEN v.held_nano > 0 AND NOT v.loose THEN 'partly_held' WHEN v.life = 'in_service' THEN 'free' ELSE 'life:' || v.life END, NULL
     FROM states_verdict v ANTI JOIN states_aside a USING (cell) WHERE v.verdict IS NULL AND v.held_nano < 1000000000
 )
-SELECT v.card_key, v.from_us, v.to_us, p.state, p.share_nano, p.workload_key,
-       CASE WHEN p.allocation_id IS NULL THEN 'platform' ELSE coalesce(o.department, '__unallocated__') END AS department_id,
-       o.business, o.scenario, o.rule_id, r.price_id, r.price_micro, r.currency, p.reason, v.inventory_id,
-       p.allocation_id, p.incident_id, p.isolation_id, r.list_micro, r.rate_id
+SELECT v.card_key, v.from_us, v.to_us, p.state, p.share_nano, CASE WHEN p.state <> 'faulty' THEN p.workload_key END AS workload_key,
+       CASE WHEN p.allocation_id IS NULL OR p.state = 'faulty' THEN 'platform'
+            ELSE coalesce(o.department, '__unallocated__') END AS department_id,
+       CASE WHEN p.state <> 'faulty' THEN o.business END AS business, CASE WHEN p.state <> 'faulty' THEN o.scenario END AS scenario,
+       o.rule_id, r.price_id, r.price_micro, r.currency, p.reason, v.inventory_id, p.allocation_id, p.incident_id, p.isolation_id,
+       r.list_micro, r.rate_id,
+       CASE WHEN p.state = 'faulty' AND p.allocation_id IS NOT NULL THEN coalesce(o.department, '__unallocated__') END AS holder_department,
+       CASE WHEN p.state = 'faulty' THEN o.business END AS holder_business, CASE WHEN p.state = 'faulty' THEN o.scenario END AS holder_scenario,
+       p.share_rule
 FROM part p
 JOIN states_verdict v USING (cell)
 LEFT JOIN states_owner o ON o.workload_key = p.workload_key AND o.pool IS NOT DISTINCT FROM v.pool

@@ -254,7 +254,8 @@ class _Walk:
             free -= share
             stretch = self._stretch(held, at_us)
             owner = department_at(self._world, held, at_us)
-            if stretch.state == ALLOCATED_IDLE and self._world.policy.allocated_idle != "department_pays":
+            idle = stretch.state == ALLOCATED_IDLE and broken is None
+            if idle and self._world.policy.allocated_idle != "department_pays":
                 owner = PLATFORM
             yield Piece(
                 card, model, broken or stretch.state, owner, share, held, None if broken else stretch.began_us

@@ -27,11 +27,11 @@ CREATE TEMP TABLE charge (
 -- Every line as it stands.
 INSERT INTO charge BY NAME
 SELECT 'capacity' AS kind, line_id, card_id, node_id, cluster_id, vendor, model, pool, from_us, to_us, state AS cost_class, share_nano,
-       workload_id, s.department_id, n.name AS department, business, scenario, s.price_micro, {list_micro} AS list_micro, s.price_id,
+       workload_id, s.department_id, n.name AS department, business, scenario, price_micro, {list_micro} AS list_micro, price_id,
        s.origin, reason, 'GPU-Hours' AS unit, quantity // 3600000000 AS units, quantity % 3600000000 AS left_over, 'Usage' AS category,
        1 AS lines
-FROM segment s LEFT JOIN named n ON n.department_id = s.department_id {list_join}
-WHERE s.currency = $currency
+FROM segment s LEFT JOIN named n ON n.department_id = s.department_id
+WHERE currency = $currency
 ORDER BY from_us, line_id;
 
 -- name: lines_day
@@ -39,20 +39,16 @@ ORDER BY from_us, line_id;
 -- is the same money. A line over a local midnight is cut there. Named by the first of them.
 INSERT INTO charge BY NAME
 SELECT 'capacity' AS kind, line_id, card_id, node_id, cluster_id, vendor, model, pool, from_us, to_us, state AS cost_class, share_nano,
-       workload_id, s.department_id, n.name AS department, business, scenario, s.price_micro, {list_micro} AS list_micro, s.price_id,
+       workload_id, s.department_id, n.name AS department, business, scenario, price_micro, list_micro, price_id,
        s.origin, reason, 'GPU-Hours' AS unit, (lasted::HUGEINT * share_nano // 3600000000)::BIGINT AS units,
        (lasted::HUGEINT * share_nano % 3600000000)::BIGINT AS left_over, 'Usage' AS category, $begins::BIGINT AS charged_from, $ends::BIGINT AS charged_to, lines
 FROM (SELECT card_id, node_id, cluster_id, vendor, model, pool, state, share_nano, workload_id, department_id, business, scenario,
-             price_micro, price_id, origin, reason, arg_min(line_id, from_us) AS line_id, greatest(min(from_us), $begins) AS from_us,
+             price_micro, {list_micro} AS list_micro, price_id, origin, reason, arg_min(line_id, from_us) AS line_id, greatest(min(from_us), $begins) AS from_us,
              least(max(to_us), $ends) AS to_us, count(*) AS lines,
              sum(least(to_us, $ends) - greatest(from_us, $begins)) AS lasted
       FROM segment WHERE currency = $currency AND from_us < $ends AND to_us > $begins GROUP BY ALL) s
-LEFT JOIN named n ON n.department_id = s.department_id {list_join}
+LEFT JOIN named n ON n.department_id = s.department_id
 ORDER BY s.card_id, from_us, line_id, cost_class;
-
--- name: price_columns
--- Which columns the published prices have.
-SELECT column_name FROM (DESCRIBE price);
 
 -- name: energy_hour
 -- Behind them the energy, line by line: kilowatt-hours with the PUE in them, at the tariff.
