@@ -57,6 +57,7 @@ DAY_FILES: Final = {
     "remainder": "raw_remainder",
     "serving": "raw_serving",
     "quota": "quota_hour",
+    "activity": "raw_activity",
 }
 """Files of a day of facts, and the views a reader sees them by."""
 LATER: Final[frozenset[str]] = frozenset(
@@ -68,6 +69,7 @@ LATER: Final[frozenset[str]] = frozenset(
         "remainder.parquet",
         "serving.parquet",
         "quota.parquet",
+        "activity.parquet",
     }
 )
 """Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
@@ -133,7 +135,7 @@ def publish_facts_day(
     now: datetime,
     minutes: str = "card_minute",
 ) -> Manifest:
-    """Publish a day's segments, coverage, requests served and quota book; the newest revision as it stands when nothing changed.
+    """Publish a day's segments, coverage, activity, requests served and quota book; the newest revision as it stands when nothing changed.
 
     connection: a cursor of the store with table ``segment`` filled for the day (states.keep).
     root: DIR/published. status: provisional or sealed. minutes: the view, or a ``read_parquet(...)``.
@@ -150,6 +152,11 @@ def publish_facts_day(
         by_hour = fill(sql["minutes"], source=minutes, day=text) if measured else sql["no_minutes"]
         _copy(connection, fill(sql["segments"], day=text), folder / "segments.parquet")
         _copy(connection, fill(sql["coverage"], day=text, minutes=by_hour), folder / "coverage.parquet")
+        _copy(
+            connection,
+            _activity(connection, minutes, text) if measured else sql["no_activity"],
+            folder / "activity.parquet",
+        )
         _copy(connection, fill(sql["serving"], day=text), folder / "serving.parquet")
         _copy(connection, fill(sql["quota"], day=text), folder / "quota.parquet")
         for name in ("energy", "remainder"):
@@ -165,6 +172,16 @@ def publish_facts_day(
     return write_revision(
         root / "facts" / f"day={day.isoformat()}", what="facts", day=day, status=status, now=now, write=write
     )
+
+
+def _activity(connection: duckdb.DuckDBPyConnection, minutes: str, day: str) -> str:
+    """The query of activity over these minutes; a store whose cards never told a metric has no column of it."""
+    sql = statements("published")
+    told = connection.execute(fill(sql["columns"], source=minutes)).description or []
+    names = {column[0] for column in told}
+    units = {"tensor": "tensor_active_ratio", "sm": "sm_active_ratio"}
+    columns = {word: name if name in names else "NULL::DOUBLE" for word, name in units.items()}
+    return fill(sql["activity"], source=minutes, day=day, **columns)
 
 
 def publish_dimensions(connection: duckdb.DuckDBPyConnection, root: Path, *, now: datetime) -> Manifest:
@@ -455,7 +472,13 @@ class Published:
                 connection.execute(_view(view, used, f"{name}.parquet"))
             for name in DIMENSIONS:
                 connection.execute(_view(name, (dimensions,) if dimensions else (), f"{name}.parquet"))
-            for clipped in ("clipped", "clipped_energy", "clipped_remainder", "clipped_serving"):
+            for clipped in (
+                "clipped",
+                "clipped_energy",
+                "clipped_remainder",
+                "clipped_serving",
+                "clipped_activity",
+            ):
                 connection.execute(fill(sql[clipped], from_us=str(first), to_us=str(last)))
             yield Facts(
                 connection=connection,

@@ -75,6 +75,41 @@ FROM serving_hour s JOIN workload w USING (workload_key)
 WHERE s.hour >= DATE '{day}' AND s.hour < DATE '{day}' + 1
 ORDER BY w.workload_id, hour_us
 
+-- name: activity
+-- An estimate: how long the matrix units and the compute units of each card were active for each workload and hour, in seconds of a whole
+-- card. A minute of a card that several hold is divided by their shares, for nobody measures them apart; covered_seconds is what was
+-- held and measured at all, tensor_seconds and sm_seconds what was of each of the two, and NULL where it never was. Sums are of whole
+-- microseconds, so that the same minutes give the same bytes.
+SELECT c.card_id, w.workload_id, i.vendor, i.model, m.from_us // 3600000000 * 3600000000 AS hour_us,
+       sum(m.held_us) / 1e6 AS covered_seconds,
+       sum(m.held_us) FILTER (m.tensor IS NOT NULL) / 1e6 AS tensor_seconds,
+       sum(round(m.held_us * least(greatest(m.tensor, 0), 1))::BIGINT) FILTER (m.tensor IS NOT NULL) / 1e6 AS tensor_active_seconds,
+       sum(m.held_us) FILTER (m.sm IS NOT NULL) / 1e6 AS sm_seconds,
+       sum(round(m.held_us * least(greatest(m.sm, 0), 1))::BIGINT) FILTER (m.sm IS NOT NULL) / 1e6 AS sm_active_seconds
+FROM (SELECT s.card_key, s.inventory_id, s.workload_key, s.from_us, m.tensor, m.sm,
+             round(m.covered_seconds * (least(s.to_us, m.at_us + 60000000) - greatest(s.from_us, m.at_us)) / 60
+                   * (s.share_nano / 1e9))::BIGINT AS held_us
+      FROM segment s
+      JOIN (SELECT card_key, epoch_us(minute) AS at_us, covered_seconds, {tensor} AS tensor, {sm} AS sm FROM {source}
+            WHERE minute >= DATE '{day}' AND minute < DATE '{day}' + 1 AND covered_seconds > 0) m
+        ON m.card_key = s.card_key AND m.at_us // 3600000000 = s.from_us // 3600000000
+           AND m.at_us < s.to_us AND m.at_us + 60000000 > s.from_us
+      WHERE s.day = DATE '{day}' AND s.workload_key IS NOT NULL AND s.state IN ('used', 'allocated_idle', 'unknown')) m
+JOIN card c USING (card_key)
+JOIN inventory i USING (inventory_id)
+JOIN workload w USING (workload_key)
+GROUP BY c.card_id, w.workload_id, i.vendor, i.model, m.from_us // 3600000000
+HAVING sum(m.held_us) > 0
+ORDER BY c.card_id, hour_us, w.workload_id
+
+-- name: columns
+SELECT * FROM {source} LIMIT 0;
+
+-- name: no_activity
+SELECT * FROM (SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS workload_id, NULL::VARCHAR AS vendor, NULL::VARCHAR AS model,
+    NULL::BIGINT AS hour_us, NULL::DOUBLE AS covered_seconds, NULL::DOUBLE AS tensor_seconds, NULL::DOUBLE AS tensor_active_seconds,
+    NULL::DOUBLE AS sm_seconds, NULL::DOUBLE AS sm_active_seconds) WHERE false
+
 -- name: minutes
 -- Seconds of telemetry by card and hour of the day.
 SELECT card_key, epoch_us(minute) // 3600000000 * 3600000000 AS hour_us, sum(covered_seconds)::DOUBLE AS seconds
@@ -216,6 +251,11 @@ CREATE VIEW raw_remainder AS SELECT NULL::VARCHAR AS line_id, NULL::VARCHAR AS k
 CREATE VIEW raw_serving AS SELECT NULL::VARCHAR AS workload_id, NULL::BIGINT AS hour_us, NULL::BIGINT AS requests,
     NULL::BIGINT AS prompt_tokens, NULL::BIGINT AS generated_tokens, NULL::DOUBLE AS covered_seconds WHERE false;
 
+-- name: empty_raw_activity
+CREATE VIEW raw_activity AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS workload_id, NULL::VARCHAR AS vendor,
+    NULL::VARCHAR AS model, NULL::BIGINT AS hour_us, NULL::DOUBLE AS covered_seconds, NULL::DOUBLE AS tensor_seconds,
+    NULL::DOUBLE AS tensor_active_seconds, NULL::DOUBLE AS sm_seconds, NULL::DOUBLE AS sm_active_seconds WHERE false;
+
 -- name: empty_card
 CREATE VIEW card AS SELECT NULL::VARCHAR AS card_id, NULL::VARCHAR AS node_id, NULL::VARCHAR AS cluster_id,
     NULL::VARCHAR AS vendor, NULL::VARCHAR AS model, NULL::VARCHAR AS serial, NULL::VARCHAR AS board_id,
@@ -343,3 +383,7 @@ FROM cut;
 -- name: clipped_serving
 -- Requests of the hours that begin within [from_us, to_us): they are counted by the hour and not divided.
 CREATE VIEW serving AS SELECT * FROM raw_serving WHERE hour_us >= {from_us} AND hour_us < {to_us};
+
+-- name: clipped_activity
+-- Activity of the hours that begin within [from_us, to_us): an estimate, and not divided.
+CREATE VIEW activity AS SELECT * FROM raw_activity WHERE hour_us >= {from_us} AND hour_us < {to_us};
