@@ -4,7 +4,8 @@
 
 Real: the store's tables, the states' judgement of minutes, the idle watch and its grades, looked at every half hour of a made
 day; at its end the straggler watch, as hangs are its. Made: the minutes of every card, slice and host. A job idles truly when it
-stopped for good, or never began. The traps are in idle_traps.py, each by name.
+stopped for good, or never began; a replica of online inference when nobody asked it anything for a day and its service has more
+than its minimum. The traps are in idle_traps.py, services in idle_services.py, each by name.
 
 Shown: what is proposed for reclaim and told to owners, against the truth; how late; and the same with every fifth sample lost and
 with three hours of every job lost, which may only take findings away. Losing every fifth minute whole is harder: there a note may
@@ -20,7 +21,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.idle_services import services
 from benchmarks.idle_traps import IDLE, MINUTES, Job, Minute, fleet
 
 from ullage_collector.detect.idle_rules import default_rules
@@ -172,6 +174,8 @@ def _written(
     nodes, owned, slices = [], [], []
     held: list[tuple[object, ...]] = []
     workloads: list[tuple[object, ...]] = []
+    served: list[tuple[int, datetime, float]] = []
+    nights: list[tuple[int, int]] = []
     for number, job in enumerate(jobs, first):
         node = 1_000_000 + number
         nodes.append((node, f"n{number}"))
@@ -184,15 +188,19 @@ def _written(
         names = [job.name, *(f"{job.name}-beside-{n}" for n in range(job.beside))] if job.name else []
         for n, name in enumerate(names):
             key = 10 * number + n
-            workloads.append((key, name, job.scenario))
+            labels = json.dumps({"serving.kserve.io/inferenceservice": job.service}) if job.service else None
+            kind = "kubernetes_pod" if job.service else "slurm_job"
+            workloads.append((key, name, kind, job.scenario, labels))
             piece = 2_000_000 + number if job.slices else None
             share = NANO // 7 if job.slices else NANO // len(names)
             held += [(key, one, piece, node, share, begun, None) for one in cards]
         if job.before:
             key = 10 * number + 9
-            workloads.append((key, f"{job.name}-before", job.scenario))
+            workloads.append((key, f"{job.name}-before", "slurm_job", job.scenario, None))
             held += [(key, one, None, node, NANO, start, begun) for one in cards]
         heard = came(lost, chance)
+        served += [(10 * number, *one) for one in _told(job, heard, lost, chance)]
+        nights += [(one, 10 * number) for one in cards if job.nights]
         host = np.full(MINUTES, -1, np.int16)
         for n, one in enumerate(cards):
             codes = looks.day(job, n)
@@ -221,7 +229,16 @@ def _written(
     )
     for table, values, content in (
         ("slice (slice_key, slice_id, card_key, profile)", "?, ?, ?, '1g.10gb'", slices),
-        ("workload (workload_key, workload_id, kind, cluster_id, scenario, origin)", "?, ?, 'slurm_job', 'c', ?, 'real'", workloads),
+        (
+            "workload (workload_key, workload_id, kind, cluster_id, namespace, scenario, labels, origin)",
+            "?, ?, ?, 'c', 'web', ?, ?, 'real'",
+            workloads,
+        ),
+        (
+            "segment (day, revision, card_key, from_us, to_us, state, share_nano, workload_key, department_id, scenario, inventory_id)",
+            "?, 1, ?, ?, ?, ?, 1000000000, ?, 'd', 'training', 1",
+            _nights(nights),
+        ),
         (
             "allocation (allocation_id, workload_key, card_key, slice_key, node_key, share_nano, valid_from, valid_to, known_from, "
             "source, \"rank\")",
@@ -231,7 +248,47 @@ def _written(
     ):  # fmt: skip
         if content:
             database.executemany(f"INSERT INTO {table} VALUES ({values})", content)
+    if served:
+        _requests(database, served)
     return card
+
+
+def _told(
+    job: Job, heard: Came, lost: str | None, chance: np.random.Generator
+) -> Iterator[tuple[datetime, float]]:
+    """What is known of a job's requests: five minutes and how many. Hours without telemetry are hours without them, too."""
+    for minute in range(-MINUTES, MINUTES, 5) if job.requests is not None else ():
+        asked = job.requests(minute)
+        gone = (
+            heard.samples[minute] == 0
+            if lost == "hours" and minute >= 0
+            else lost is not None and chance.random() < 0.2
+        )
+        if asked is not None and not gone:
+            yield DAY.replace(tzinfo=None) + timedelta(minutes=minute), asked
+
+
+def _requests(database: duckdb.DuckDBPyConnection, served: Sequence[tuple[int, datetime, float]]) -> None:
+    keys, starts, asked = zip(*served, strict=True)
+    rows = {"workload_key": pa.array(keys, pa.int32()), "start": starts, "requests": asked}
+    database.register("made_rows", pa.table(rows))
+    database.execute(
+        "INSERT INTO serving SELECT workload_key, 'prom/vllm', 'p', start, requests, NULL, NULL, 0, 0, 300000000, 0 FROM made_rows"
+    )
+    database.unregister("made_rows")
+
+
+def _nights(held: Sequence[tuple[int, int]]) -> list[tuple[object, ...]]:
+    """Four days before in the bill's states, of (card, workload): quiet until eight, then at work."""
+    hour = 3_600_000_000
+    rows: list[tuple[object, ...]] = []
+    for day in (DAY - timedelta(days=n) for n in range(1, 5)):
+        start = round(day.timestamp() * 1e6)
+        for card, workload in held:
+            for n in range(24):
+                state = "allocated_idle" if n < 8 else "used"
+                rows.append((day.date(), card, start + n * hour, start + (n + 1) * hour, state, workload))
+    return rows
 
 
 def _minutes(
@@ -311,7 +368,7 @@ def watched(database: duckdb.DuckDBPyConnection, every: int = LOOK_MINUTES) -> S
 def peer(job: Job) -> bool:
     """The simple rule on the same rows: the mean of every card 0 for so long, silence read as 0."""
     quiet = 0
-    for minute in range(job.begin, MINUTES):
+    for minute in range(max(0, job.begin), MINUTES):
         seen = [job.shows(minute, card) for card in range(job.cards)]
         quiet = quiet + 1 if all(one is None or not one.mean for one in seen) else 0
         if quiet >= PEER_MINUTES:
@@ -408,7 +465,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     missed: list[str] = []
     answers = []
     for seed in range(args.seed, args.seed + args.seeds):
-        jobs = fleet(args.jobs, seed)
+        jobs = [*fleet(args.jobs, seed), *services(max(1, args.jobs // 80), seed)]
         figures, said = measured(jobs, seed)
         true = sum(job.idle_from is not None for job in jobs)
         print(f"seed {seed}: {len(jobs)} jobs, {sum(job.cards for job in jobs)} cards, {true} truly idle")

@@ -48,7 +48,9 @@ class Job:
 
     begin: minute it starts. idle_from: minute from which it truly idles, None: never. before: its cards were held by
     somebody idle until it began. beside: so many other workloads hold equal parts of its cards. slices: it holds a MIG
-    slice of its card, measured apart ("own") or not ("card"). hangs: it is a matter for the hang detector.
+    slice of its card, measured apart ("own") or not ("card"). hangs: it is a matter for the hang detector. nights: on the four
+    days before it was quiet until eight, too. service: what it is a replica of. requests: that ended in the five minutes from a
+    minute, the day before included (below 0); None: nobody counts them.
     """
 
     kind: str
@@ -61,6 +63,9 @@ class Job:
     beside: int = 0
     slices: str = ""
     hangs: bool = False
+    nights: bool = False
+    service: str = ""
+    requests: Callable[[int], float | None] | None = None
     name: str = ""
 
 
@@ -113,6 +118,9 @@ def traps(chance: random.Random) -> Iterator[Callable[[], Job]]:
     yield lambda: Job("power alone", "training", 2, lambda m, c: Minute(None, None, 350.0, 0.0))
     yield lambda: Job("power-capped", "training", 2, lambda m, c: Minute(0.4, 0.7, 68.0, limit=100.0))
     yield lambda: Job("little memory held", "training", 2, lambda m, c: WORK._replace(held=0.3 * GIB))
+    yield lambda: Job(
+        "quiet every night", "training", 2, lambda m, c: IDLE if m < 480 else WORK, begin=-4 * MINUTES, nights=True
+    )  # fmt: skip
     # --- parts of cards
     yield lambda: Job("part of a card (vGPU)", "training", 1, in_turns(part, IDLE, (2, 5), 12, 40), beside=1)
     yield lambda: Job("shared by MPS", "training", 1, in_turns(part, IDLE, (1, 3), 6, 20), beside=3)

@@ -30,10 +30,25 @@ class PartHealth:
 
 
 @dataclass(slots=True)
+class ServingHealth:
+    """One Prometheus that is asked for requests. up None: not asked yet. answered_at: seconds since the epoch, 0: never.
+
+    ownerless: readings of nobody who held cards. unnamed: series of its last answer that name no workload.
+    """
+
+    up: bool | None = None
+    answered_at: float = 0.0
+    failures: int = 0
+    readings: int = 0
+    ownerless: int = 0
+    unnamed: int = 0
+
+
+@dataclass(slots=True)
 class Health:
     """Everything counted since start.
 
-    answers: pushes by status. gaps: sequence numbers that never came. lanes and parts by name.
+    answers: pushes by status. gaps: sequence numbers that never came. lanes, parts and serving by name.
     """
 
     started_at: float = 0.0
@@ -42,6 +57,7 @@ class Health:
         default_factory=lambda: {"samples": LaneHealth(), "events": LaneHealth()}
     )
     parts: dict[str, PartHealth] = field(default_factory=dict)
+    serving: dict[str, ServingHealth] = field(default_factory=dict)
     duplicates: int = 0
     gaps: int = 0
     unknown_metrics: int = 0

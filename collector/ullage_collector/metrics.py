@@ -172,6 +172,33 @@ def _own(
     yield from _head(f"{prefix}_part_failures_total", "counter", "times a part failed and was started again")
     for name, part in parts:
         yield _line(f"{prefix}_part_failures_total", {"part": name}, part.failures)
+    yield from _serving(prefix, health)
+
+
+def _serving(prefix: str, health: Health) -> Iterator[str]:
+    sources = sorted(health.serving.items())
+    asked = [(name, source) for name, source in sources if source.up is not None]
+    yield from _head(
+        f"{prefix}_serving_source_up", "gauge", "1 while a Prometheus answers what requests there were"
+    )
+    for name, source in asked:
+        yield _line(f"{prefix}_serving_source_up", {"source": name}, int(bool(source.up)))
+    for key, kind, meaning in (
+        ("failures", "counter", "questions about requests that got no answer"),
+        ("readings", "counter", "readings of serving processes that were taken"),
+        ("ownerless", "counter", "readings of processes of nobody who held cards"),
+        ("unnamed", "gauge", "series of the last answer whose labels name no workload"),
+    ):
+        metric = f"{prefix}_serving_source_{key}" + ("_total" if kind == "counter" else "")
+        yield from _head(metric, kind, meaning)
+        for name, source in sources:
+            yield _line(metric, {"source": name}, getattr(source, key))
+    yield from _head(f"{prefix}_serving_source_answered_timestamp_seconds", "gauge", "when it answered last")
+    for name, source in asked:
+        if source.answered_at:
+            yield _line(
+                f"{prefix}_serving_source_answered_timestamp_seconds", {"source": name}, source.answered_at
+            )
 
 
 def _head(name: str, kind: str, meaning: str) -> Iterator[str]:

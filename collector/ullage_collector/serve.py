@@ -402,7 +402,7 @@ class Collector:
 
         on_store += [
             Part(name, run, health=self.health, clock=self.clock)
-            for name, run in serving.parts(self.config, lambda: door.store, self.health.part)
+            for name, run in serving.parts(self.config, lambda: door.store, self.health)
         ]
 
         from ullage_collector.notify import service as notices

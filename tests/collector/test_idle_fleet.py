@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.idle_fleet import Said, kept, measured, peer, scored
+from benchmarks.idle_services import IDLE_REPLICA, services
 from benchmarks.idle_traps import IDLE_KINDS, fleet
 
 EVERY = 180
@@ -11,7 +12,7 @@ TRAPS = {
     "data loading first", "tokenising first", "checkpoints", "storage stalls", "evaluation on processors",
     "gang waits for a straggler", "warm replicas", "model loading, adapters switched", "people who think", "debugger stops",
     "mean hides spikes", "copies only", "power alone", "power-capped", "little memory held", "part of a card (vGPU)",
-    "shared by MPS", "MIG without utilisation", "MIG, the card says 0", "MIG, the card has power alone",
+    "quiet every night", "shared by MPS", "MIG without utilisation", "MIG, the card says 0", "MIG, the card has power alone",
     "missing minutes read as 0", "tells nothing", "one card silent", "just started", "handed over", "hang at 100 %", "steady work",
 }  # fmt: skip
 
@@ -32,6 +33,15 @@ def test_idle_jobs_are_proposed_traps_are_not_told_and_losing_telemetry_tells_no
     assert {job.kind for job in jobs if peer(job)} & TRAPS, "the simple rule falls for some"
     owners = {job.kind for job in jobs if said.told(job) is not None}
     assert owners == set(IDLE_KINDS)
+
+
+def test_a_replica_nobody_asks_is_proposed_and_no_other_is_told() -> None:
+    jobs = services(1, 3)
+    figures, said = measured(jobs, 3, EVERY, losses=("samples",))
+    assert kept(figures, EVERY) == []
+    assert {job.kind for job in jobs if said.told(job) is not None} == {IDLE_REPLICA}
+    assert sum(said.proposed(job) is not None for job in jobs) == 2
+    assert sum(map(peer, jobs)) == 6, "the simple rule stops every warm replica"
 
 
 def test_the_score_can_fail() -> None:

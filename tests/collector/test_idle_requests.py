@@ -87,7 +87,7 @@ def test_a_replica_nobody_asked_for_a_day_is_proposed_and_the_service_keeps_its_
         "running": 0.0,
         "waiting": 0.0,
         "last_request_before": "2026-10-07T02:05:00Z",
-        "sources": ["prom/vllm"],
+        "sources": "prom/vllm",
     }
     assert (evidence["service"], evidence["replicas"], evidence["minimum_replicas"]) == (
         "service/dc1/web/chat",

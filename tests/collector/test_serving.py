@@ -14,8 +14,9 @@ import pytest
 from tests.collector.fleet_world import DAY, at, us
 from tests.collector.serving_world import MadePrometheus, matrix, source
 
-from ullage_collector import published
+from ullage_collector import metrics, published
 from ullage_collector.config import Store as StoreSettings
+from ullage_collector.health import Health, ServingHealth
 from ullage_collector.published import Published
 from ullage_collector.serving import prometheus
 from ullage_collector.serving.book import keep
@@ -60,7 +61,11 @@ class ServingStore:
                     [key, key, start, start],
                 )
         self.source = source(back_seconds=3600, **settings)
-        self.watch = ServingWatch(lambda: self.store, self.source, fetch=self.prometheus.fetch)
+        self.health = Health()
+        self.health.serving["prom"] = ServingHealth()
+        self.watch = ServingWatch(
+            lambda: self.store, self.source, self.health.serving["prom"], self.prometheus.fetch
+        )
 
     def rounds(self, minutes: int) -> list[bool]:
         """So many rounds, one a minute."""
@@ -227,6 +232,26 @@ def test_a_server_for_which_it_is_too_much_is_asked_for_less(served: ServingStor
     steps = [(int(q["end"]) - int(q["start"])) // 60 + 1 for q in served.prometheus.questions]
     assert steps[0] == 60
     assert min(steps) < 30
+
+
+def test_the_collectors_own_metrics_say_whether_a_source_answers(served: ServingStore) -> None:
+    def page() -> str:
+        return "\n".join(metrics._serving("c", served.health))
+
+    served.prometheus.vllm("chat-0", lambda at: at // 60)
+    served.prometheus.vllm("nobody", lambda at: at // 60)
+    assert 'up{source="prom"}' not in page()
+    served.rounds(1)
+    assert 'c_serving_source_up{source="prom"} 1' in page()
+    assert (
+        f'c_serving_source_ownerless_total{{source="prom"}} {served.health.serving["prom"].ownerless}'
+        in page()
+    )
+    assert served.health.serving["prom"].ownerless == served.health.serving["prom"].readings > 0
+    served.prometheus.dead = True
+    served.rounds(2)
+    assert 'c_serving_source_up{source="prom"} 0' in page()
+    assert 'c_serving_source_failures_total{source="prom"} 2' in page()
 
 
 def test_what_lies_further_back_than_the_bound_stays_unknown(served: ServingStore) -> None:

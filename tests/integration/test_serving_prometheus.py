@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from collector_process import CollectorProcess
 from real_prometheus import MISSING, RealPrometheus
 from tests.collector.fleet_world import DAY, LATER, World, at, us
 from tests.collector.serving_world import source
@@ -221,3 +223,23 @@ def test_a_day_without_requests_goes_from_prometheus_to_the_finding_and_the_publ
         assert {row[2] for row in rows if row[0].startswith("k8s/dc1/web/chat-1")} == {180}
     finally:
         server.close()
+
+
+def test_serve_asks_in_a_part_of_its_own_and_a_wrong_table_is_refused_at_start(tmp_path: Path) -> None:
+    dead = '[[serving]]\nname = "dead"\nurl = "http://127.0.0.1:9"\nevery_seconds = 15\n'
+    collector = CollectorProcess(tmp_path / "good", config=dead)
+    collector.start()
+    try:
+        address = f"http://127.0.0.1:{collector.port}"
+        with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
+            page = answer.read().decode()
+        assert 'ullage_collector_part_up{part="serving-dead"} 1' in page
+        assert 'ullage_collector_serving_source_readings_total{source="dead"} 0' in page
+        assert "ullage_collector_serving_source_up{" not in page, "not asked yet: unknown"
+        with urllib.request.urlopen(f"{address}/healthz", timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        collector.ensure_ended()
+    wrong = CollectorProcess(tmp_path / "wrong", config=dead.replace("every_seconds", "every_second"))
+    with pytest.raises(AssertionError, match="did you mean every_seconds"):
+        wrong.start()

@@ -76,7 +76,7 @@ class Requests:
             "running": self.running,
             "waiting": self.waiting,
             "last_request_before": None if last is None else last.isoformat().replace("+00:00", "Z"),
-            "sources": list(self.sources),
+            "sources": ", ".join(self.sources),
         }
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ullage_collector.detect.findings import Found
 from ullage_collector.detect.gang import gang_name
 from ullage_collector.detect.idle import IdleDetector, Sample
+from ullage_collector.detect.idle_evidence import at_most
 from ullage_collector.detect.idle_finding import KIND, Gang, Held, Quiet, find
 from ullage_collector.detect.idle_history import Histories, tides
 from ullage_collector.detect.idle_requests import Requests, Service, minimum_of, read, service_name
@@ -253,7 +254,9 @@ class IdleWatch:
             goes_on = self._detector.goes_on(name, at, self._rules.goes_on_seconds)
             raised[name] = Quiet(began, at, host, busy, goes_on, usual=past.usual)
         self._ask_requests(cursor, gangs, raised, through)
-        seen = self._at_most(cursor, raised, places, through)
+        back = through - round(self._rules.look_back_seconds * 1e6)
+        since = {name: max(round(one.began * 1e6), back) for name, one in raised.items()}
+        seen = at_most(cursor, self._states.signals, since, places, through)
         prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
         quiet = ((gangs[name], replace(one, at_most=seen.get(name, {}))) for name, one in raised.items())
         return find(quiet, self._rules, prices, now_us), unheard
@@ -287,74 +290,6 @@ class IdleWatch:
         if busy is None or busy * 60.0 <= began:
             return "quiet", None
         return ("busy" if busy >= newest else "quiet"), busy * 60.0
-
-    def _at_most(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        raised: Mapping[str, Quiet],
-        places: Mapping[str, list[tuple[int | None, int | None]]],
-        through: int,
-    ) -> dict[str, dict[str, float]]:
-        """The greatest of each signal over each quiet gang's cards since it fell quiet, as far back as a look goes."""
-        back = through - round(self._rules.look_back_seconds * 1e6)
-        rows = [
-            (name, key, max(round(quiet.began * 1e6), back))
-            for name, quiet in raised.items()
-            for key, _ in places[name]
-            if key is not None
-        ]
-        sql = statements("states")
-        views = {row[0] for row in cursor.execute(sql["views"]).fetchall()}
-        if not rows or not views:
-            return {}
-        import pyarrow as pa
-
-        names, keys, since = zip(*rows, strict=True)
-        cursor.register(
-            "idle_since",
-            pa.table({"gang": names, "subject_key": pa.array(keys, type=pa.int32()), "from_us": since}),
-        )
-        found: dict[str, dict[str, float]] = defaultdict(dict)
-        try:
-            for view in sorted(views):
-                self._at_most_of(cursor, view, min(since), through, found)
-        finally:
-            cursor.unregister("idle_since")
-        return found
-
-    def _at_most_of(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        view: str,
-        from_us: int,
-        through: int,
-        found: dict[str, dict[str, float]],
-    ) -> None:
-        described = cursor.execute(fill(statements("states")["columns"], source=view)).fetchall()
-        columns = {row[0] for row in described}
-        wanted: dict[str, str] = {}
-        for signal in self._states.signals:
-            name = f"{signal.key}_{'max' if signal.kind == 'level' else 'increase'}"
-            if name in columns and signal.kind == "level":
-                wanted[signal.key] = f'max(m."{name}")'
-            elif name in columns:
-                wanted[f"{signal.key}_per_second"] = f'max(m."{name}" / greatest(m.covered_seconds, 1))'
-        if "power_watts_max" in columns:
-            wanted["power_watts"] = "max(m.power_watts_max)"
-        if not wanted:
-            return
-        statement = fill(
-            statements("idle")["at_most"],
-            columns=", ".join(wanted.values()),
-            source=view,
-            subject="slice_key" if view == "slice_minute" else "card_key",
-            from_us=str(from_us),
-            to_us=str(through),
-        )
-        for name, *values in cursor.execute(statement).fetchall():
-            for key, value in zip(wanted, values, strict=True):
-                if value is not None:
-                    found[name][key] = max(float(value), found[name].get(key, 0.0))
 
 
 def _attributes(text: str | None) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from ullage_collector.health import ServingHealth
 from ullage_collector.serving import prometheus
 from ullage_collector.serving.book import Kept, keep
 from ullage_collector.serving.settings import Source, sources_of
@@ -21,7 +22,7 @@ from ullage_contract.errors import BadInput, ConfigError
 
 if TYPE_CHECKING:
     from ullage_collector.config import Config
-    from ullage_collector.health import PartHealth
+    from ullage_collector.health import Health
     from ullage_collector.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,19 +34,19 @@ TELL_AGAIN: Final = 60  # our choice: an hour of rounds of a minute between two 
 
 
 class ServingWatch:
-    """One Prometheus, round after round; one thread's alone. health: the part's counters, None: nobody shows them."""
+    """One Prometheus, round after round; one thread's alone."""
 
     def __init__(
         self,
         store: Callable[[], Store],
         source: Source,
-        health: PartHealth | None = None,
+        health: ServingHealth | None = None,
         fetch: prometheus.Fetch | None = None,
     ) -> None:
-        """store: the open store now; it may be opened anew meanwhile."""
+        """store: the open store now; it may be opened anew meanwhile. health: what it counts, for the collector's metrics."""
         self._store = store
         self._source = source
-        self._health = health
+        self._health = health or ServingHealth()
         self._fetch = fetch
         self._silent = 0
         self._steps = prometheus.STEPS_AT_ONCE
@@ -127,16 +128,18 @@ class ServingWatch:
                 error,
             )
         self._silent += 1
-        if self._health is not None:
-            self._health.failures += 1
-            self._health.last_failure = str(error)[:500]
+        self._health.up = False
+        self._health.failures += 1
 
     def _told(self, answer: prometheus.Answer, kept: Kept) -> None:
         if self._silent:
             log.info("%s answers again", self._source.name)
             self._silent = 0
-        if self._health is not None:
-            self._health.last_round_at = self._store().clock.wall()
+        self._health.up = True
+        self._health.answered_at = self._store().clock.wall()
+        self._health.readings += kept.taken
+        self._health.ownerless += kept.ownerless
+        self._health.unnamed = answer.unnamed
         if answer.unnamed and True not in self._ownerless:
             self._ownerless.add(True)
             log.warning(
@@ -155,11 +158,11 @@ class ServingWatch:
 
 
 def parts(
-    config: Config, store: Callable[[], Store], health: Callable[[str], PartHealth]
+    config: Config, store: Callable[[], Store], health: Health
 ) -> list[tuple[str, Callable[[threading.Event], None]]]:
-    """Name and work of a part for each [[serving]]. health: a part's counters by its name. Raises ConfigError."""
+    """Name and work of a part for each [[serving]]. Raises ConfigError."""
     found: list[tuple[str, Callable[[threading.Event], None]]] = []
     for source in sources_of(config.part("serving"), str(config.path or "collector.toml")):
-        name = f"serving-{source.name}"
-        found.append((name, ServingWatch(store, source, health(name)).run))
+        counted = health.serving[source.name] = ServingHealth()
+        found.append((f"serving-{source.name}", ServingWatch(store, source, counted).run))
     return found
