@@ -268,26 +268,28 @@ def _lines(facts: Facts, days: LocalDays, found: _Found, day: date, other: date 
 
 # ------------------------------------------------------------------------------------------ the same event
 def _merged(rows: Sequence[AnomalyRow]) -> list[AnomalyRow]:
-    """Rows without those that a department's row of the same days explains; it names them."""
-    mains = [row for row in rows if row.of == DEPARTMENT and row.subject != PLATFORM]
+    """Rows without those that a department's row of the same days explains, else the platform's; it names them."""
+    found = _joined(rows, [row for row in rows if row.of == DEPARTMENT and row.subject != PLATFORM])
+    found = _joined(found, [row for row in found if row.of == DEPARTMENT and row.subject == PLATFORM])
+    return sorted(found, key=lambda r: (r.metric != "cost", -abs(r.difference), r.of, r.subject, r.first))
+
+
+def _joined(rows: Sequence[AnomalyRow], mains: Sequence[AnomalyRow]) -> list[AnomalyRow]:
     also: dict[int, list[str]] = defaultdict(list)
     kept = []
     for row in rows:
         if row in mains:
             continue
-        fits = [
-            (abs(abs(row.difference) - abs(main.difference)), place)
+        near = {
+            place: abs(abs(row.difference) - abs(main.difference))
             for place, main in enumerate(mains)
             if _same(row, main)
-        ]
-        if fits:
-            also[min(fits)[1]].append(f"{row.of} {row.subject}")
+        }
+        if near and (row.of != DEPARTMENT or row.subject == PLATFORM):
+            also[min(near, key=lambda place: (near[place], place))].append(f"{row.of} {row.subject}")
         else:
             kept.append(row)
-    told = [replace(main, also=tuple(also[place])) for place, main in enumerate(mains)]
-    return sorted(
-        [*told, *kept], key=lambda r: (r.metric != "cost", -abs(r.difference), r.of, r.subject, r.first)
-    )
+    return [*(replace(main, also=(*main.also, *also[place])) for place, main in enumerate(mains)), *kept]
 
 
 def _same(row: AnomalyRow, main: AnomalyRow) -> bool:

@@ -21,6 +21,8 @@ from ullage_reports.tides_settings import WEEKDAYS
 
 SCALE: Final = 10**9
 """What a day is of its level is counted in these parts of the level."""
+NEAR: Final = 20
+"""Days whose cost is within 5 % of each other are as near to the expected; of those one of the same weekday is compared with."""
 DAY_MINUTES: Final = 1440
 LEVEL_WITHIN: Final = 3
 """The level's days lie within so many times level_days; our choice: because an older level is another one."""
@@ -175,7 +177,12 @@ def _judge(
         return None
     nearest = min(
         (one for one in seen),
-        key=lambda one: (one.like.key != like.key, abs(one.value - expected), (day - one.day).days),
+        key=lambda one: (
+            abs(one.value - expected) * NEAR // max(expected, 1),
+            one.like.key != like.key,
+            abs(one.value - expected),
+            (day - one.day).days,
+        ),
     )
     return Odd(day, value, expected, nearest.day)
 

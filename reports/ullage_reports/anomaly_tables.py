@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Final
 
 from ullage_collector.ledger import PLATFORM, UNMAPPED
@@ -33,7 +32,7 @@ def rows(w: Wording) -> Table:
             Column("subject", t("column.anomaly"), figures=False, weight=2.0),
             Column("metric", t("column.metric"), figures=False, shown=False),
             Column("difference", t("column.difference_usual"), weight=1.6),
-            Column("change", t("column.change"), weight=0.9, holds=Holds.RATIO),
+            Column("change", t("column.ratio_usual"), weight=0.9, holds=Holds.RATIO),
             Column("value", t("column.value"), shown=False),
             Column("expected", t("column.expected"), shown=False),
             Column("cause", t("column.cause"), figures=False, weight=3.6),
@@ -99,11 +98,11 @@ def lead(w: Wording, report: Report) -> str:
 
 def _row(w: Wording, row: AnomalyRow) -> tuple[Cell, ...]:
     t, money = w.t, row.metric == "cost"
-    printed = w.f.signed(w.f.number(abs(row.difference)), row.difference)
-    shown = [_cause(w, cause, money) for cause in row.causes[:CAUSES_SHOWN]]
-    spans = row.first.isoformat() if row.days == 1 else f"{row.first.isoformat()} – {row.last.isoformat()}"
+    printed = w.f.signed(w.f.number(row.difference), row.difference)
+    shown = [_cause(w, cause, money) for cause in row.causes if cause.amount][:CAUSES_SHOWN]
+    until = "" if row.days == 1 else f"– {row.last.isoformat()}"
     return (
-        Cell(row.first.isoformat(), row.first.isoformat(), sub="" if row.days == 1 else spans, at=row.first),
+        Cell(row.first.isoformat(), row.first.isoformat(), sub=until, at=row.first),
         Cell(row.last.isoformat(), row.last.isoformat(), at=row.last),
         w.text_cell(row.of),
         Cell(_subject(w, row), row.subject, sub=t(f"anomaly_of.{row.of}")),
@@ -145,10 +144,10 @@ def _cause(w: Wording, cause: CauseRow, money: bool) -> str:
         name = plain(cause.example) or name or w.t("name.none_given")
     if cause.kind == INCIDENT and not name:
         name = "–"
-    amount = w.f.signed(w.f.number(abs(cause.amount)), cause.amount)
+    amount = w.f.signed(w.f.number(cause.amount), cause.amount)
     return w.t(
         f"anomaly_cause.{cause.kind}",
         name=name,
         department=_department(w, cause.department) if cause.department else w.t("name.none_given"),
-        amount=amount if money else w.hours(Decimal(cause.amount)),
+        amount=amount if money else w.t("word.card_hours", hours=amount),
     )

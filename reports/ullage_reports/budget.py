@@ -43,7 +43,8 @@ class Spent:
 
     spent: on the period's known days. known, missing: how many of its days up to the last known one are published and are not.
     ahead: days still to come. a_day: mean of the known days. cheapest, expected, dearest: of the whole period; None: no forecast.
-    unpriced: nano-share microseconds in none of these sums.
+    unpriced: nano-share microseconds in none of these sums. runs_out: the first day on which the expected course has spent the
+    amount; None: none of the period, or no forecast.
     """
 
     budget: Budget
@@ -57,6 +58,7 @@ class Spent:
     dearest: Fraction | None
     unpriced: int
     standing: Standing
+    runs_out: date | None = None
 
     @property
     def used_ratio(self) -> Fraction | None:
@@ -93,7 +95,26 @@ def course(
         dearest=dearest,
         unpriced=unpriced,
         standing=_standing(budget.atoms, spent, cheapest, expected, dearest),
+        runs_out=_runs_out(budget.atoms, costs, period, known),
     )
+
+
+def _runs_out(
+    amount: int, costs: Mapping[date, int], period: Sequence[date], known: frozenset[date]
+) -> date | None:
+    """The first day by whose end the amount is spent, days that are not known taken as expected."""
+    so_far = Fraction(0)
+    for day in period:
+        if day in known:
+            so_far += costs.get(day, 0)
+        else:
+            _, mid, _ = _forecast(costs, [day], known)
+            if mid is None:
+                return None
+            so_far += mid
+        if so_far > amount:
+            return day
+    return None
 
 
 def _forecast(

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import defaultdict
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import date, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -18,17 +16,14 @@ from ullage_collector import ledger
 from ullage_collector.published import Published
 from ullage_contract.clock import Clock
 from ullage_contract.plain import plain
-from ullage_reports import period as periods
-from ullage_reports.budget import Spent, Standing, course
+from ullage_reports.budget import Spent, Standing
+from ullage_reports.budget_reading import stand
 from ullage_reports.budget_settings import Budget, read
-from ullage_reports.local_days import LocalDays
-from ullage_reports.period import Period, PeriodKind, midnight, zone_info
-from ullage_reports.sql import statements
+from ullage_reports.budgets import OVER, money
+from ullage_reports.period import Period, zone_info
 
 SCHEMA_VERSION: Final = 1
 """Of the JSON form."""
-WEEKS_BEFORE: Final = 4
-"""our choice: a forecast looks at a weekday's last four."""
 WORDS: Final = {
     Standing.ON_TRACK: "on track",
     Standing.AT_RISK: "at risk: only a dear course exceeds it",
@@ -56,38 +51,13 @@ def run(
     budgets = read(file)
     days = published.days()
     today = at or (days[-1] if days else datetime.fromtimestamp(clock.wall(), zone_info(zone)).date())
-    found = [_of(published, budget, _period(budget, today, zone), verify) for budget in budgets]
+    found = [stand(published, budget, today, zone, verify=verify) for budget in budgets]
     if as_json:
         told = {"schema_version": SCHEMA_VERSION, "zone": zone, "budgets": [to_json(*one) for one in found]}
         sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
     else:
         sys.stdout.write("\n\n".join("\n".join(page(*one)) for one in found) + "\n")
-    over = (Standing.EXCEEDED, Standing.CERTAIN)
-    return not any(spent.standing in over or spent.unpriced or spent.missing for _, spent in found)
-
-
-def _period(budget: Budget, today: date, zone: str) -> Period:
-    kind = PeriodKind.MONTHLY if budget.period == "month" else PeriodKind.QUARTERLY
-    return periods.containing(kind, today, zone)
-
-
-def _of(published: Published, budget: Budget, period: Period, verify: bool) -> tuple[Period, Spent]:
-    info = zone_info(period.zone)
-    first = period.first - timedelta(weeks=WEEKS_BEFORE)
-    costs: dict[date, int] = defaultdict(int)
-    unpriced = 0
-    with published.open(midnight(first, info), period.end, verify=verify) as facts:
-        days = LocalDays.of(first, period.last, period.zone, facts.missing)
-        parameters = {"cuts": days.cuts, "currency": budget.currency}
-        for begins, department, scenario, atoms, without in facts.rows(
-            statements("budget")["days"], parameters
-        ):
-            day = days.day_of(int(begins))
-            if budget.covers(department, scenario) and day in days.known:
-                costs[day] += int(atoms)
-                unpriced += int(without) if day >= period.first else 0
-    inside = [day for day in days.dates if day >= period.first]
-    return period, course(budget, costs, unpriced, inside, days.known)
+    return not any(spent.standing in OVER or spent.unpriced or spent.missing for _, spent in found)
 
 
 def to_json(period: Period, spent: Spent) -> dict[str, Any]:
@@ -108,6 +78,7 @@ def to_json(period: Period, spent: Spent) -> dict[str, Any]:
             "expected": _money(spent.expected, budget),
             "dearest": _money(spent.dearest, budget),
         },
+        "runs_out": None if spent.runs_out is None else spent.runs_out.isoformat(),
         "days": {"known": spent.known, "missing": spent.missing, "ahead": spent.ahead},
         "unpriced_card_hours": str(ledger.hours_exact(spent.unpriced, 6)),
         "standing": spent.standing.value,
@@ -131,6 +102,8 @@ def page(period: Period, spent: Spent) -> list[str]:
             f"  forecast  {_money(spent.expected, budget):>18} {budget.currency}, between {_money(spent.cheapest, budget)} and "
             f"{_money(spent.dearest, budget)} (each day to come like the cheapest, the dearest of its weekday's last four)"
         )
+    if spent.runs_out is not None:
+        lines.append(f"  spent by  {spent.runs_out.isoformat():>18} as days are expected")
     if spent.missing:
         lines.append(f"  {spent.missing} days of the period are not published; they are forecast, not free")
     if spent.unpriced:
@@ -141,8 +114,4 @@ def page(period: Period, spent: Spent) -> list[str]:
 
 
 def _money(atoms: Fraction | None, budget: Budget) -> str | None:
-    if atoms is None:
-        return None
-    digits = ledger.minor_units(budget.currency)
-    whole = ledger.half_up(atoms.numerator * 10**digits, atoms.denominator * ledger.ATOMS_PER_UNIT)
-    return str(Decimal(whole).scaleb(-digits))
+    return None if atoms is None else str(money(atoms, budget.currency))

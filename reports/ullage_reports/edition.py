@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from ullage_contract.clock import Clock, utc
 from ullage_contract.command import FAILED, GOOD, PARTIAL
 from ullage_contract.errors import ConfigError, LedgerError, UllageError
-from ullage_reports import anomaly_rules, cost_policy, mail_settings
+from ullage_reports import anomaly_rules, budget_settings, cost_policy, mail_settings
 from ullage_reports import config as settings
 from ullage_reports import period as periods
 from ullage_reports.period import Period, PeriodKind
@@ -103,6 +103,7 @@ def _make(edition: Edition, clock: Clock) -> Made:
     mail = _mail(edition)
     policies = cost_policy.load(edition.config, period.zone)
     published = published_below(edition.data)
+    watched = settings.watch(edition.config)
     report = statement(
         published,
         period,
@@ -111,7 +112,8 @@ def _make(edition: Edition, clock: Clock) -> Made:
         verify=not edition.trust_files,
         tree_at=now if edition.tree_now else None,
         policies=policies,
-        unusual=anomaly_rules.read(settings.watch(edition.config).anomalies),
+        unusual=anomaly_rules.read(watched.anomalies),
+        budgets=budget_settings.read(watched.budgets) if watched.budgets else (),
     )
     if not report.trust.adds_up:
         _tell_differences(report)

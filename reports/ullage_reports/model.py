@@ -26,6 +26,7 @@ from ullage_reports.period import Period
 
 if TYPE_CHECKING:
     from ullage_reports.anomalies import Anomalies
+    from ullage_reports.budgets import BudgetRow
     from ullage_reports.proposals import Proposals
 
 SCHEMA_VERSION = 1
@@ -686,6 +687,7 @@ class Report:
     tree: TreeCut = TreeCut()
     proposals: Proposals | None = None
     anomalies: Anomalies | None = None
+    budgets: tuple[BudgetRow, ...] = ()
     copy: DepartmentCopy | None = None
     bill: Bill | None = None
 

@@ -16,6 +16,7 @@ from ullage_contract.plain import plain
 from ullage_reports import (
     anomaly_tables,
     bill_tables,
+    budget_tables,
     figures,
     proposal_tables,
     tables,
@@ -295,6 +296,7 @@ def _sections(w: Wording, held: Table) -> tuple[Section, ...]:
             figures.departments(w),
             figures.department_states(w),
             tables.departments(w),
+            budget_tables.rows(w) if report.budgets else None,
             new_page=True,
         ),
         _section(
@@ -524,6 +526,7 @@ def _file_tables(w: Wording, states: Table, held: Table) -> tuple[Table, ...]:
         tables.findings(w),
         proposal_tables.standing(w),
         proposal_tables.settled(w),
+        budget_tables.rows(w),
         anomaly_tables.rows(w),
         anomaly_tables.causes(w),
         tables.days(w),

@@ -22,6 +22,9 @@ from ullage_reports import trust as trust_page
 from ullage_reports.anomalies import anomalies
 from ullage_reports.anomaly_rules import Rules
 from ullage_reports.bill import bill
+from ullage_reports.budget_settings import Budget
+from ullage_reports.budgets import budget_rows
+from ullage_reports.budgets import tile as budget_tile
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.model import (
     Amounts,
@@ -63,13 +66,15 @@ def statement(
     tree_at: datetime | None = None,
     policies: Sequence[CostPolicy] = DEFAULT,
     unusual: Rules | None = None,
+    budgets: Sequence[Budget] = (),
 ) -> Report:
     """The report of a period.
 
     currency: ISO 4217; None: the only one the period is priced in. now: when it is made; a closed period's was made
     when it was closed, as everything it says is from then. verify: check every published
     file against its manifest first. tree_at: whose organisation sums all hours; None: each hour by the one valid then. policies: who
-    pays for what nobody held, as cost_policy.load gives them. unusual: by which rules anomalies are looked for; None: they are not.
+    pays for what nobody held, as cost_policy.load gives them. unusual: by which rules anomalies are looked for; None: they are not. budgets:
+    what may be spent, each in its month or quarter.
     Raises ConfigError when prices are in several currencies and none was chosen or a policy cannot be applied, StoreError for published files that
     are not what their manifests say. A report that does not add up is returned: its ``trust.adds_up`` is False.
     """
@@ -79,7 +84,15 @@ def statement(
         made = facts.closing.closed_at if facts.closing else now
         report = _Statement(facts, period, chosen, made, before, tree_at, policies).report()
         closing, nothing = facts.closing, not facts.days
-    if unusual is None or nothing:
+    if nothing:
+        return report
+    if budgets:
+        rows = budget_rows(published, budgets, period, verify=verify, beside=closing)
+        report = replace(report, budgets=rows)
+        shown = budget_tile(rows, chosen)
+        if shown is not None:
+            report = replace(report, page_one=replace(report.page_one, tiles=(*report.page_one.tiles, shown)))
+    if unusual is None:
         return report
     found = anomalies(
         published, period.first, period.last, period.zone, chosen, unusual, verify=verify, beside=closing

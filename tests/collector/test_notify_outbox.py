@@ -24,11 +24,11 @@ from ullage_collector.notify.message import Message
 from ullage_collector.notify.outbox import FINAL_TRIES, Outbox
 from ullage_collector.notify.service import Notifier, exposition, from_config
 from ullage_collector.notify.settings import Target
-from ullage_collector.notify.transport import NotTold
 from ullage_collector.store.store import Store
 from ullage_contract.clock import ManualClock
 from ullage_contract.errors import BadInput
 from ullage_contract.event import Severity
+from ullage_contract.http_post import NotTold
 
 
 class Heard:

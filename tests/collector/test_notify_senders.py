@@ -25,10 +25,10 @@ from ullage_collector.notify.alerts import alerts_of, tell
 from ullage_collector.notify.message import Message
 from ullage_collector.notify.senders import SENDERS
 from ullage_collector.notify.settings import KINDS, Target
-from ullage_collector.notify.transport import NotTold
 from ullage_collector.notify.webhook import signature
 from ullage_contract.errors import ConfigError
 from ullage_contract.event import Severity
+from ullage_contract.http_post import NotTold
 
 # aiosmtpd warns of AUTH without STARTTLS also where the connection has TLS from the first byte.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")

@@ -107,8 +107,9 @@ def test_idle_and_broken_cards_are_told_apart(root: Path) -> None:
 
 
 def test_new_cards_are_named_and_settle_as_the_usual(root: Path) -> None:
-    one = row(judged(root), "model", "nvidia/H800", GREW)
+    one = row(judged(root), "department", "platform", GREW)
     assert one.state in ("settled", "closed") and one.first == on(GREW)
+    assert one.also == ("model nvidia/H800",)
     assert one.causes[0].kind == "cards_came" and one.causes[0].name == "nvidia/H800"
     assert one.causes[0].amount == Decimal("480.00") * one.days
 

@@ -16,6 +16,7 @@ from ullage_collector.console.words import words
 from ullage_collector.isolate.verdict import Action, Follow
 from ullage_collector.ledger import STATES
 from ullage_contract.errors import ConfigError
+from ullage_reports.budget import Standing
 from ullage_reports.format import Format
 from ullage_reports.model import Status
 from ullage_reports.pages import pages
@@ -38,6 +39,8 @@ BY_WORD = {
         "trust_ratio",
         "department_cost",
         "known_ratio",
+        "budget_ratio",
+        "budgets_over",
     ),
     "tile_note": (
         "cost",
@@ -47,8 +50,11 @@ BY_WORD = {
         "trust_ratio",
         "department_cost",
         "known_ratio",
+        "budget_ratio",
+        "budgets_over",
     ),
 }
+BY_WORD["budget_standing"] = tuple(Standing)
 # Words other parts may add to: shown as they are when the catalogue does not know them.
 OPEN = (
     "action",

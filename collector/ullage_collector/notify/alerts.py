@@ -17,8 +17,8 @@ from ullage_collector.notify.message import Message
 from ullage_collector.notify.news import News
 from ullage_collector.notify.settings import Target
 from ullage_collector.notify.texts import compose
-from ullage_collector.notify.transport import post
 from ullage_contract.event import Severity
+from ullage_contract.http_post import post
 
 REPEATS_AHEAD: Final = 4  # Prometheus: four times the resend delay, so that three may be missed
 ONCE_SECONDS: Final = 3600.0

@@ -15,10 +15,10 @@ from ullage_collector.notify.message import Message
 from ullage_collector.notify.news import News
 from ullage_collector.notify.senders import SENDERS
 from ullage_collector.notify.settings import Target
-from ullage_collector.notify.transport import NotTold
 from ullage_collector.sql import statements
 from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.event import Severity
+from ullage_contract.http_post import NotTold
 
 if TYPE_CHECKING:
     from ullage_collector.store.store import Store

@@ -14,7 +14,7 @@ from typing import Final
 from ullage_collector.notify.message import Message
 from ullage_collector.notify.settings import Mail, Target
 from ullage_collector.notify.texts import compose
-from ullage_collector.notify.transport import NotTold
+from ullage_contract.http_post import NotTold
 from ullage_contract.plain import plain
 from ullage_contract.smtp import NotTaken, Server, hand_in
 

@@ -19,9 +19,9 @@ from ullage_collector.audit import naive_utc
 from ullage_collector.notify.message import Message, Sender
 from ullage_collector.notify.news import News, from_json
 from ullage_collector.notify.settings import Target
-from ullage_collector.notify.transport import NotTold
 from ullage_collector.sql import statements
 from ullage_contract.errors import ConfigError
+from ullage_contract.http_post import NotTold
 
 if TYPE_CHECKING:
     import duckdb

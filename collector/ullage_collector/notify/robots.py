@@ -18,8 +18,8 @@ from urllib.parse import quote_plus
 from ullage_collector.notify.message import Message
 from ullage_collector.notify.settings import Target
 from ullage_collector.notify.texts import Text, catalogue, compose, no_markdown
-from ullage_collector.notify.transport import NotTold, hidden, post
 from ullage_contract.event import Severity
+from ullage_contract.http_post import NotTold, hidden, post
 from ullage_contract.plain import plain
 
 FEISHU_BYTES: Final = 18_000

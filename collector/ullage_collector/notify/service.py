@@ -16,9 +16,9 @@ from ullage_collector.notify import outbox, sources
 from ullage_collector.notify.alerts import alerts_of, tell
 from ullage_collector.notify.senders import SENDERS
 from ullage_collector.notify.settings import Target, targets_of
-from ullage_collector.notify.transport import NotTold
 from ullage_collector.sql import statements
 from ullage_contract.errors import ConfigError
+from ullage_contract.http_post import NotTold
 
 if TYPE_CHECKING:
     from ullage_collector.store.store import Store

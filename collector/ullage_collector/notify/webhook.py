@@ -14,7 +14,7 @@ from typing import Final
 from ullage_collector.notify.message import Message
 from ullage_collector.notify.settings import Target
 from ullage_collector.notify.texts import compose
-from ullage_collector.notify.transport import post
+from ullage_contract.http_post import post
 
 SCHEMA_VERSION: Final = 1
 
