@@ -56,7 +56,7 @@ def departments(w: Wording) -> Table:
         caption=w.t("table.bill", currency=w.report.currency, window=w.window),
         columns=(
             Column("department_id", w.t("column.department_id"), figures=False, shown=False),
-            Column("department", w.t("column.department"), figures=False, weight=2.6),
+            Column("department", w.t("column.department"), figures=False, weight=3.9),
             *_columns(w),
         ),
         rows=tuple(rows),
@@ -74,7 +74,7 @@ def groups(w: Wording, key: str, groups: Sequence[BillGroup]) -> Table:
     return Table(
         key=f"bill_{key}",
         caption=w.t(f"table.bill_{key}", currency=w.report.currency, window=w.window),
-        columns=(Column("key", w.t(f"column.{key}"), figures=False, weight=2.6), *_columns(w)),
+        columns=(Column("key", w.t(f"column.{key}"), figures=False, weight=3.9), *_columns(w)),
         rows=tuple(
             (
                 w.name_cell(w.group(key, row.key), tone="muted" if row.key in ("", PLATFORM_KEY) else ""),
@@ -97,18 +97,18 @@ def shared(w: Wording) -> Table:
         key="shared",
         caption=t("table.shared", currency=currency, window=w.window),
         columns=(
-            Column("method", t("column.method"), figures=False, weight=3.0),
             Column("department_id", t("column.department_id"), figures=False, shown=False),
-            Column("department", t("column.department"), figures=False, weight=2.4),
+            Column("department", t("column.department"), figures=False, weight=3.4),
+            Column("method", t("column.method"), figures=False, weight=2.2),
+            Column("policy", t("column.policy"), figures=False, weight=1.2),
             Column("weight", t("column.weight"), weight=1.0, holds=Holds.RATIO),
             Column("cost", t("column.cost", currency=currency), weight=1.6),
-            Column("policy", t("column.policy"), figures=False, weight=1.2),
             Column("charge_id", t("column.charge_id"), figures=False, shown=False),
         ),
         rows=tuple(_shared_row(w, row) for row in rows),
         printed=DETAILS_PRINTED,
         more=w.more(len(rows), DETAILS_PRINTED),
-        note=t("note.shared"),
+        note=t("note.shared" if w.report.copy is None else "note.shared_copy"),
         empty=t("empty.shared"),
     )
 
@@ -121,17 +121,15 @@ def adjustments(w: Wording) -> Table:
         key="adjustments",
         caption=t("table.adjustments", currency=currency, window=w.window),
         columns=(
-            Column("adjustment_id", t("column.adjustment"), figures=False, weight=0.8),
-            Column("kind", t("column.kind_of"), figures=False, weight=1.3),
+            Column("adjustment_id", t("column.adjustment"), figures=False, shown=False),
+            Column("kind", t("column.kind_of"), figures=False, weight=1.6),
             Column("department_id", t("column.department_id"), figures=False, shown=False),
-            Column("department", t("column.department"), figures=False, weight=1.8),
+            Column("department", t("column.department"), figures=False, weight=2.4),
             Column("cost_class", t("column.cost_class"), figures=False, shown=False),
             Column("of", t("column.corrects"), figures=False, weight=1.8),
-            Column(
-                "posted_at", t("column.posted"), figures=False, weight=1.7, steady=True, holds=Holds.INSTANT
-            ),
+            Column("posted_at", t("column.posted"), figures=False, shown=False, holds=Holds.INSTANT),
             Column("cost", t("column.cost", currency=currency), weight=1.5),
-            Column("reason", t("column.reason"), figures=False, weight=2.6),
+            Column("reason", t("column.reason"), figures=False, weight=4.0),
             Column("requester", t("column.requester"), figures=False, shown=False),
             Column("approver", t("column.approver"), figures=False, shown=False),
         ),
@@ -226,14 +224,13 @@ def _cells(w: Wording, charges: Charges | None) -> tuple[Cell, ...]:
 
 
 def _shared_row(w: Wording, row: SharedRow) -> tuple[Cell, ...]:
-    policy, _, word = row.method.partition("/")
     return (
-        Cell(_word(w, policy, word), row.method),
         w.text_cell(row.department_id),
         w.name_cell(w.department_name(row.department, row.department_id)),
+        Cell(w.t(f"shared_rule.{row.method.partition('/')[0]}"), row.method),
+        w.text_cell(_policy_name(w, row.policy_id)),
         w.ratio_cell(row.weight),
         w.money_cell(row.cost),
-        w.text_cell(_policy_name(w, row.policy_id)),
         w.text_cell(row.charge_id),
     )
 

@@ -118,8 +118,7 @@ def _sentences(w: Wording) -> tuple[str, ...]:
     """What page one says first: the period's own sentences, and what is owed where that is not capacity alone."""
     if w.nothing_known:
         return (w.t("sentence.no_data"), *_owed(w))
-    first, *others = (_sentence(w, sentence) for sentence in w.report.page_one.sentences)
-    return (first, *_owed(w), *others)
+    return (*(_sentence(w, sentence) for sentence in w.report.page_one.sentences), *_owed(w))
 
 
 def _owed(w: Wording) -> tuple[str, ...]:
