@@ -25,10 +25,12 @@ from ullage_collector.detect.placement.fabric import (
     ring,
 )
 from ullage_collector.detect.placement.finding import Node, Placed, find, loss_a_day
+from ullage_collector.detect.placement.reading import switches
 from ullage_collector.detect.placement.settings import default_rules, parse_rules, rules_of
 from ullage_collector.detect.placement.traffic import PortFigures
 from ullage_collector.ledger import cost_atoms, formatted, quantity, rounded
 from ullage_collector.prices import Price, PriceBook
+from ullage_collector.topology.domains import Port, Row, Topology
 from ullage_contract.errors import ConfigError
 
 NOW = 1_792_584_000_000_000
@@ -102,6 +104,27 @@ def test_a_switch_whose_nodes_take_no_work_does_not_count() -> None:
         judged(scattered, [*FOUR_A[:3], *FOUR_B[:3]]) == []
     )  # the fourth of each is fenced: they are not among the nodes
     assert len(judged(scattered, [*FOUR_A, *FOUR_B[:3]])) == 1
+
+
+def test_nodes_of_another_pool_or_with_too_few_cards_that_work_do_not_count() -> None:
+    scattered = job(("a0", A), ("b0", B))
+    spare = FOUR_A[1]
+    for other in (
+        replace(spare, pool="serve"),
+        replace(spare, cards=7, free=7),
+        replace(spare, model="A100"),
+    ):
+        assert judged(scattered, [FOUR_A[0], FOUR_B[0], other]) == []
+    assert len(judged(scattered, [FOUR_A[0], FOUR_B[0], spare])) == 1
+
+
+def test_switches_of_a_node_count_where_all_of_its_ports_are_known() -> None:
+    ports = [Port(f"n1/p{n}", "c", "n1", 1, None, None, "fabric") for n in range(2)]
+    rows = [Row("lldp:x", "c", "port", f"n1/p{n}", "leaf_switch", f"l{n}") for n in range(2)]
+    nodes = [("c", "n1")]
+    assert switches(Topology(rows, nodes=nodes, ports=ports), "c", "n1")[0] == frozenset({"l0", "l1"})
+    assert switches(Topology(rows[:1], nodes=nodes, ports=ports), "c", "n1") == (frozenset(), None)
+    assert switches(Topology([], nodes=nodes), "c", "n1") == (frozenset(), None)
 
 
 def test_none_free_now_is_said() -> None:

@@ -88,6 +88,8 @@ def test_the_smallest_profile_of_the_very_model_with_room_for_it() -> None:
     assert [one.profile for one in slices("NVIDIA A30", 24 * GIB, RULES)] == ["1g.6gb", "2g.12gb"]
     assert next(one.profile for one in slices("NVIDIA A100-SXM4-40GB", int(39.4 * GIB), RULES)) == "1g.5gb"
     assert slices("NVIDIA L40S", 48 * GIB, RULES) == []  # no MIG
+    assert next(one.profile for one in slices("NVIDIA H100 NVL", int(93.6 * GIB), RULES)) == "1g.12gb"
+    assert slices("NVIDIA H100", 60 * GIB, RULES) == []
     small = slice_for(need(gib=6), "NVIDIA H800", RULES)
     assert small is not None and (small.profile, small.takes) == ("1g.10gb", Fraction(1, 7))
     # 9 GiB with a fifth more are 10.8: over an eighth of 79.6
@@ -205,6 +207,13 @@ def test_small_holders_of_one_department_are_put_on_fewer_cards() -> None:
     assert one.evidence["saved_per_month"] == {"CNY": formatted(rounded(atoms, "CNY"), grouped=False)}
     assert one.evidence["saved_card_hours_per_month"] == 2160.0
     assert one.evidence["workloads"] == [f"w{n}/0" for n in range(4)]
+
+
+def test_the_parts_a_card_can_be_cut_into_are_counted() -> None:
+    """2g.20gb takes two sevenths of compute and a quarter of memory: three fit, a fourth would only fit its memory."""
+    (found,) = told(*(work(f"w{n}", need(gib=14, activity=0.15)) for n in range(4)), kind=SHAREABLE)
+    assert (found.evidence["holders"], found.evidence["cards_saved"]) == (3, 2)
+    assert set(found.evidence["groups"][0].values()) == {"MIG 2g.20gb"}
 
 
 def test_who_answers_for_different_departments_or_clusters_is_left_apart() -> None:

@@ -165,3 +165,14 @@ def test_a_card_held_for_less_than_the_window_or_shared_is_not_judged(world: Wor
     world.run("UPDATE allocation SET share_nano = ? WHERE card_key = ?", CARD // 2, world._cards["G2"][0])
     assert world.found(OVERSIZED) == []
     assert seen(world.store, SHAREABLE) == []
+
+
+def test_a_finding_ends_with_its_work_also_between_two_looks(world: World) -> None:
+    world.fill({"1": SMALL, "2": SMALL})
+    rounds = Rounds(lambda: world.store, Config())
+    rounds.round()
+    assert len(seen(world.store, OVERSIZED)) == 2
+    world.run("UPDATE allocation SET valid_to = ? WHERE card_key = ?", at(-0.01), world._cards["G1"][0])
+    rounds.round()
+    assert [row["subject"] for row in seen(world.store, OVERSIZED)] == ["slurm/dc1/2"]
+    assert seen(world.store, SHAREABLE) == []

@@ -23,7 +23,7 @@ from ullage_collector.detect.uneven.finding import (
     worth,
 )
 from ullage_collector.detect.uneven.match import Demand, Kind, Matched, Supply, matched
-from ullage_collector.detect.uneven.reading import kind_of, waited
+from ullage_collector.detect.uneven.reading import Waiting, demand_of, kind_of, waited
 from ullage_collector.detect.uneven.settings import default_rules, parse_rules, rules_of
 from ullage_collector.ledger import (
     HOUR_US,
@@ -102,9 +102,10 @@ def test_a_departments_own_idle_cards_are_its_own_affair() -> None:
 
 def test_a_held_card_nobody_heard_of_may_be_its_holders_own_way_out() -> None:
     found = both(
-        [wants(0, 5)], [idles(0, 3, "rec", known=False), idles(0, 9, "ads", known=False), idles(0, 9)]
+        [wants(0, 5)], [idles(0, 3, "rec", known=False), idles(0, 9, "ads", known=False), idles(0, 1)]
     )
-    assert (overlap(found), found.own) == (2, ())
+    assert (overlap(found), found.own) == (1, ())
+    assert (found.hours[0].waiting, found.hours[0].idle) == (2 * ONE, ONE)
 
 
 def test_another_cluster_lends_only_what_is_free_and_only_where_the_rules_say_so() -> None:
@@ -181,6 +182,22 @@ def test_a_request_that_may_mean_several_kinds_means_none() -> None:
     assert kind_of(asks(0, 1, vendor=None), [H800]) is None
     assert kind_of(asks(0, 1, vendor="ascend"), [H800]) is None
     assert waited([asks(0, 1)], {"c1": {H800, H20}}, at(0), at(9)) == ({}, 2 * ONE)
+
+
+def test_a_quota_counts_for_its_department_and_those_below_on_cards_it_is_about() -> None:
+    quotas = {
+        at(0): [
+            Waiting("train", "NVIDIA", "*h800*", "rd", True),
+            Waiting("*", None, None, "rd/nlp", False),
+            Waiting("serve", None, None, "rd/nlp2", True),
+            Waiting("npu", "ascend", None, "rd", True),
+        ]
+    }
+    demand = demand_of((at(0), "c1", H800, "rd/nlp"), ONE, quotas)
+    assert (demand.full, demand.pools) == (True, frozenset({"train"}))
+    assert demand_of((at(0), "c1", H20, "rd/nlp"), ONE, quotas).full is False
+    assert demand_of((at(0), "c1", H800, "ads"), ONE, quotas).pools == frozenset()
+    assert demand_of((at(1), "c1", H800, "rd/nlp"), ONE, quotas).full is False
 
 
 # ------------------------------------------------------------------------------- laws

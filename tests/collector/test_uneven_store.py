@@ -83,6 +83,18 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
+def test_without_a_day_published_lately_what_stands_stays(world: World) -> None:
+    world.publish()
+    Rounds(lambda: world.store, config(world)).round()
+    world.clock.step_wall(4 * 86400)
+    world.run("DELETE FROM request")
+    Rounds(lambda: world.store, config(world)).round()
+    assert len(seen(world.store, KIND)) == 1
+    world.clock.step_wall(-4 * 86400 + 3700)
+    Rounds(lambda: world.store, config(world)).round()
+    assert seen(world.store, KIND) == []
+
+
 def config(world: World, **uneven: Any) -> Config:
     text = "schema_version = 1\n[finding]\nleast_card_hours = 10\n"
     path = world.folder / "uneven.toml"

@@ -60,7 +60,7 @@ def read(cursor: duckdb.DuckDBPyConnection, from_us: int, to_us: int, now_us: in
     asked, refused = asked_between(cursor, from_us, to_us, as_of_us=now_us)
     waits, unplaced = waited(asked, kinds, from_us, to_us)
     full = _quotas(cursor, from_us, to_us, rules.full_ratio)
-    demands = tuple(_demand(key, quantity, full) for key, quantity in sorted(waits.items()))
+    demands = tuple(demand_of(key, quantity, full) for key, quantity in sorted(waits.items()))
     hours = {demand.hour_us for demand in demands}
     wanted = {demand.kind for demand in demands}
     rows = cursor.execute(sql["idle"], {**span, "hours": sorted(hours)}).fetchall() if hours else []
@@ -124,8 +124,8 @@ def kind_of(wait: Asked, there: Iterable[Kind]) -> Kind | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A quota that waited in an hour."""
+class Waiting:
+    """A quota for which work waited in an hour. vendor, model (a glob) None: of every card. full: it was at its ceiling."""
 
     pool: str
     vendor: str | None
@@ -136,18 +136,19 @@ class _Waiting:
 
 def _quotas(
     cursor: duckdb.DuckDBPyConnection, from_us: int, to_us: int, full_ratio: float
-) -> dict[int, list[_Waiting]]:
+) -> dict[int, list[Waiting]]:
     rows = cursor.execute(
         statements("uneven")["waiting_quotas"],
         {"from": naive_utc(from_us / 1e6), "to": naive_utc(to_us / 1e6), "full": full_ratio},
     ).fetchall()
-    found: dict[int, list[_Waiting]] = defaultdict(list)
+    found: dict[int, list[Waiting]] = defaultdict(list)
     for hour, *rest in rows:
-        found[hour].append(_Waiting(*rest))
+        found[hour].append(Waiting(*rest))
     return found
 
 
-def _demand(wait: Wait, quantity: int, quotas: Mapping[int, list[_Waiting]]) -> Demand:
+def demand_of(wait: Wait, quantity: int, quotas: Mapping[int, list[Waiting]]) -> Demand:
+    """A demand with what the quotas of its department, and those above it, say of it that hour."""
     hour, cluster, kind, department = wait
     theirs = [
         quota
