@@ -91,6 +91,8 @@ def test_free_cards_go_before_held_ones_and_what_is_short_is_divided_by_what_eac
     assert told["a", None] == pytest.approx(4 / 3) and told["b", None] == pytest.approx(2 / 3)
     assert told["a", "ads"] == pytest.approx(8 / 3) and told["b", "ads"] == pytest.approx(4 / 3)
     assert overlap(found) == 6
+    (pair,) = both([wants(0, 2)], [idles(0, 4, "ads"), idles(0, 3)]).pairs
+    assert pair.supply.department is None
 
 
 def test_a_departments_own_idle_cards_are_its_own_affair() -> None:
