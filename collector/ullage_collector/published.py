@@ -49,6 +49,9 @@ DIMENSIONS: Final = (
     "recommendation",
     "adjustment",
     "closing",
+    "exchange_rate",
+    "tariff",
+    "pue",
 )
 DAY_FILES: Final = {
     "segments": "raw_segment",
@@ -65,6 +68,9 @@ LATER: Final[frozenset[str]] = frozenset(
         "recommendation.parquet",
         "adjustment.parquet",
         "closing.parquet",
+        "exchange_rate.parquet",
+        "tariff.parquet",
+        "pue.parquet",
         "energy.parquet",
         "remainder.parquet",
         "serving.parquet",

@@ -110,11 +110,10 @@ def _run(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> i
 
         return GOOD if diff.run(args.before, args.after, as_json=args.json) else PARTIAL
     if args.command == "explain":
-        from ullage_reports import explain
+        from ullage_reports import explain, explain_energy
 
-        explain.run(
-            edition.published_below(args.data), args.line, as_json=args.json, verify=not args.trust_files
-        )
+        tell = explain_energy.run if explain_energy.is_energy(args.line) else explain.run
+        tell(edition.published_below(args.data), args.line, as_json=args.json, verify=not args.trust_files)
         return GOOD
     return _report(args, chosen, clock)
 

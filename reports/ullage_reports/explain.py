@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
 
 from ullage_collector import ledger
@@ -32,13 +33,14 @@ Row = Mapping[str, Any]
 class Explanation:
     """A line with what it stands on.
 
-    line: the row of segments.parquet. price, workload, department, incident: the published rows, None where the line has none.
+    line: the row of segments.parquet. price, rate, workload, department, incident: the published rows, None where the line has none.
     source_rows: kind -> number of the store's rows it was made from. day: the published day it is in. dimensions: the names and
     prices it was read with.
     """
 
     line: Row
     price: Row | None
+    rate: Row | None
     workload: Row | None
     department: Row | None
     incident: Row | None
@@ -75,7 +77,7 @@ def run(published: Published, line_id: str, *, as_json: bool, verify: bool = Tru
 
 def explain(published: Published, line_id: str, *, verify: bool = True) -> Explanation:
     """See ``run``. verify: check the day's files against its manifest first."""
-    card, from_us = _parsed(line_id)
+    card, from_us = parsed(line_id)
     at = _EPOCH + timedelta(microseconds=from_us)
     with published.open(at, at + timedelta(microseconds=1), verify=verify) as facts:
         if not facts.days:
@@ -83,7 +85,7 @@ def explain(published: Published, line_id: str, *, verify: bool = True) -> Expla
                 f"{line_id}: {at.date()} is not published in {published.root}; publish it, or name the collector's data with --data"
             )
         manifest = facts.days[0]
-        line = _one(facts, "line", {"line": line_id})
+        line = one(facts, "line", {"line": line_id})
         if line is None:
             near = facts.rows(statements("explain")["near"], {"card": card, "at": from_us})
             names = ", ".join(str(row[0]) for row in near)
@@ -99,10 +101,11 @@ def explain(published: Published, line_id: str, *, verify: bool = True) -> Expla
         begins = int(line["from_us"])
         return Explanation(
             line=line,
-            price=_one(facts, "price", {"id": line["price_id"]}),
-            workload=_one(facts, "workload", {"id": line["workload_id"]}),
-            department=_one(facts, "department", {"id": line["department_id"], "at": begins}),
-            incident=_one(facts, "incident", {"id": int(sources["incident"])})
+            price=one(facts, "price", {"id": line["price_id"]}),
+            rate=one(facts, "rate", {"id": int(sources["rate"])}) if "rate" in sources else None,
+            workload=one(facts, "workload", {"id": line["workload_id"]}),
+            department=one(facts, "department", {"id": line["department_id"], "at": begins}),
+            incident=one(facts, "incident", {"id": int(sources["incident"])})
             if "incident" in sources
             else None,
             source_rows=sources,
@@ -117,17 +120,20 @@ def to_json(found: Explanation) -> dict[str, Any]:
     priced = line["price_micro"] is not None
     return {
         "schema_version": SCHEMA_VERSION,
-        "line": _told(line),
+        "line": told(line),
         "seconds": str(found.seconds),
         "share": str(found.share),
         "card_hours": str(ledger.hours_exact(found.quantity)),
         "price_per_card_hour": str(ledger.price_decimal(int(line["price_micro"]))) if priced else None,
-        "cost": _money(int(line["cost_atoms"])) if priced else None,
+        "cost": money(int(line["cost_atoms"])) if priced else None,
         "cost_atoms": str(line["cost_atoms"]) if priced else None,
-        "price": _told(found.price),
-        "workload": _told(found.workload),
-        "department": _told(found.department),
-        "incident": _told(found.incident),
+        "list_per_card_hour": _decimal(line.get("list_micro")),
+        "price": told(found.price),
+        "components": components(found.price),
+        "rate": told(found.rate),
+        "workload": told(found.workload),
+        "department": told(found.department),
+        "incident": told(found.incident),
         "source_rows": dict(found.source_rows),
         "day": {
             "day": str(found.day.day),
@@ -154,7 +160,7 @@ def page(found: Explanation) -> list[tuple[str, str]]:
             )
             + (f", pool {plain(str(line['pool']))}" if line["pool"] else ""),
         ),
-        ("when", f"{_instant(line['from_us'])} to {_instant(line['to_us'])}: {found.seconds} s"),
+        ("when", f"{instant(line['from_us'])} to {instant(line['to_us'])}: {found.seconds} s"),
         ("state", str(line["state"]) + (f" ({plain(str(line['reason']))})" if line["reason"] else "")),
         ("quantity", f"{found.seconds} s x {found.share} of the card / 3600 = {hours} card-hours"),
     ]
@@ -164,15 +170,16 @@ def page(found: Explanation) -> list[tuple[str, str]]:
         price = ledger.price_decimal(int(line["price_micro"]))
         lines += [
             ("price", f"{price} {line['currency']} a card-hour{_price(found.price)}"),
+            *_made_of(found),
             (
                 "cost",
-                f"{hours} card-hours x {price} = {_money(int(line['cost_atoms']))} {line['currency']}, "
+                f"{hours} card-hours x {price} = {money(int(line['cost_atoms']))} {line['currency']}, "
                 f"exactly {line['cost_atoms']} atoms ({ledger.ATOMS_PER_UNIT} a unit)",
             ),
         ]
-    lines.append(("pays", _payer(found)))
+    lines.append(("pays", payer(line, found.department, found.source_rows.get("rule"))))
     if line["workload_id"]:
-        lines.append(("workload", plain(str(line["workload_id"])) + _workload(found.workload)))
+        lines.append(("workload", plain(str(line["workload_id"])) + held_by(found.workload)))
     if found.incident is not None:
         one = found.incident
         lines.append(
@@ -202,10 +209,10 @@ def page(found: Explanation) -> list[tuple[str, str]]:
     return lines
 
 
-def _parsed(line_id: str) -> tuple[str, int]:
+def parsed(line_id: str, mark: str = "#") -> tuple[str, int]:
     """The card and the instant in microseconds that an id names."""
     card, at, rest = line_id.rpartition("@")
-    begins, hash_, number = rest.partition("#")
+    begins, hash_, number = rest.partition(mark)
     if line_id.startswith("residue/"):
         raise BadInput(
             f"{line_id}: a residue is no line of the ledger: it is what cutting a month's quantities to nine decimals left "
@@ -219,7 +226,8 @@ def _parsed(line_id: str) -> tuple[str, int]:
     return card, int(begins)
 
 
-def _one(facts: Facts, name: str, parameters: Mapping[str, Any]) -> Row | None:
+def one(facts: Facts, name: str, parameters: Mapping[str, Any]) -> Row | None:
+    """The first row of a statement of explain.sql; None: there is none, or what it asks for is None."""
     if "id" in parameters and parameters["id"] is None:
         return None
     cursor = facts.connection.execute(statements("explain")[name], parameters)
@@ -231,40 +239,80 @@ def _one(facts: Facts, name: str, parameters: Mapping[str, Any]) -> Row | None:
     )
 
 
-def _told(row: Row | None) -> dict[str, Any] | None:
+def told(row: Row | None) -> dict[str, Any] | None:
+    """A row as JSON takes it."""
     if row is None:
         return None
     return {
-        key: value if value is None or isinstance(value, bool | int | str) else _text(value)
+        key: value if value is None or isinstance(value, bool | int | str) else text(value)
         for key, value in row.items()
     }
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A value as text; instants, UTC without a zone, as ISO 8601."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
     return str(value)
 
 
-def _instant(us: int) -> str:
-    return _text((_EPOCH + timedelta(microseconds=int(us))).replace(tzinfo=None))
+def instant(us: int) -> str:
+    """Microseconds as ISO 8601."""
+    return text((_EPOCH + timedelta(microseconds=int(us))).replace(tzinfo=None))
 
 
-def _money(atoms: int) -> str:
+def money(atoms: int) -> str:
     """To twelve decimals, half up; a sum of them is not the sum of the lines: atoms are."""
     return str(Decimal(ledger.half_up(atoms * 10**12, ledger.ATOMS_PER_UNIT)).scaleb(-12))
+
+
+def components(price: Row | None) -> dict[str, str]:
+    """What a price is made of: component -> currency units per card-hour; nothing where it is one figure."""
+    terms = price.get("terms") if price is not None else None
+    if not terms:
+        return {}
+    parts = json.loads(str(terms))["components"].items()
+    return {name: str(_decimal(_rounded(Fraction(part)))) for name, part in parts}
+
+
+def _made_of(found: Explanation) -> list[tuple[str, str]]:
+    """List price, components and exchange rate of a line, each where there is one."""
+    line, price, lines = found.line, found.price, []
+    if line.get("list_micro") is not None and line["list_micro"] != line["price_micro"]:
+        lines.append(("list", f"{_decimal(line['list_micro'])} {line['currency']} a card-hour"))
+    parts = components(price)
+    if price is not None and len(parts) > 1:
+        said = ", ".join(f"{name} {amount}" for name, amount in parts.items())
+        lines.append(("made of", plain(f"{said} {price['currency']} a card-hour")))
+    if found.rate is not None:
+        one_of, factor = found.rate, Decimal(int(found.rate["rate_nano"])).scaleb(-9)
+        words = [f"1 {one_of['from_currency']} is {format(factor.normalize(), 'f')} {one_of['to_currency']}"]
+        words += [f"valid from {text(one_of['valid_from'])}", f"known since {text(one_of['known_from'])}"]
+        lines.append(("rate", plain(", ".join([*words, f"from {one_of['source']}"]))))
+    return lines
+
+
+def _decimal(micro: Any) -> str | None:
+    return None if micro is None else str(ledger.price_decimal(int(micro)))
+
+
+def _rounded(exact: Fraction) -> int:
+    return ledger.half_up(exact.numerator, exact.denominator)
 
 
 def _price(price: Row | None) -> str:
     if price is None:
         return ", by a price row that is not published"
     words = [f"price {price['price_id']}", f"for {price['model'] or 'every model'}"]
+    if price.get("kind") not in (None, "list"):
+        words.insert(1, str(price["kind"]))
+    words += [f"{what} {price[what]}" for what in ("card", "node", "label") if price.get(what)]
     if price["pool"]:
         words.append(f"in pool {price['pool']}")
-    words.append(f"valid from {_text(price['valid_from'])}")
+    words.append(f"valid from {text(price['valid_from'])}")
     if price["valid_to"] is not None:
-        words.append(f"to {_text(price['valid_to'])}")
-    words.append(f"known since {_text(price['known_from'])}")
+        words.append(f"to {text(price['valid_to'])}")
+    words.append(f"known since {text(price['known_from'])}")
     if price["source"]:
         words.append(f"from {price['source']}")
     if price["assumed"]:
@@ -272,21 +320,22 @@ def _price(price: Row | None) -> str:
     return f" ({plain(', '.join(words))})"
 
 
-def _payer(found: Explanation) -> str:
-    line = found.line
+def payer(line: Row, named: Row | None, rule: str | None) -> str:
+    """Who pays for a line. named: the published department."""
     department = str(line["department_id"])
     if department == ledger.PLATFORM:
         return "the platform: nobody is charged for this state"
-    name = str(found.department["name"]) if found.department else ""
+    name = str(named["name"]) if named else ""
     words = ["unmapped: no rule says whose it is" if department == ledger.UNMAPPED else department]
     words += [name] if name and name != department else []
     words += [f"{key} {line[key]}" for key in ("business", "scenario") if line[key]]
-    if rule := found.source_rows.get("rule"):
+    if rule is not None:
         words.append(f"by rule {rule}")
     return plain(", ".join(words))
 
 
-def _workload(workload: Row | None) -> str:
+def held_by(workload: Row | None) -> str:
+    """A workload in brackets; nothing for None."""
     if workload is None:
         return ""
     said = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from tests.collector.fleet_world import DAY, LATER, NANO, World
 
 from ullage_collector import published
 from ullage_collector.ledger import ATOMS_PER_UNIT
-from ullage_collector.states import States
+from ullage_collector.pricing.terms import Terms
+from ullage_collector.publish import beside
+from ullage_collector.states import States, keep
 from ullage_contract.command import GOOD, USAGE
 from ullage_reports import cli
 
@@ -122,3 +125,50 @@ def test_a_line_of_another_revision_shows_what_stands_there_now(
     err = capsys.readouterr().err
     assert f"no such line in revision 1 of {date(2026, 10, 7)}" in err
     assert line in err
+
+
+def test_energy_and_a_converted_contract_go_back_to_tariff_pue_rate_and_components(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World()
+    world.card("G1", "H800")
+    world.rule("slurm:nlp", "rd")
+    world.hold("G1", "slurm/dc1/nlp/1", 0, 24)
+    world.minutes("G1", 0, 24, 0.9, power_watts=500.0)
+    terms = Terms(
+        Fraction(2_000_000), components={"capex": Fraction(3_500_001, 2), "rack": Fraction(1, 4) * 10**6}
+    ).to_json()
+    world.db.execute(
+        "INSERT INTO price (price_id, model, currency, price_micro, assumed, valid_from, known_from, source, kind, terms) VALUES "
+        "(5, 'H*', 'USD', 2000000, false, '2026-01-01', '2026-01-01', 'book.toml', 'owned', ?)",
+        [terms],
+    )
+    then = "TIMESTAMP '2026-01-01', NULL, TIMESTAMP '2026-01-01', NULL, 'book.toml'"
+    world.db.execute(f"INSERT INTO exchange_rate VALUES (6, 'USD', 'CNY', 7123400000, {then})")
+    world.db.execute(f"INSERT INTO money_policy VALUES (7, 'CNY', NULL, {then})")
+    world.db.execute(
+        f"INSERT INTO tariff VALUES (8, NULL, 'CNY', 650000, 'UTC', '00:00-24:00', NULL, {then})"
+    )
+    world.db.execute(f"INSERT INTO pue VALUES (9, NULL, 1350, {then})")
+    worked = States(world.db).work_out(DAY.date(), LATER)
+    keep(world.db, worked)
+    beside.keep(world.db, worked)
+    published.publish_facts_day(world.db, tmp_path / "published", DAY.date(), status="sealed", now=LATER)
+    published.publish_dimensions(world.db, tmp_path / "published", now=LATER)
+
+    at = int(DAY.timestamp()) * 10**6
+    text = said(tmp_path, f"G1@{at}~1", capsys)
+    assert "0.500000000000 kWh, measured" in text
+    assert (
+        "0.65 CNY a kWh (tariff 8, 00:00-24:00 UTC, known since 2026-01-01T00:00:00Z, from book.toml)" in text
+    )
+    assert "x 1.350 x 0.65 = 0.438750000000 CNY" in text
+    told = json.loads(said(tmp_path, f"G1@{at}~1", capsys, "--json"))
+    assert (told["kwh_with_pue"], told["pue"]["pue_milli"]) == ("0.675000000000", 1350)
+    assert cli.main(["explain", f"G1@{at}~99", "--data", str(tmp_path)]) == USAGE
+    capsys.readouterr()
+
+    text = said(tmp_path, f"G1@{at}#1", capsys)
+    assert "14.2468 CNY a card-hour (price 5, owned, for H*" in text
+    assert "capex 1.750001, rack 0.25 USD a card-hour" in text
+    assert "1 USD is 7.1234 CNY" in text

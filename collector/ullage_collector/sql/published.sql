@@ -178,6 +178,17 @@ SELECT price_id, model, pool, currency, price_micro, assumed, valid_from, valid_
        coalesce(kind, 'list') AS kind, node, label, card, list_micro, terms::VARCHAR AS terms
 FROM price ORDER BY price_id
 
+-- name: dimension_exchange_rate
+SELECT rate_id, from_currency, to_currency, rate_nano, valid_from, valid_to, known_from, known_to, source
+FROM exchange_rate ORDER BY rate_id
+
+-- name: dimension_tariff
+SELECT tariff_id, cluster, currency, tariff_micro, zone, hours, weekdays, valid_from, valid_to, known_from, known_to, source
+FROM tariff ORDER BY tariff_id
+
+-- name: dimension_pue
+SELECT pue_id, cluster, pue_milli, valid_from, valid_to, known_from, known_to, source FROM pue ORDER BY pue_id
+
 -- name: dimension_incident
 SELECT i.incident_id, i.family, i.subject, n.node_id, i.cause, i.severity, coalesce(i.vendor, c.vendor) AS vendor, i.code,
        i.onset, i.opened_at, i.closed_at, i.confirmed, i.action, i.evidence::VARCHAR AS evidence, i.history, i.origin
@@ -284,6 +295,22 @@ CREATE VIEW price AS SELECT NULL::BIGINT AS price_id, NULL::VARCHAR AS model, NU
     NULL::TIMESTAMP AS valid_to, NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source,
     NULL::VARCHAR AS kind, NULL::VARCHAR AS node, NULL::VARCHAR AS label, NULL::VARCHAR AS card, NULL::BIGINT AS list_micro,
     NULL::VARCHAR AS terms WHERE false;
+
+-- name: empty_exchange_rate
+CREATE VIEW exchange_rate AS SELECT NULL::BIGINT AS rate_id, NULL::VARCHAR AS from_currency, NULL::VARCHAR AS to_currency,
+    NULL::BIGINT AS rate_nano, NULL::TIMESTAMP AS valid_from, NULL::TIMESTAMP AS valid_to,
+    NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source WHERE false;
+
+-- name: empty_tariff
+CREATE VIEW tariff AS SELECT NULL::BIGINT AS tariff_id, NULL::VARCHAR AS cluster, NULL::VARCHAR AS currency,
+    NULL::BIGINT AS tariff_micro, NULL::VARCHAR AS zone, NULL::VARCHAR AS hours, NULL::VARCHAR AS weekdays,
+    NULL::TIMESTAMP AS valid_from, NULL::TIMESTAMP AS valid_to,
+    NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source WHERE false;
+
+-- name: empty_pue
+CREATE VIEW pue AS SELECT NULL::BIGINT AS pue_id, NULL::VARCHAR AS cluster, NULL::BIGINT AS pue_milli,
+    NULL::TIMESTAMP AS valid_from, NULL::TIMESTAMP AS valid_to,
+    NULL::TIMESTAMP AS known_from, NULL::TIMESTAMP AS known_to, NULL::VARCHAR AS source WHERE false;
 
 -- name: empty_incident
 CREATE VIEW incident AS SELECT NULL::BIGINT AS incident_id, NULL::VARCHAR AS family, NULL::VARCHAR AS subject,

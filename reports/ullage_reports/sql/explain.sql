@@ -10,6 +10,18 @@ SELECT line_id FROM raw_segment WHERE card_id = $card AND from_us <= $at AND to_
 -- name: price
 SELECT * FROM price WHERE price_id = $id;
 
+-- name: rate
+SELECT * FROM exchange_rate WHERE rate_id = $id;
+
+-- name: energy
+SELECT * FROM raw_energy WHERE line_id = $line;
+
+-- name: tariff
+SELECT * FROM tariff WHERE tariff_id = $id;
+
+-- name: pue
+SELECT * FROM pue WHERE pue_id = $id;
+
 -- name: workload
 SELECT * FROM workload WHERE workload_id = $id;
 
