@@ -11,9 +11,13 @@ import pytest
 from tests.collector.test_console import EVIL, NOW, World
 
 from ullage_collector.console.words import LANGUAGES, words
+from ullage_collector.detect import idle_finding, over_subscription, unallocated_use
 from ullage_collector.detect.findings import Found, keep
+from ullage_collector.detect.fragmentation import finding as fragmentation
+from ullage_collector.detect.idle_rules import Grade
 from ullage_collector.detect.placement import finding as placement
 from ullage_collector.detect.sizing import finding as sizing
+from ullage_collector.detect.stragglers import finding as stragglers
 from ullage_collector.detect.uneven import finding as uneven
 from ullage_collector.notify.texts import catalogue as notice_texts
 from ullage_collector.receive.identity import Role
@@ -53,7 +57,7 @@ def test_a_finding_shows_its_kind_subject_evidence_and_owner(world: World) -> No
     assert words("en")["findings"]["used_without_allocation"]["means"] in text
     assert '<a href="/card/GPU-1">GPU-1</a>' in text
     assert re.search(r"command</span> python3 · .*pid</span> 41 · .*user</span> ada", text)
-    assert "held_by</span> –" in text
+    assert "held by</span> –" in text
     assert "41-1" not in text  # the key repeats what stands beside it
     assert text.index("used_without_allocation") < text.index("pool_none")  # the newest first
 
@@ -93,6 +97,40 @@ def test_every_kind_of_ours_has_a_name(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_every_suggestion_of_ours_has_words(language: str) -> None:
+    suggested = {grade.word for grade in Grade} | {f"check_{family}" for family in ("card", "node", "port")}
+    more = ("quota/hours.py", "publish/closing_rule.py", "sql/states.sql")
+    for path in (*(SOURCES / "detect").rglob("*"), *(SOURCES / name for name in more)):
+        if path.suffix in (".py", ".toml", ".sql") and "fault" not in str(path.relative_to(SOURCES)):
+            text = path.read_text(encoding="utf-8")
+            suggested |= set(re.findall(r'\baction ?= ?"([a-z_]+)"', text))
+            suggested |= set(re.findall(r'\baction=?\s?=? ?"[a-z_]+" if [^\n]+ else "([a-z_]+)"', text))
+    suggested -= {"store_true", "append"}
+    assert len(suggested) > 30
+    assert suggested <= words(language)["actions"].keys()
+
+
+def test_what_a_finding_costs_a_day_and_how_sure_it_is_have_columns(world: World) -> None:
+    put(
+        world,
+        Found(
+            "idle_workload",
+            "workload",
+            "job-1",
+            1,
+            {"cost_per_day": {"CNY": "480.00"}, "cards": 2},
+            confidence=0.725,
+        ),
+        Found("straggler_suspect", "card", "GPU-1", 1, {"job_cost_per_day": {"CNY": "12.34"}}),
+        Found("version_drift", "node", "n1", 1, {"name": "driver"}),
+    )
+    text = re.sub(r"\s+", " ", page(world))
+    assert text.count("CNY 480.00") == 1 and text.count("CNY 12.34") == 1
+    assert '<td class="number">CNY 480.00</td><td class="number">72 %</td>' in text
+    assert '<td class="number"></td><td class="number">100 %</td>' in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_notices_and_reports_call_findings_and_what_they_suggest_as_the_console_does(language: str) -> None:
     said = words(language)
     names = {kind: texts["name"] for kind, texts in said["findings"].items()}
@@ -105,9 +143,18 @@ def test_notices_and_reports_call_findings_and_what_they_suggest_as_the_console_
 
 @pytest.mark.parametrize(
     ("module", "kinds"),
-    [(placement, [placement.KIND]), (uneven, [uneven.KIND]), (sizing, sizing.KINDS)],
+    [
+        (placement, [placement.KIND]),
+        (uneven, [uneven.KIND]),
+        (sizing, sizing.KINDS),
+        (fragmentation, [fragmentation.KIND]),
+        (idle_finding, [idle_finding.KIND]),
+        (stragglers, stragglers.KINDS),
+        (over_subscription, [over_subscription.KIND]),
+        (unallocated_use, [unallocated_use.KIND]),
+    ],
 )
-def test_newer_kinds_have_every_word_of_their_evidence_in_both_languages(
+def test_kinds_that_cost_money_have_every_word_of_their_evidence_in_both_languages(
     module: ModuleType, kinds: list[str]
 ) -> None:
     """Keys of evidence as they stand in the source; a test of each detector looks at a real page."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ullage_collector.console.app import Console
 
 ROWS_A_KIND: Final = 200  # our choice: because nobody reads more of one kind; the API has all
+MONEY: Final = ("cost_per_day", "saving_per_day", "job_cost_per_day")
+"""Keys of evidence that say what a finding costs a day, or would save; the first that is there has the column."""
 EVIDENCE_CHARACTERS: Final = 120  # our choice: a line of a table
 
 
@@ -32,10 +34,13 @@ def page(console: Console, request: Request, identity: Identity) -> Response:
         counts[row["kind"]] = counts.get(row["kind"], 0) + 1
         if counts[row["kind"]] > ROWS_A_KIND:
             continue
+        evidence = json.loads(row["evidence"])
+        shown = next((name for name in MONEY if evidence.get(name)), None)
+        row["cost"] = "" if shown is None else _short(evidence[shown], known)
         row["evidence"] = [
             (said["evidence_names"].get(name, name), _short(value, known))
-            for name, value in json.loads(row["evidence"]).items()
-            if name != "key"
+            for name, value in evidence.items()
+            if name not in ("key", shown)
         ]
         row["named"] = known.get(row["subject"], row["subject"])
         groups.setdefault(row["kind"], []).append(row)

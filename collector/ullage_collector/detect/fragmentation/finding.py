@@ -73,7 +73,14 @@ def find(fleet: Fleet, rules: Rules, now_us: int) -> list[Found]:
                     "nodes": [f"{here[n].name} {_cards(float(milli[n]))}" for n in worst if milli[n] > 0],
                     "jobs_that_could_start": {str(one["cards"]): one["jobs"] for one in plan["starts"]},
                     "jobs_after_moves": {str(one["cards"]): one["jobs_after"] for one in plan["starts"]},
+                    "stranded_cards": {
+                        f"{one['cards']} {cause}": lost
+                        for one in plan["starts"]
+                        for cause, lost in one["stranded_cards"].items()
+                        if lost
+                    },
                     "partly_held": plan["partly_held"]["cards"],
+                    "stranded_on_partly_held": _cards(plan["partly_held"]["stranded_milli"]),
                     "moves": [f"{m['workload']}: {m['from']} -> {m['to']}" for m in plan["moves"][:_NAMED]],
                     "all_moves": len(plan["moves"]),
                     "regained_cards": _cards(plan["regained_milli"]),
