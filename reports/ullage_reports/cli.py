@@ -110,12 +110,29 @@ def _run(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> i
 
         return GOOD if diff.run(args.before, args.after, as_json=args.json) else PARTIAL
     if args.command == "explain":
-        from ullage_reports import explain, explain_energy
-
-        tell = explain_energy.run if explain_energy.is_energy(args.line) else explain.run
-        tell(edition.published_below(args.data), args.line, as_json=args.json, verify=not args.trust_files)
+        _explain(args, chosen)
         return GOOD
     return _report(args, chosen, clock)
+
+
+def _explain(args: argparse.Namespace, chosen: settings.Settings) -> None:
+    from ullage_reports import cost_policy, explain, explain_energy, explain_shared
+
+    published, verify = edition.published_below(args.data), not args.trust_files
+    if not args.line.startswith(explain_shared.PREFIX):
+        tell = explain_energy.run if explain_energy.is_energy(args.line) else explain.run
+        tell(published, args.line, as_json=args.json, verify=verify)
+        return
+    zone = args.zone or chosen.zone
+    explain_shared.run(
+        published,
+        args.line,
+        cost_policy.load(args.config, zone),
+        zone=zone,
+        currency=args.currency or chosen.currency,
+        as_json=args.json,
+        verify=verify,
+    )
 
 
 def _report(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
@@ -200,9 +217,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--once", action="store_true", help="make what is due and not made yet, then exit: for a timer"
     )
-    command = commands.add_parser("explain", help="one line of the ledger: formula, rates, versions and rows")
+    command = commands.add_parser(
+        "explain",
+        help="one line of the ledger, or a shared charge: formula, rates, weights, versions and rows",
+    )
     command.add_argument(
-        "line", metavar="LINE-ID", help="as segments.parquet, FOCUS (x_LineId) and the API have it"
+        "line",
+        metavar="LINE-ID",
+        help="as segments.parquet, FOCUS (x_LineId) and the API have it, or shared/PERIOD/DEPARTMENT",
+    )
+    command.add_argument("--zone", metavar="IANA", help="of a shared charge: whose midnights cut its period")
+    command.add_argument(
+        "--currency", metavar="CODE", help="of a shared charge: ISO 4217 (default: the only one)"
     )
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of a table")
     command.add_argument(

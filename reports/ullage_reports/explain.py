@@ -213,6 +213,11 @@ def parsed(line_id: str, mark: str = "#") -> tuple[str, int]:
     """The card and the instant in microseconds that an id names."""
     card, at, rest = line_id.rpartition("@")
     begins, hash_, number = rest.partition(mark)
+    if line_id.startswith("adjustment/"):
+        raise BadInput(
+            f"{line_id}: a correction or credit is no line of the ledger: the statement's list of them says what it is for, and who "
+            "asked and approved"
+        )
     if line_id.startswith("residue/"):
         raise BadInput(
             f"{line_id}: a residue is no line of the ledger: it is what cutting a month's quantities to nine decimals left "

@@ -79,7 +79,7 @@ def statement(
     are not what their manifests say. A report that does not add up is returned: its ``trust.adds_up`` is False.
     """
     with published.open(period.start, period.end, verify=verify) as facts:
-        chosen = _currency(facts, currency)
+        chosen = currency_of(facts, currency)
         before = _before(published, period, chosen, verify, tree_at, facts)
         made = facts.closing.closed_at if facts.closing else now
         report = _Statement(facts, period, chosen, made, before, tree_at, policies).report()
@@ -100,7 +100,8 @@ def statement(
     return replace(report, anomalies=found)
 
 
-def _currency(facts: Facts, currency: str | None) -> str:
+def currency_of(facts: Facts, currency: str | None) -> str:
+    """The currency asked for, else the only one the span is priced in. Raises ConfigError where there are several."""
     if currency is not None:
         ledger.minor_units(currency)
         return currency
