@@ -20,6 +20,7 @@ from ullage_collector.audit import naive_utc
 from ullage_collector.ledger import UNMAPPED, price_decimal
 from ullage_collector.mapping import Mapper, Owner, Rule, Subject, subject
 from ullage_collector.prices import Price, PriceBook
+from ullage_collector.pricing.now import book_now
 from ullage_collector.snapshot import (
     AllocationInfo,
     CardCount,
@@ -127,7 +128,7 @@ class FleetNow:
 
     def price(self, card: CardNow) -> tuple[Decimal, str] | None:
         """A card's price an hour and its currency; None: nobody gave one."""
-        found = self._book.at(card.model, card.pool, int(self._at * 1e6))
+        found = _price_of(self._book, card, self._at)
         return None if found is None else (price_decimal(found.price_micro), found.currency)
 
     def _refresh(self) -> None:
@@ -143,7 +144,7 @@ class FleetNow:
         now = naive_utc(at)
         sql = statements("fleet_now")
         mapper = Mapper([Rule(*row) for row in connection.execute(sql["rules"]).fetchall()])
-        book = PriceBook([Price(*row) for row in connection.execute(sql["prices"]).fetchall()])
+        book = book_now(connection)
         workloads = {
             row[0]: subject(*row[1:]) for row in connection.execute(sql["workloads"], {"now": now}).fetchall()
         }
@@ -235,6 +236,10 @@ def shares(card: CardNow) -> dict[str, float]:
     return {card.state: held, "fragmented": 1.0 - held}
 
 
+def _price_of(book: PriceBook, card: CardNow, at: float) -> Price | None:
+    return book.at(card.model, card.pool, int(at * 1e6), node=card.node_id, card=card.card_id)
+
+
 def _summary(
     at: float,
     cards: list[CardNow],
@@ -258,7 +263,7 @@ def _summary(
         department = card.department or ""
         held = card.held_nano / WHOLE
         departments[department, card.state] += held
-        if (price := book.at(card.model, card.pool, int(at * 1e6))) is not None:
+        if (price := _price_of(book, card, at)) is not None:
             costs[department, price.currency] += price_decimal(price.price_micro) * card.held_nano / WHOLE
         allocations.append(
             AllocationInfo(

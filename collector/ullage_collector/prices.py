@@ -9,13 +9,16 @@ an error row for whoever prints it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
 from ullage_collector.ledger import minor_units
+from ullage_collector.pricing.exchange import Exchange, Rate
+from ullage_collector.pricing.terms import rounded_micro, terms_of
 from ullage_contract.errors import LedgerError
 
 
@@ -83,9 +86,21 @@ def usable_prices(rows: Iterable[tuple[Any, ...]]) -> list[Price]:
 
 
 class PriceBook:
-    """Prices as believed at one instant; ``known_at_us`` None takes those believed now."""
+    """Prices as believed at one instant; ``known_at_us`` None takes those believed now.
 
-    def __init__(self, prices: Iterable[Price], *, known_at_us: int | None = None) -> None:
+    exchange: what ``at`` converts by; None: each price stays in its currency. labels: node -> its labels where nobody tells them.
+    """
+
+    def __init__(
+        self,
+        prices: Iterable[Price],
+        *,
+        known_at_us: int | None = None,
+        exchange: Exchange | None = None,
+        labels: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._labels = labels or {}
         self._prices = [p for p in prices if _believed(p, known_at_us)]
         self._nodes: dict[tuple[str | None, tuple[str, ...]], tuple[Price, ...]] = {}
         self._cards = {p.card for p in self._prices if p.card is not None}
@@ -107,9 +122,9 @@ class PriceBook:
         card: str | None = None,
     ) -> tuple[Price, ...]:
         """Every price for such a card, best first, whenever it is valid. labels: ``key=value`` of its node."""
-        place = (node, labels)
+        place = (node, labels or self._labels.get(node or "", ()))
         if place not in self._nodes:
-            self._nodes[place] = tuple(p for p in self._of_nodes if _on_node(p, node, labels))
+            self._nodes[place] = tuple(p for p in self._of_nodes if _on_node(p, *place))
         on_node = self._nodes[place]
         key = (model, pool, tuple(p.price_id for p in on_node), card if card in self._cards else None)
         if key not in self._classes:
@@ -126,7 +141,10 @@ class PriceBook:
 
     def at(self, model: str, pool: str | None, instant_us: int, **place: Any) -> Price | None:
         """The price of a card-hour at an instant; None: nobody gave one, and nothing stands in for it. place: as matching."""
-        return next((p for p in self.matching(model, pool, **place) if _valid(p, instant_us)), None)
+        found = next((p for p in self.matching(model, pool, **place) if _valid(p, instant_us)), None)
+        if found is None or self._exchange is None:
+            return found
+        return _converted(found, self._exchange.spans(found.currency, instant_us, instant_us + 1)[0].rate)
 
     def spans(self, model: str, pool: str | None, from_us: int, to_us: int, **place: Any) -> list[PriceSpan]:
         """Prices over [from_us, to_us), cut where they change; together they cover it. place: as matching."""
@@ -149,6 +167,16 @@ def spans_of(matching: tuple[Price, ...], from_us: int, to_us: int) -> list[Pric
         else:
             spans.append(PriceSpan(start, end, found, listed))
     return spans
+
+
+def _converted(price: Price, rate: Rate | None) -> Price:
+    if rate is None:
+        return price
+    exact = terms_of(price.terms).exact if price.terms is not None else Fraction(price.price_micro)
+    listed = None if price.list_micro is None else rounded_micro(price.list_micro * rate.factor)
+    return replace(
+        price, price_micro=rounded_micro(exact * rate.factor), list_micro=listed, currency=rate.to, terms=None
+    )
 
 
 def same_rank(one: Price, other: Price) -> bool:

@@ -16,6 +16,7 @@ from ullage_collector.imports.report import Report
 from ullage_collector.ledger import ATOMS_PER_UNIT, HOUR_US, NANO
 from ullage_collector.pricing.book import checked, shown
 from ullage_collector.pricing.cli import check_lines, show_lines
+from ullage_collector.pricing.now import book_now
 from ullage_collector.publish.facts import publish_day, publish_names, stale_days
 from ullage_collector.published import Published
 from ullage_collector.store.store import Store
@@ -209,3 +210,37 @@ def test_the_example_is_taken_as_it_stands(world: World) -> None:
     report = world.load("prices", "prices.toml", example.read_text(encoding="utf-8"))
     assert (report.rows_read, report.rows_refused) == (10, 0)
     assert report.rows_added == 12  # an owned card has a rate after its life, a mixed node one for each model
+
+
+def test_what_a_card_costs_now_is_what_its_day_will_cost(world: World) -> None:
+    world.load("prices", "book.toml", BOOK)
+    world.load(
+        "prices",
+        "single.toml",
+        '[[price]]\ncard = "G1"\nkind = "contract"\ncurrency = "USD"\nhourly = "3"\n'
+        '[[price]]\nmodel = "*"\nlabel = "room=a*"\ncurrency = "CNY"\nhourly = "4"\n',
+    )
+    with world.store.write() as w:
+        w.execute(
+            "INSERT INTO fact VALUES ('node', 'n1', 'room', '\"a7\"', TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01')"
+        )
+    at = int(START.timestamp()) * 10**6
+    with world.store.write() as cursor:
+        book = book_now(cursor)
+    found = {
+        name: book.at(model, None, at, node=node, card=name)
+        for name, node, model in (("G1", "n0", "H800"), ("G2", "n0", "H800"), ("G8", "n1", "L40S"))
+    }
+    now = {name: (price.price_micro, price.currency) for name, price in found.items() if price is not None}
+    assert now == {"G1": (21_300_000, "CNY"), "G2": (19_170_000, "CNY"), "G8": (4_000_000, "CNY")}
+    assert book.at("L40S", None, at) is None  # nobody says of which node
+    world.publish()
+    assert (
+        dict(
+            (row[0], row[1:])
+            for row in world.rows(
+                "SELECT DISTINCT card_id, price_micro, currency FROM segment WHERE card_id IN ('G1', 'G2', 'G8')"
+            )
+        )
+        == now
+    )

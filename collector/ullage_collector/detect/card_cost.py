@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ullage_collector.detect.findings import Found
 from ullage_collector.detect.idle_finding import Held, cost_a_day
 from ullage_collector.ledger import NANO, PLATFORM
-from ullage_collector.prices import PriceBook, usable_prices
+from ullage_collector.pricing.now import book_now
 from ullage_collector.sql import statements
 from ullage_collector.store.store import naive_utc
 
@@ -45,7 +45,7 @@ def with_cost(
             held = Held("", card, node, NANO, 0, model, pool)
             of_card[card] = held
             of_node.setdefault((cluster, node), []).append(held)
-    prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
+    prices = book_now(cursor)
 
     def cards(one: Found) -> Iterable[Held]:
         if one.family == "node":

@@ -180,7 +180,11 @@ def cost_a_day(held: Iterable[Held], prices: PriceBook, now_us: int) -> tuple[di
     atoms: dict[str, int] = {}
     unpriced = 0
     for row in held:
-        price = None if row.model is None else prices.at(row.model, row.pool, now_us)
+        price = (
+            None
+            if row.model is None
+            else prices.at(row.model, row.pool, now_us, node=row.node_id, card=row.card_id)
+        )
         if price is None:
             unpriced += 1
             continue

@@ -30,7 +30,7 @@ from ullage_collector.detect.idle_rules import IdleRules
 from ullage_collector.detect.quiet import Bridges, Look
 from ullage_collector.detect.usual import judge
 from ullage_collector.mapping import Mapper, Rule, Subject, subject, usable_rules
-from ullage_collector.prices import PriceBook, usable_prices
+from ullage_collector.pricing.now import book_now
 from ullage_collector.sql import fill, statements
 from ullage_collector.states import Rules, States
 from ullage_collector.store import incoming
@@ -257,7 +257,7 @@ class IdleWatch:
         back = through - round(self._rules.look_back_seconds * 1e6)
         since = {name: max(round(one.began * 1e6), back) for name, one in raised.items()}
         seen = at_most(cursor, self._states.signals, since, places, through)
-        prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
+        prices = book_now(cursor)
         quiet = ((gangs[name], replace(one, at_most=seen.get(name, {}))) for name, one in raised.items())
         return find(quiet, self._rules, prices, now_us), unheard
 

@@ -95,7 +95,9 @@ class Fleet:
     def price_micro(self, card: str | None) -> tuple[int, str] | None:
         """What an hour of the card costs now, and in which currency; None: not owned, or nobody gave a price."""
         owned = None if card is None else self.owned.get(card)
-        price = None if owned is None else self.prices.at(owned.model, owned.pool, self.now_us)
+        if owned is None:
+            return None
+        price = self.prices.at(owned.model, owned.pool, self.now_us, node=owned.node, card=owned.card)
         return None if price is None else (price.price_micro, price.currency)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ullage_collector.detect.gang import gang_name
 from ullage_collector.mapping import subject
-from ullage_collector.prices import PriceBook, usable_prices
+from ullage_collector.pricing.now import book_now
 from ullage_collector.recommendations.book import ACTIVE
 from ullage_collector.recommendations.kinds import Rules
 from ullage_collector.recommendations.proposal import (
@@ -42,7 +42,7 @@ def proposals(
     faults = [Fault(*row) for row in cursor.execute(sql["incidents"]).fetchall()]
     owned = {row[0]: Owned(*row) for row in cursor.execute(sql["owned"], when).fetchall()}
     held = [_held(row, labels) for row in cursor.execute(sql["held"], when).fetchall()]
-    prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
+    prices = book_now(cursor)
     standing = {
         int(number)
         for *_, state, text in cursor.execute(sql["standing"]).fetchall()

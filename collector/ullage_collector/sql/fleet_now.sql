@@ -97,8 +97,23 @@ FROM mapping_rule WHERE known_to IS NULL;
 -- name: prices
 -- The prices believed now.
 SELECT price_id, model, currency, price_micro, pool, assumed,
-       epoch_us(valid_from), epoch_us(valid_to), epoch_us(known_from), epoch_us(known_to)
+       epoch_us(valid_from), epoch_us(valid_to), epoch_us(known_from), epoch_us(known_to),
+       kind, node, label, card, list_micro, terms::VARCHAR, source
 FROM price WHERE known_to IS NULL;
+
+-- name: rates
+-- The exchange rates believed now.
+SELECT rate_id, from_currency, to_currency, rate_nano, epoch_us(valid_from), epoch_us(valid_to)
+FROM exchange_rate WHERE known_to IS NULL;
+
+-- name: node_labels
+-- Facts of nodes: name, JSON value, from when; each holds until the next of its name.
+SELECT subject, name, CAST(value AS VARCHAR), epoch_us(valid_from) FROM fact WHERE family = 'node'
+ORDER BY subject, name, valid_from, received_at;
+
+-- name: policies
+-- What is decided about money, as believed now.
+SELECT policy_id, currency, gap_energy, epoch_us(valid_from), epoch_us(valid_to) FROM money_policy WHERE known_to IS NULL;
 
 -- name: departments
 -- Department names as people write them.

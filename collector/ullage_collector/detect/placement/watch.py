@@ -12,7 +12,7 @@ from ullage_collector.detect.placement.settings import Rules
 from ullage_collector.detect.stragglers.reading import jobs_at
 from ullage_collector.detect.stragglers.settings import Rules as JobRules
 from ullage_collector.detect.stragglers.watch import LATE_US
-from ullage_collector.prices import PriceBook, usable_prices
+from ullage_collector.pricing.now import book_now
 from ullage_collector.sql import statements
 from ullage_collector.store.rollup import through_us
 from ullage_collector.topology.domains import Topology
@@ -42,7 +42,7 @@ class PlacementWatch:
             return [], self._open(cursor)
         jobs = jobs_at(cursor, self._jobs, through)
         placed = placed_of(cursor, jobs, topology, self._rules, through)
-        prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
+        prices = book_now(cursor)
         found = find(placed, nodes_of(fleet.nodes, topology), self._rules, prices, now_us)
         return found, {job.gang.name for job in placed if _is_unheard(job, self._rules)}
 

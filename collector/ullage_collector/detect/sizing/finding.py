@@ -176,7 +176,11 @@ def _instead(held: Iterable[Held], smaller: Owned, prices: PriceBook, days: int,
 
 
 def _price(one: Held, prices: PriceBook, now_us: int) -> Price | None:
-    return None if one.model is None else prices.at(one.model, one.pool, now_us)
+    return (
+        None
+        if one.model is None
+        else prices.at(one.model, one.pool, now_us, node=one.node_id, card=one.card_id)
+    )
 
 
 def _oversized(one: Worked, owned: Sequence[Owned], rules: Rules, prices: PriceBook, now_us: int) -> Found:

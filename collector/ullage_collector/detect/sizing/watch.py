@@ -14,7 +14,7 @@ from ullage_collector.detect.sizing.reading import MINUTE_US, MINUTES, owned_mod
 from ullage_collector.detect.sizing.settings import Rules
 from ullage_collector.detect.stragglers.reading import jobs_at, views
 from ullage_collector.detect.stragglers.settings import Rules as JobRules
-from ullage_collector.prices import PriceBook, usable_prices
+from ullage_collector.pricing.now import book_now
 from ullage_collector.sql import statements
 from ullage_collector.store.rollup import through_us
 
@@ -48,7 +48,7 @@ class SizingWatch:
             return [], self._open(cursor)
         jobs = jobs_at(cursor, self._jobs, through)
         if self._looked_us is None or now_us - self._looked_us >= EVERY_US:
-            prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
+            prices = book_now(cursor)
             worked = worked_of(cursor, jobs, self._rules, through) if MINUTES in views(cursor) else []
             self._found = find(worked, owned_models(cursor, prices, now_us), self._rules, prices, now_us)
             self._looked_us = now_us

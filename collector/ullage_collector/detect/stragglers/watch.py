@@ -16,7 +16,7 @@ from ullage_collector.detect.stragglers.reading import Jobs, jobs_at, rows_of, u
 from ullage_collector.detect.stragglers.settings import Rules
 from ullage_collector.detect.stragglers.usual import Usual
 from ullage_collector.detect.stragglers.window import MINUTE_US, Window
-from ullage_collector.prices import PriceBook, usable_prices
+from ullage_collector.pricing.now import book_now
 from ullage_collector.sql import statements
 from ullage_collector.store.rollup import through_us
 
@@ -46,7 +46,7 @@ class StragglerWatch:
         jobs = jobs_at(cursor, self._rules, through)
         self._usual.learn(cursor, jobs, through, now_us)
         window = self.window(cursor, jobs, through)
-        prices = PriceBook(usable_prices(cursor.execute(statements("fleet_now")["prices"]).fetchall()))
+        prices = book_now(cursor)
         return find(window, self._rules, prices), unjudged(window, self._rules)
 
     def window(self, cursor: duckdb.DuckDBPyConnection, jobs: Jobs, through: int) -> Window:
