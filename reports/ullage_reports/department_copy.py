@@ -36,12 +36,12 @@ from ullage_reports.rounding import change, decimal_ratio
 
 
 def department_copy(report: Report, department_id: str) -> Report | None:
-    """The copy; None where the department has no row in the report: no hours, or no such department."""
+    """The copy; None where the department has no row in the report and owes nothing: no hours, or no such department."""
     rows = _subtrees(report.departments, department_id)
-    if not rows:
+    if not rows and not (report.bill and _below(report.bill.departments, department_id)):
         return None
     tops = [row for row in rows if row.depth == 0]
-    total = _together([row.amounts for row in tops])
+    total = _together([row.amounts for row in tops] or [_none_of(report.total)])
     changed = _changed([row.change for row in tops])
     rows = [replace(row, share=decimal_ratio(row.amounts.cost, total.cost)) for row in rows]
     inside = {row.department_id for row in rows}
@@ -171,9 +171,16 @@ def _together(parts: Sequence[Amounts]) -> Amounts:
     )
 
 
+def _none_of(amounts: Amounts) -> Amounts:
+    """No hours at all, of a department that owes all the same."""
+    states = tuple(StateAmount(state.state, state.cost * 0, state.hours * 0) for state in amounts.states)
+    nothing = amounts.cost * 0
+    return Amounts(nothing, amounts.hours * 0, states, amounts.unpriced_hours * 0, None, None)
+
+
 def _changed(parts: Sequence[Change | None]) -> Change | None:
     known = [part for part in parts if part is not None]
-    if len(known) != len(parts):
+    if len(known) != len(parts) or not parts:
         return None
     before = sum((part.previous for part in known), Decimal(0))
     return change(before + sum((part.difference for part in known), Decimal(0)), before)

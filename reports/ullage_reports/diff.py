@@ -25,6 +25,8 @@ ROWS: Final = 20
 """our choice: a page of people's shows the twenty that moved most in each table; JSON has all."""
 
 NOT_GIVEN: Final = "(not given)"
+BILL: Final = "owed"
+"""The table of what departments owe."""
 
 Json = Mapping[str, Any]
 
@@ -115,6 +117,7 @@ def difference(a: Json, b: Json) -> Difference:
             f"one statement is in {a['currency']}, the other in {b['currency']}: money of two currencies has no difference"
         )
     total = _moved("total", "total", a["total"], b["total"])
+    owed = _owed(a, b)
     moved: list[Moved] = [
         one
         for state in _pairs(a["total"]["states"], b["total"]["states"], _named("state"))
@@ -132,7 +135,30 @@ def difference(a: Json, b: Json) -> Difference:
         if table == "department":
             own = sum((one.difference for one in rows), Decimal(0))
         moved += sorted(rows, key=lambda one: (-abs(one.difference), one.name))
-    return Difference(a, b, total, tuple(moved), tuple(_causes(a, b)), own == total.difference)
+    bills = [_charges(one["bill"]["total"]) if one.get("bill") else None for one in (a, b)]
+    whole = _moved(BILL, "total", *bills)
+    moved += owed
+    adds_up = own == total.difference and (
+        None in bills or whole.difference == sum((one.difference for one in owed), Decimal(0))
+    )
+    return Difference(a, b, total, tuple(moved), tuple(_causes(a, b)), adds_up)
+
+
+def _owed(a: Json, b: Json) -> list[Moved]:
+    """What departments owe more or less, each by itself; nothing where one of the statements has no bill."""
+    if not a.get("bill") or not b.get("bill"):
+        return []
+    rows = [
+        one
+        for name, *both in _pairs(a["bill"]["departments"], b["bill"]["departments"], _named("department_id"))
+        if (one := _of(BILL, name, *(row and _charges(row["own"]) for row in both)))
+    ]
+    return sorted(rows, key=lambda one: (-abs(one.difference), one.name))
+
+
+def _charges(charges: Json) -> Json:
+    """Charges as a row of cost; they have no hours of their own."""
+    return {"cost": charges["total"], "hours": "0"}
 
 
 def _pairs(a: Any, b: Any, name: Callable[[Json], str]) -> list[tuple[str, Json | None, Json | None]]:
@@ -173,6 +199,13 @@ def _causes(a: Json, b: Json) -> list[str]:
         said += [f"{day} is not published any more" for day in sorted(first.keys() - second.keys())]
     if a["trust"].get("dimensions_digest") != b["trust"].get("dimensions_digest"):
         said.append("names, prices or the organisation were published anew in between")
+    policies = [
+        [(row["policy_id"], row["digest"]) for row in (one.get("bill") or {}).get("policies", ())]
+        for one in (a, b)
+    ]
+    if all(policies) and policies[0] != policies[1]:
+        named = [", ".join(f"{name} {digest}" for name, digest in some) for some in policies]
+        said.append(f"cost is shared out by policy {named[1]}, it was by {named[0]}")
     if a.get("tree") != b.get("tree"):
         said.append("departments are summed by another organisation")
     return said or ["both were made from the same published data"]
@@ -230,7 +263,7 @@ def page(found: Difference) -> list[str]:
         f"{'':12}{'':38}{'before':>18}{'after':>18}{'difference':>18}{'card-hours':>16}",
         _line(found.total),
     ]
-    for table in ("state", *_TABLES):
+    for table in ("state", *_TABLES, BILL):
         rows = [one for one in found.moved if one.table == table]
         lines += [_line(one) for one in rows[:ROWS]]
         if len(rows) > ROWS:

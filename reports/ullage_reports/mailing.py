@@ -112,8 +112,11 @@ def send(
 
 
 def revision(report: Report) -> str:
-    """The published days a report stands on, as a short word: another revision is another report."""
+    """The published days a report stands on, and what is owed where that is more than they say, as a short word: another
+    revision, or another bill, is another report."""
     days = "\n".join(f"{day.day} {day.revision} {day.digest}" for day in report.trust.days)
+    if report.bill is not None and not report.bill.plain:
+        days += f"\n{report.bill.departments}"
     return hashlib.sha256(days.encode()).hexdigest()[:16]
 
 

@@ -21,12 +21,15 @@ from ullage_collector import ledger, published
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_contract.errors import ConfigError
-from ullage_reports import cost_policy
+from ullage_reports import cost_policy, diff
 from ullage_reports import period as periods
 from ullage_reports.bill import charged
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.department_copy import department_copy
+from ullage_reports.json_form import text
+from ullage_reports.mailing import revision
 from ullage_reports.model import Bill, Charges, Report
+from ullage_reports.pages import pages
 from ullage_reports.period import Period
 from ullage_reports.statement import statement
 
@@ -283,3 +286,41 @@ def test_versions_are_dated_by_local_midnights(tmp_path: Path) -> None:
 def test_a_policy_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(tmp_path, text)
+
+
+# ---------------------------------------------------------------------------------- who else shows what is owed
+def test_a_department_without_hours_that_owes_has_a_copy(world: World) -> None:
+    report = made(world, [CostPolicy(unallocated_idle="fixed", fixed={"rd": Fraction(1, 4)})])
+    copy = department_copy(report, "rd")
+    assert copy is not None and copy.bill is not None
+    assert copy.bill.total.total == Decimal("150.00")
+    assert copy.total.hours == 0
+    assert pages(copy, "en").sentences[-1] == "The department owes CNY 150: shared cost CNY 150."
+    assert department_copy(report, "sales") is None
+
+
+def test_a_diff_says_who_owes_more_and_by_which_policy(world: World, tmp_path: Path) -> None:
+    adjust(world, "nlp", -5 * ledger.ATOMS_PER_UNIT, "credit")
+    files = []
+    for number, policy in enumerate((CostPolicy(), CostPolicy("2027", unallocated_idle="even"))):
+        file = tmp_path / f"{number}.json"
+        file.write_text(text(made(world, [policy])), encoding="utf-8")
+        files.append(diff.read(file))
+    found = diff.difference(*files)
+    assert found.adds_up
+    owes = {one.name: (one.cost, one.difference) for one in found.moved if one.table == "owed"}
+    assert owes == {
+        "platform": ((Decimal("600.00"), Decimal("0.00")), Decimal("-600.00")),
+        "cv": ((Decimal("120.00"), Decimal("420.00")), Decimal("300.00")),
+        "nlp": ((Decimal("235.00"), Decimal("535.00")), Decimal("300.00")),
+    }
+    assert not [one for one in found.moved if one.table == "department"], "what capacity cost did not move"
+    assert any("shared out by policy 2027" in cause for cause in found.causes)
+
+
+def test_another_bill_of_the_same_days_is_mailed_again(world: World) -> None:
+    before = made(world)
+    assert revision(before) == revision(made(world))
+    after = made(world, [CostPolicy(unallocated_idle="even")])
+    assert before.trust.days == after.trust.days
+    assert revision(after) != revision(before)
