@@ -89,6 +89,15 @@ def _run(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> i
             verify=not args.trust_files,
         )
         return GOOD
+    if args.command == "alerts":
+        from ullage_reports import alerting
+
+        published = edition.published_below(args.data)
+        verify = not args.trust_files
+        if args.send:
+            return alerting.once(published, args.config, chosen, args.data, clock, anew=True, verify=verify)
+        alerting.show(published, args.config, chosen, as_json=args.json, verify=verify)
+        return GOOD
     if args.command == "anomalies":
         from ullage_reports import anomaly_command
 
@@ -284,6 +293,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--zone", metavar="IANA", help="whose midnights cut the days (default UTC)")
     command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")
+    command.add_argument("--json", action="store_true", help="JSON on stdout instead of sentences")
+    command.add_argument(
+        "--trust-files",
+        action="store_true",
+        help="do not check published files against their manifests first",
+    )
+    command = commands.add_parser(
+        "alerts", help="budgets and anomalies somebody has to be told of; told once each with --send"
+    )
+    command.add_argument(
+        "--send", action="store_true", help="tell whom [alerts] names what they were not told"
+    )
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of sentences")
     command.add_argument(
         "--trust-files",

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from ullage_contract.clock import Clock, utc
 from ullage_contract.command import FAILED, GOOD, PARTIAL
 from ullage_contract.errors import ConfigError, UllageError
-from ullage_reports import edition, mail_settings, schedule
+from ullage_reports import alert_settings, alerting, edition, mail_settings, schedule
 from ullage_reports import period as periods
 from ullage_reports.config import DEFAULT_PATH
 from ullage_reports.edition import Edition
@@ -84,7 +84,24 @@ def once(asked: Edition, clock: Clock) -> int:
             )
             for one in _opened(kept)
         ]
+    codes += _alerts(asked, clock)
     return FAILED if FAILED in codes else PARTIAL if PARTIAL in codes else GOOD
+
+
+def _alerts(asked: Edition, clock: Clock) -> list[int]:
+    """Whom [alerts] names is told, where there is one; a failure of it is one more exit code and stops no report."""
+    try:
+        if alert_settings.load(asked.config) is None:
+            return []
+        published = edition.published_below(asked.data)
+        return [
+            alerting.once(
+                published, asked.config, asked.settings, asked.data, clock, verify=not asked.trust_files
+            )
+        ]
+    except UllageError as e:
+        sys.stderr.write(f"ullage-report: alerts: {e}\n")
+        return [FAILED]
 
 
 def _plan(asked: Edition) -> Schedule:
