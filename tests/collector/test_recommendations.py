@@ -172,6 +172,30 @@ def test_a_job_of_many_pods_means_all_its_pods_and_not_only_those_its_evidence_n
     )  # two of three cards: the third has to be mended first
 
 
+def test_findings_of_one_pool_that_mean_other_cards_are_recommendations_of_their_own(ledger: Ledger) -> None:
+    pods = [f"k8s/dc1/nlp/p{n}/{n}" for n in range(2)]
+    for number, pod in enumerate(pods):
+        ledger.world.card(f"P{number}")
+        ledger.world.hold(f"P{number}", pod, 0, None, NANO // 4)
+    ledger.find(
+        *(
+            Found(
+                "shareable_cards",
+                "fleet",
+                "dc1/dev",
+                us(0),
+                {"saving_per_day": {"CNY": "50.00"}, "workloads": [pod]},
+                key=f"H800 {n}",
+            )
+            for n, pod in enumerate(pods)
+        ),
+        kinds=("shareable_cards",),
+    )
+    ledger.round()
+    assert {row["subject"] for row in book.rows(ledger.db)} == {"dc1/dev H800 0", "dc1/dev H800 1"}
+    assert shown.totals(book.rows(ledger.db)) == {"CNY": "3000.00"}
+
+
 def test_a_proposal_lapses_with_its_finding_and_an_accepted_one_is_then_done(ledger: Ledger) -> None:
     ledger.find(idle(), idle("slurm/dc1/2"))
     ledger.round()

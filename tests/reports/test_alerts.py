@@ -134,7 +134,9 @@ def test_a_higher_threshold_is_news_again_and_a_lower_one_never(
 ) -> None:
     box, port = server
     alerts = (f'mail = ["{FINOPS}"]', "budget_percents = [50, 80, 100]")
-    assert send(data, settings(tmp_path, port, *alerts, tight="9000.00")) == GOOD  # 55 %, and more to come than is left
+    assert (
+        send(data, settings(tmp_path, port, *alerts, tight="9000.00")) == GOOD
+    )  # 55 %, and more to come than is left
     first = box.letters()[0].get_content()
     assert (
         "(55.1%)" in first

@@ -209,7 +209,7 @@ def _of_finding(finding: Finding, kind: Kind, fleet: Fleet, rules: Rules) -> Pro
     return Proposal(
         kind=kind,
         family=finding.family,
-        subject=finding.subject,
+        subject=_subject(finding),
         cluster=cluster,
         department=department,
         owner=finding.owner if finding.owner != UNMAPPED else None,
@@ -302,6 +302,13 @@ def _of_fault(fault: Fault, kind: Kind, fleet: Fleet, rules: Rules) -> Proposal:
 
 
 # ------------------------------------------------------------------------------- what is meant
+def _subject(finding: Finding) -> str:
+    """What a recommendation is of. Findings of one pool or department that their key tells apart mean different cards."""
+    key = finding.evidence.get("key")
+    apart = finding.family in ("fleet", "department") and isinstance(key, str) and key
+    return f"{finding.subject} {key}" if apart else finding.subject
+
+
 def _meant(finding: Finding, fleet: Fleet) -> dict[str, list[str]]:
     """Workloads and cards of a finding by name: what is measured once it is done.
 
