@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from tests.collector.fleet_fixture import NOON, Fleet
-from tests.collector.test_otlp import gauge, point, protobuf, request, total
+from tests.collector.front_world import Front
+from tests.collector.test_otlp import gauge, point, protobuf, request, send, stored, total
 
 from ullage_collector.allocation.book import AllocationBook
 from ullage_collector.allocation.holding import Holding, Place, Workload
@@ -110,6 +111,22 @@ def test_the_wire_carries_them_and_a_batch_without_them_is_as_it_was() -> None:
     assert decode(encode(plain)).served == []
     assert b"served" not in gzip.decompress(encode(plain))
     assert decode(encode(replace(plain, served=[row]))).served == [row]
+
+
+def test_the_door_journals_them_with_their_node_and_a_body_sent_again_adds_nothing(tmp_path: Path) -> None:
+    with Front(tmp_path) as front:
+        for _ in range(2):
+            assert send(front, request(*vllm(7), **PLACE)).json == {}
+        (batch,) = stored(front)
+        assert (batch.cluster, batch.node, batch.families) == ("c1", "n1", {})
+        assert sorted((row.kind, row.value) for row in batch.served) == [
+            ("generated_tokens", 700.0),
+            ("requests", 7.0),
+            ("running", 0.0),
+        ]
+    with Front(tmp_path / "guarded", tokens=True) as front:
+        bearer = {"Authorization": f"Bearer {front.token['gpu-a01']}"}
+        assert send(front, request(*vllm(7), **PLACE), **bearer).status == 403
 
 
 def test_they_reach_the_store_once_over_kills_and_only_for_the_node_the_pod_is_on(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 import shutil
+import tomllib
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from ullage_collector.published import Published
 from ullage_collector.serving import prometheus
 from ullage_collector.serving.book import keep
 from ullage_collector.serving.counting import SPAN_US, Process, Reading, count
-from ullage_collector.serving.settings import sources_of
+from ullage_collector.serving.settings import Source, sources_of
 from ullage_collector.serving.systems import by_prefix, parse, shipped
 from ullage_collector.serving.watch import ServingWatch
 from ullage_collector.store.retention import Retention
@@ -175,7 +177,7 @@ def test_any_order_any_batching_and_any_repetition_give_the_same_sums() -> None:
             batch = [r for r in readings(*true) if max(0, start - 3) * MINUTE <= r.at_us < end * MINUTE]
             chance.shuffle(batch)
             part = count(batch, known, ())
-            known |= part.last
+            known = {P: known.get(P, {}) | part.last.get(P, {})}
             for key, span in part.spans.items():
                 spans.setdefault(key, []).append(span)
         sums = {
@@ -385,7 +387,7 @@ def test_a_store_that_refuses_leaves_the_question_to_be_asked_again(
         raise RuntimeError("killed here")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ullage_collector.serving.book._write", refuse)
+        patched.setattr("ullage_collector.serving.watch.write", refuse)
         with pytest.raises(RuntimeError):
             served.rounds(1)
     assert served.sums() == before
@@ -478,6 +480,16 @@ def test_every_system_says_where_its_names_are_from_and_no_name_means_two_things
 def test_a_wrong_setting_says_what_to_write(table: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         sources_of({"sources": (table,)})
+
+
+def test_the_example_names_every_key_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "collector" / "collector.example.toml").read_text()
+    block = text.split("#[[serving]]\n")[1].split("\n\n")[0]
+    table = tomllib.loads("\n".join(line.removeprefix("#") for line in block.splitlines()))
+    for_slurm = ("namespace", "pod", "user", "password_file")
+    for without in (("job", "token_file"), for_slurm):
+        sources_of({"sources": ({key: value for key, value in table.items() if key not in without},)})
+    assert {field.name for field in fields(Source)} == table.keys() - {"match"} | {"matchers"}
 
 
 def test_sources_need_names_of_their_own_and_slurm_jobs_are_named_by_a_label() -> None:

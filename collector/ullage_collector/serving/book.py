@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from ullage_collector.audit import naive_utc
-from ullage_collector.serving.counting import Counted, Last, Process, Reading, count
+from ullage_collector.serving.counting import Counted, Last, Process, Reading, Series, count
 from ullage_collector.serving.systems import shipped
 from ullage_collector.sql import statements
 from ullage_collector.store import incoming
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 OTLP: Final = "otlp"
 """The source of what comes through POST /v1/metrics; no [[serving]] may have its name."""
 KEEP_SERIES_SECONDS: Final = 7 * 86_400.0
-"""our choice: because what was silent for a week is another process when it is heard of again."""
+"""our choice: because what was silent for a week is another process when it is heard of again, and what is told later than
+that is not counted: the five minutes it would belong to may be gone."""
 _PROCESS: Final = {"workload_key": pa.int32(), "source": pa.string(), "target": pa.string()}
 _SERIES: Final = {
     **_PROCESS,
@@ -69,6 +70,14 @@ class Holder:
     nodes: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What readings come to, worked out and not written yet."""
+
+    counted: Counted
+    kept: Kept
+
+
 def keep(
     cursor: duckdb.DuckDBPyConnection,
     readings: Sequence[Served],
@@ -77,26 +86,55 @@ def keep(
     now_us: int,
     nodes: Sequence[int] | None = None,
 ) -> Kept:
-    """Add readings. cursor: inside a write. source: who tells them.
+    """Add readings: ``work_out`` and ``write`` in one. cursor: inside a write."""
+    made = work_out(cursor, readings, source=source, now_us=now_us, nodes=nodes)
+    write(cursor, made, now_us)
+    return made.kept
 
-    nodes: for each reading the key of the node that sent it, which speaks for its own workloads alone; None: no node did.
+
+def work_out(
+    cursor: duckdb.DuckDBPyConnection,
+    readings: Sequence[Served],
+    *,
+    source: str,
+    now_us: int,
+    nodes: Sequence[int] | None = None,
+) -> Made:
+    """What readings add to what is there. cursor: for reading; nobody else may add for this source meanwhile.
+
+    source: who tells them. nodes: for each reading the key of the node that sent it, which speaks for its own workloads
+    alone; None: no node did.
     """
-    if not readings:
-        return Kept(0, 0, 0, 0)
+    oldest = now_us - round(KEEP_SERIES_SECONDS * 1e6)
     times = [round(reading.time * 1e6) for reading in readings]
-    holders = _holders(cursor, min(times), max(times))
-    own: list[Reading] = []
+    young = [at_us for at_us in times if at_us > oldest]
+    if not young:
+        return Made(Counted(), Kept(0, 0, len(readings), 0))
+    holders = _holders(cursor, min(young), max(young))
     senders: Sequence[int | None] = nodes if nodes is not None else [None] * len(readings)
+    processes: dict[tuple[int, str, str], Process] = {}
+    own: list[Reading] = []
+    old = 0
     for reading, at_us, node in zip(readings, times, senders, strict=True):
+        if at_us <= oldest:
+            old += 1
+            continue
         holder = _holder(holders.get(reading.workload, ()), at_us, node)
-        if holder is not None and reading.kind in KINDS:
-            process = Process(holder.key, f"{source}/{reading.system}", reading.target)
-            own.append(Reading(process, reading.series, reading.kind, at_us, reading.value))
-    counted = count(own, _known(cursor, {reading.process for reading in own}), _lazy(source))
-    _write(cursor, counted, now_us)
-    return Kept(
-        len(own) - counted.late - counted.strange, len(readings) - len(own), counted.late, counted.strange
+        if holder is None or reading.kind not in KINDS:
+            continue
+        name = (holder.key, reading.system, reading.target)
+        process = processes.get(name)
+        if process is None:
+            process = processes[name] = Process(holder.key, f"{source}/{reading.system}", reading.target)
+        own.append(Reading(process, reading.series, reading.kind, at_us, reading.value))
+    counted = count(own, _known(cursor, processes.values()), _lazy(source))
+    kept = Kept(
+        taken=len(own) - counted.late - counted.strange,
+        ownerless=len(readings) - old - len(own),
+        late=old + counted.late,
+        strange=counted.strange,
     )
+    return Made(counted, kept)
 
 
 def _lazy(source: str) -> frozenset[str]:
@@ -126,21 +164,22 @@ def _holder(candidates: Iterable[Holder], at_us: int, node_key: int | None) -> H
 
 def _known(
     cursor: duckdb.DuckDBPyConnection, processes: Iterable[Process]
-) -> dict[tuple[Process, str, str], Last]:
-    rows = incoming.table(_PROCESS, [(p.workload_key, p.source, p.target) for p in processes])
-    return {
-        (Process(key, source, target), kind, series): Last(at_us, value)
-        for key, source, target, kind, series, at_us, value in incoming.fetch(
-            cursor, statements("serving")["known"], rows
-        )
-    }
+) -> dict[Process, dict[Series, Last]]:
+    named = {(p.workload_key, p.source, p.target): p for p in processes}
+    found: dict[Process, dict[Series, Last]] = defaultdict(dict)
+    rows = incoming.table(_PROCESS, named)
+    for *name, kind, series, at_us, value in incoming.fetch(cursor, statements("serving")["known"], rows):
+        found[named[name[0], name[1], name[2]]][kind, series] = Last(at_us, value)
+    return found
 
 
-def _write(cursor: duckdb.DuckDBPyConnection, counted: Counted, now_us: int) -> None:
-    sql = statements("serving")
+def write(cursor: duckdb.DuckDBPyConnection, made: Made, now_us: int) -> None:
+    """Keep what was worked out. cursor: inside a write."""
+    sql, counted = statements("serving"), made.counted
     series: list[tuple[Any, ...]] = [
         (p.workload_key, p.source, p.target, kind, name, last.at_us, last.value)
-        for (p, kind, name), last in counted.last.items()
+        for p, changed in counted.last.items()
+        for (kind, name), last in changed.items()
     ]
     incoming.execute(cursor, sql["put_series"], incoming.table(_SERIES, series))
     spans = incoming.table(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 from ullage_contract.served import COUNTERS
@@ -75,8 +76,8 @@ class Span:
             setattr(self, kind, value if before is None else max(before, value))
 
 
-Key = tuple[Process, str, str]
-"""Process, kind, series."""
+Series = tuple[str, str]
+"""Kind and series."""
 
 
 @dataclass(slots=True)
@@ -87,16 +88,9 @@ class Counted:
     """
 
     spans: dict[tuple[Process, int], Span] = field(default_factory=dict)
-    last: dict[Key, Last] = field(default_factory=dict)
+    last: dict[Process, dict[Series, Last]] = field(default_factory=dict)
     late: int = 0
     strange: int = 0
-
-    def span(self, process: Process, start_us: int) -> Span:
-        """The row of these five minutes."""
-        found = self.spans.get((process, start_us))
-        if found is None:
-            found = self.spans[process, start_us] = Span()
-        return found
 
 
 def begins(at_us: int) -> int:
@@ -104,37 +98,56 @@ def begins(at_us: int) -> int:
     return (at_us - 1) // SPAN_US * SPAN_US
 
 
-def count(readings: Iterable[Reading], known: Mapping[Key, Last], lazy: Container[str]) -> Counted:
+def count(
+    readings: Iterable[Reading],
+    known: Mapping[Process, Mapping[Series, Last]],
+    lazy: Container[str],
+) -> Counted:
     """Readings in any order. known: the newest of each series before. lazy: sources whose counters appear when first used."""
     done = Counted()
+    by_process: dict[Process, list[Reading]] = {}
+    for reading in readings:
+        by_process.setdefault(reading.process, []).append(reading)
+    for process, own in by_process.items():
+        _Count(process, dict(known.get(process, {})), process.source in lazy, done).take(own)
+    return done
 
-    def newest(key: Key) -> Last | None:
-        return done.last.get(key) or known.get(key)
 
-    by_instant = sorted(
-        readings, key=lambda r: (r.at_us, r.process.source, r.process.target, r.kind, r.series)
-    )
-    at = 0
-    while at < len(by_instant):
-        end = at
-        while end < len(by_instant) and _same(by_instant[end], by_instant[at]):
-            end += 1
-        process, at_us = by_instant[at].process, by_instant[at].at_us
-        heard = newest((process, ANY, ANY))
-        counted = newest((process, "requests", ANY))
+class _Count:
+    """One process's readings. newest: of each series, changed as they are taken."""
+
+    def __init__(self, process: Process, newest: dict[Series, Last], lazy: bool, done: Counted) -> None:
+        self._process = process
+        self._newest = newest
+        self._lazy = lazy
+        self._done = done
+        self._spans: dict[int, Span] = {}
+        self._changed: dict[Series, Last] = {}
+
+    def take(self, readings: list[Reading]) -> None:
+        readings.sort(key=lambda r: (r.at_us, r.kind, r.series))
+        for at_us, same in groupby(readings, key=lambda r: r.at_us):
+            self._instant(at_us, same)
+        if self._changed:
+            self._done.last[self._process] = self._changed
+        for start, span in self._spans.items():
+            self._done.spans[self._process, start] = span
+
+    def _instant(self, at_us: int, readings: Iterable[Reading]) -> None:
+        heard, counted = self._newest.get((ANY, ANY)), self._newest.get(("requests", ANY))
         news = told = False
-        for reading in by_instant[at:end]:
+        for reading in readings:
             if not math.isfinite(reading.value) or reading.value < 0:
-                done.strange += 1
+                self._done.strange += 1
                 continue
-            key = (process, reading.kind, reading.series)
-            before = newest(key)
+            series = (reading.kind, reading.series)
+            before = self._newest.get(series)
             if before is not None and at_us <= before.at_us:
-                done.late += 1
+                self._done.late += 1
                 continue
             news = True
             told = told or reading.kind == "requests"
-            done.last[key] = Last(at_us, reading.value)
+            self._note(series, Last(at_us, reading.value))
             fell = before is not None and reading.value < before.value and reading.kind in COUNTERS
             if reading.kind not in COUNTERS or fell:
                 more: float | None = reading.value
@@ -142,31 +155,33 @@ def count(readings: Iterable[Reading], known: Mapping[Key, Last], lazy: Containe
                 more = reading.value - before.value
             else:
                 began = heard is not None and 0 < at_us - heard.at_us <= BRIDGE_US
-                more = reading.value if began and process.source in lazy else None
+                more = reading.value if began and self._lazy else None
             if more is not None:
-                span = done.span(process, begins(at_us))
+                span = self._span(begins(at_us))
                 span.add(reading.kind, more)
                 span.resets += fell
         if told and (counted is None or at_us > counted.at_us):
-            done.last[process, "requests", ANY] = Last(at_us, 0.0)
+            self._note(("requests", ANY), Last(at_us, 0.0))
             if counted is not None and at_us - counted.at_us <= BRIDGE_US:
-                _cover(done, process, counted.at_us, at_us)
+                self._cover(counted.at_us, at_us)
         if news and (heard is None or at_us > heard.at_us):
-            done.last[process, ANY, ANY] = Last(at_us, 0.0)
-        at = end
-    return done
+            self._note((ANY, ANY), Last(at_us, 0.0))
 
+    def _note(self, series: Series, last: Last) -> None:
+        self._newest[series] = self._changed[series] = last
 
-def _same(one: Reading, other: Reading) -> bool:
-    return one.process == other.process and one.at_us == other.at_us
+    def _span(self, start_us: int) -> Span:
+        found = self._spans.get(start_us)
+        if found is None:
+            found = self._spans[start_us] = Span()
+        return found
 
-
-def _cover(done: Counted, process: Process, from_us: int, to_us: int) -> None:
-    """Requests of (from, to] are known; the first of them makes the sum 0 rather than unknown."""
-    start = from_us // SPAN_US * SPAN_US
-    while start < to_us:
-        span = done.span(process, start)
-        span.covered_us += min(to_us, start + SPAN_US) - max(from_us, start)
-        if span.requests is None:
-            span.requests = 0.0
-        start += SPAN_US
+    def _cover(self, from_us: int, to_us: int) -> None:
+        """Requests of (from, to] are known; the first of them makes the sum 0 rather than unknown."""
+        start = from_us // SPAN_US * SPAN_US
+        while start < to_us:
+            span = self._span(start)
+            span.covered_us += min(to_us, start + SPAN_US) - max(from_us, start)
+            if span.requests is None:
+                span.requests = 0.0
+            start += SPAN_US

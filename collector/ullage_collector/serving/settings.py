@@ -118,7 +118,7 @@ def _one(table: Table) -> Source:
         every_seconds=table.number("every_seconds", 60, 15, 3600),
         fresh_seconds=table.number("fresh_seconds", 120, 15, 3600),
         late_seconds=table.number("late_seconds", 60, 0, 3600),
-        back_seconds=table.number("back_seconds", 86_400, 600, 30 * 86_400),
+        back_seconds=table.number("back_seconds", 86_400, 600, 6 * 86_400),
         timeout_seconds=table.number("timeout_seconds", 20, 0.1, 600),
         max_bytes=table.whole("max_bytes", 64 * 1024 * 1024, 1024, 2**32),
         token_file=token_file,

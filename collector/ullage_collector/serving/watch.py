@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ullage_collector.health import ServingHealth
 from ullage_collector.serving import prometheus
-from ullage_collector.serving.book import Kept, keep
+from ullage_collector.serving.book import Kept, work_out, write
 from ullage_collector.serving.settings import Source, sources_of
 from ullage_collector.sql import statements
 from ullage_collector.store import incoming
@@ -70,27 +70,28 @@ class ServingWatch:
             except (BadInput, ConfigError) as e:
                 self._tell(e)
                 # It may have been too much for it, or for the bounds.
-                self._steps = max(2, self._steps // 2)
+                self._steps = max(1, self._steps // 2)
                 return False
             store = self._store()
+            now_us = round(store.clock.wall() * 1e6)
+            reader = store.cursor()
+            try:
+                made = work_out(reader, answer.readings, source=self._source.name, now_us=now_us)
+            finally:
+                reader.close()
             with store.write() as cursor:
-                kept = keep(
-                    cursor,
-                    answer.readings,
-                    source=self._source.name,
-                    now_us=round(store.clock.wall() * 1e6),
-                )
+                write(cursor, made, now_us)
                 cursor.execute(
                     statements("serving")["put_asked"],
                     {"source": self._source.name, "through": to_s * 1_000_000},
                 )
-            self._told(answer, kept)
+            self._told(answer, made.kept)
         else:
             self._steps = prometheus.STEPS_AT_ONCE
         return True
 
     def _due(self) -> Iterator[tuple[int, int]]:
-        """Stretches of whole minutes, each with its last minute before: what was asked once more adds nothing."""
+        """Stretches of whole minutes, both ends included."""
         source, store = self._source, self._store()
         now = store.clock.wall()
         last = int((now - source.late_seconds) // STEP) * STEP
@@ -99,7 +100,7 @@ class ServingWatch:
             row = incoming.one(cursor, statements("serving")["asked"], [source.name])
         finally:
             cursor.close()
-        oldest = int((now - source.back_seconds) // STEP) * STEP
+        oldest = int((now - source.back_seconds) // STEP) * STEP - STEP
         # Asked for the first time, it tells the past, too: nobody waits a day for what a Prometheus knows.
         at = oldest if row is None else row[0] // 1_000_000
         if at > last:
@@ -116,8 +117,8 @@ class ServingWatch:
         for _ in range(QUESTIONS_A_ROUND):
             if at >= last:
                 return
-            to = min(last, at + (self._steps - 1) * STEP)
-            yield at, to
+            to = min(last, at + self._steps * STEP)
+            yield at + STEP, to
             at = to
 
     def _tell(self, error: Exception) -> None:

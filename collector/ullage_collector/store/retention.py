@@ -70,8 +70,11 @@ class Retention:
                     gone = []
                 dropped += [(kind.name, day) for day in gone]
             serving = statements("serving")
-            midnight = datetime.combine(minutes_before, datetime.min.time())
-            cursor.execute(serving["drop_spans"], {"before": midnight})
+            # What may still be told later has to find the rest of its hour.
+            spans_before = min(minutes_before, today - timedelta(seconds=KEEP_SERIES_SECONDS + 86_400))
+            cursor.execute(
+                serving["drop_spans"], {"before": datetime.combine(spans_before, datetime.min.time())}
+            )
             cursor.execute(serving["drop_hours"], {"before": naive - timedelta(days=HOUR_DAYS)})
             cursor.execute(serving["drop_series"], {"before": naive - timedelta(seconds=KEEP_SERIES_SECONDS)})
         for name, day in dropped:
