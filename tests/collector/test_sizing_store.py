@@ -1,4 +1,4 @@
-"""Sizing on a real store: three days of minutes of whole cards, what the store's rows give, findings read everywhere."""
+"""Sizing on a real store: days of minutes of whole cards, what the store's rows give, findings read everywhere."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_small_work_on_whole_cards_is_found_with_what_the_ledger_says_it_saves(w
         6.0,
         "MIG 1g.10gb",
     )
-    assert (evidence["window_days"], evidence["judged_by"]) == (3, "quantile")
+    assert (evidence["window_days"], evidence["judged_by"]) == (2, "quantile")
     (together,) = seen(world.store, SHAREABLE)
     told = together["evidence"]
     assert (told["cards_saved"], told["workloads"], told["department"]) == (
@@ -132,13 +132,13 @@ def test_serving_work_is_judged_by_the_peaks_of_a_week(world: World) -> None:
 @pytest.mark.parametrize(
     ("sql", "minutes", "left"),
     [
-        ("DELETE FROM {table}", 4, 1),  # four minutes of memory may be missing or above
-        ("DELETE FROM {table}", 5, 0),
-        ("UPDATE {table} SET memory_used_bytes_max = 40e9", 5, 0),
-        ("UPDATE {table} SET sm_active_ratio = 0.9", 216, 1),  # a twentieth of three days
-        ("UPDATE {table} SET sm_active_ratio = 0.9", 217, 0),
-        ("UPDATE {table} SET sm_active_ratio = NULL", 217, 0),
-        ("UPDATE {table} SET memory_bandwidth_ratio = NULL", 217, 0),
+        ("DELETE FROM {table}", 2, 1),  # two minutes of memory may be missing or above
+        ("DELETE FROM {table}", 3, 0),
+        ("UPDATE {table} SET memory_used_bytes_max = 40e9", 3, 0),
+        ("UPDATE {table} SET sm_active_ratio = 0.9", 144, 1),  # a twentieth of two days
+        ("UPDATE {table} SET sm_active_ratio = 0.9", 145, 0),
+        ("UPDATE {table} SET sm_active_ratio = NULL", 145, 0),
+        ("UPDATE {table} SET memory_bandwidth_ratio = NULL", 145, 0),
         ("UPDATE {table} SET sm_active_ratio = 0.0", 1440, 1),
     ],
 )
@@ -159,9 +159,23 @@ def test_missing_minutes_count_as_minutes_above(tmp_path: Path, sql: str, minute
         world.close()
 
 
+def test_what_a_maker_cannot_give_is_taken_from_the_activity_and_what_is_only_missing_is_not(
+    world: World,
+) -> None:
+    bare = {
+        key: value for key, value in SMALL.items() if key not in ("memory_bandwidth_ratio", "power_watts")
+    }
+    world.fill({"1": bare, "2": bare})
+    cannot = '{"unsupported": ["memory_bandwidth_ratio", "power_watts"]}'
+    world.run("UPDATE card SET facts = ? WHERE card_id = 'G1'", cannot)
+    (one,) = world.found(OVERSIZED)
+    assert (one["subject"], one["evidence"]["assumed"]) == ("slurm/dc1/1", ["bandwidth", "power"])
+    assert (one["evidence"]["bandwidth_peak"], one["evidence"]["power_of_limit"]) == (0.06, 0.06)
+
+
 def test_a_card_held_for_less_than_the_window_or_shared_is_not_judged(world: World) -> None:
     world.fill({"1": SMALL, "2": SMALL})
-    world.run("UPDATE allocation SET valid_from = ? WHERE card_key = ?", at(-71), world._cards["G1"][0])
+    world.run("UPDATE allocation SET valid_from = ? WHERE card_key = ?", at(-47), world._cards["G1"][0])
     world.run("UPDATE allocation SET share_nano = ? WHERE card_key = ?", CARD // 2, world._cards["G2"][0])
     assert world.found(OVERSIZED) == []
     assert seen(world.store, SHAREABLE) == []

@@ -8,9 +8,10 @@ GROUP BY s."row"
 HAVING sum((m.sm_active_ratio - {limit}) / (1 - {limit}) * m.covered_seconds / 60) > {spare};
 
 -- name: needs
--- Of each wanted card: minutes with work, its memory, its power limit, and of each figure how many minutes know it and the
+-- Of each wanted card: what it cannot give, minutes with work, its memory, its power limit, and of each figure how many minutes know it and the
 -- largest values, the greatest first.
-SELECT s."row", any_value(c.vendor), count(*) FILTER (v.activity >= {active}),
+SELECT s."row", any_value(c.vendor),
+       any_value(CAST(json_extract(c.facts, '$.unsupported') AS VARCHAR)), count(*) FILTER (v.activity >= {active}),
        coalesce(any_value(c.memory_total_bytes)::DOUBLE, max(v.total)), max(v."limit"),
        count(v.activity), max(v.activity, {kept}), count(v.bandwidth), max(v.bandwidth, {kept}),
        count(v.memory), max(v.memory, {kept_memory}), count(v.watts), max(v.watts, {kept})

@@ -105,6 +105,7 @@ def together(needs: Sequence[Need]) -> Need:
         limit_watts=None
         if any(n.limit_watts is None for n in needs)
         else min(n.limit_watts or 0 for n in needs),
+        assumed=tuple(sorted({name for need in needs for name in need.assumed})),
     )
 
 
@@ -214,7 +215,7 @@ def _oversized(one: Worked, owned: Sequence[Owned], rules: Rules, prices: PriceB
         one.from_us,
         evidence,
         # our choice: all four figures agree over days; what nobody has tried is whether the work likes the smaller one.
-        confidence=0.8 if best else 0.6,
+        confidence=round((0.8 if best else 0.6) - 0.1 * len(need.assumed), 2),
         owner=gang.user or (None if gang.department == UNMAPPED else gang.department),
         action={"slice": "use_a_slice", "share": "use_a_share", "smaller_model": "use_a_smaller_model"}.get(
             best.way if best else "", "ask_for_less"
@@ -278,10 +279,11 @@ def _together(
     return Found(
         SHAREABLE,
         "fleet",
-        f"{cluster}/{pool}" if pool else cluster,
+        "/".join(
+            part for part in (cluster, pool, model, None if department == UNMAPPED else department) if part
+        ),
         max(by_name[one.name].from_us for one in all_of),
         evidence,
-        key=f"{model} {department or ''}".strip(),
         confidence=0.7,  # our choice: peaks of days add up on paper; that they never meet nobody can promise
         owner=PLATFORM if department in (None, UNMAPPED) else department,
         action="share_a_card",
@@ -319,6 +321,7 @@ def _needs(need: Need) -> Mapping[str, Any]:
         "memory_peak_ratio": _ratio(need.memory),
         "bandwidth_peak": _ratio(need.bandwidth),
         "power_of_limit": _ratio(need.power),
+        "assumed": list(need.assumed) or None,
     }
 
 

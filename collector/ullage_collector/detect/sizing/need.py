@@ -16,6 +16,8 @@ class Need:
     """One card over the window. Ratios of the whole card, memory and power in bytes and watts. None: not known.
 
     active_minutes: known ones with work. total_bytes: the card's memory; limit_watts: the power limit in force.
+    assumed: of bandwidth and power, those the maker's library cannot give, as its card says: they are taken to be as high as
+    the activity, as bandwidth then is here already.
     """
 
     activity: float | None
@@ -25,6 +27,7 @@ class Need:
     active_minutes: int
     total_bytes: int | None
     limit_watts: float | None
+    assumed: tuple[str, ...] = ()
 
     @property
     def memory(self) -> float | None:
@@ -36,6 +39,8 @@ class Need:
     @property
     def power(self) -> float | None:
         """Share of the power limit."""
+        if "power" in self.assumed:
+            return self.activity
         return None if self.watts is None or not self.limit_watts else self.watts / self.limit_watts
 
 

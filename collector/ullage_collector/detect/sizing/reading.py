@@ -6,6 +6,7 @@ read minute by minute. Not here: the figures (need.py) and the judgement (findin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MINUTE_US: Final = 60_000_000
 MINUTES_A_DAY: Final = 1440
+CANNOT: Final = {"bandwidth": "memory_bandwidth_ratio", "power": "power_watts"}
+"""What a card may say it cannot give, and the figure that goes without."""
 MINUTES, HOURS = "card_minute", "card_hour"
 
 
@@ -98,16 +101,20 @@ def _needs(
 
 
 def _need(row: Sequence[Any], minutes: int, quantile: float, rules: Rules) -> Need:
-    (active, total, limit, n_act, act, n_band, band, n_mem, mem, n_watt, watt) = row
+    (unsupported, active, total, limit, n_act, act, n_band, band, n_mem, mem, n_watt, watt) = row
+    cannot = set(json.loads(unsupported)) if unsupported else set()
+    assumed = tuple(name for name, key in CANNOT.items() if key in cannot)
+    activity = figure(act, n_act, minutes, quantile)
     memory = figure(mem, n_mem, minutes, rules.memory_quantile)
     return Need(
-        activity=figure(act, n_act, minutes, quantile),
-        bandwidth=figure(band, n_band, minutes, quantile),
+        activity=activity,
+        bandwidth=activity if "bandwidth" in assumed else figure(band, n_band, minutes, quantile),
         memory_bytes=None if memory is None else int(memory),
         watts=figure(watt, n_watt, minutes, quantile),
         active_minutes=int(active or 0),
         total_bytes=None if not total else int(total),
         limit_watts=None if not limit else float(limit),
+        assumed=assumed,
     )
 
 

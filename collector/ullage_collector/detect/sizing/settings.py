@@ -100,7 +100,7 @@ def parse_rules(text: str, where: str) -> Rules:
         top.table(name) for name in ("window", "oversized", "fit", "share", "saving")
     )
     rules = Rules(
-        days=window.whole("days", 3, 1, 30),
+        days=window.whole("days", 2, 1, 30),
         serving_days=window.whole("serving_days", 7, 7, 30),
         serving=window.texts("serving"),
         quantile=window.number("quantile", 0.95, 0.5, 1),
