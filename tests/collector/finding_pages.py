@@ -13,6 +13,7 @@ from ullage_collector import api
 from ullage_collector.api import Views
 from ullage_collector.config import Config
 from ullage_collector.console import app as console
+from ullage_collector.console.findings import MONEY
 from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.estate import answers
 from ullage_collector.fleet_now import FleetNow
@@ -59,7 +60,10 @@ def seen(store: Store, kind: str) -> list[dict[str, Any]]:
             subject = said["evidence_words"].get(row["subject"], row["subject"])
             assert subject in part and said["actions"][row["action"]] in part
             shown = set(re.findall(r'<span class="soft">([^<]*)</span>', part))
-            assert {said["evidence_names"][key] for key in evidence if key != "key"} <= shown
+            column = next((key for key in MONEY if evidence.get(key)), None)
+            if column is not None:  # money a day has a column of its own
+                assert all(str(amount) in part for amount in evidence[column].values())
+            assert {said["evidence_names"][key] for key in evidence if key not in ("key", column)} <= shown
             assert not {key for key in evidence if "_" in key} & shown
             assert not set(re.findall(r"[a-z_]+", part)) & (
                 set(said["actions"]) | {"__unallocated__", "none_free_now"}
