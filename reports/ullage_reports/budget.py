@@ -67,18 +67,24 @@ class Spent:
 
 
 def course(
-    budget: Budget, costs: Mapping[date, int], unpriced: int, period: Sequence[date], known: frozenset[date]
+    budget: Budget,
+    costs: Mapping[date, int],
+    unpriced: int,
+    period: Sequence[date],
+    known: frozenset[date],
+    once: int = 0,
 ) -> Spent:
     """Where a budget stands.
 
     costs: atoms by local day; a known day without one cost nothing. unpriced: see Spent. period: its local days in order. known: the
-    days that are published whole, those before the period among them.
+    days that are published whole, those before the period among them. once: atoms of corrections and credits, signed: spent, and part of
+    no day that others are like.
     """
     inside = [day for day in period if day in known]
     last = max(inside, default=None)
     missing = [day for day in period if last is not None and day < last and day not in known]
     ahead = [day for day in period if last is None or day > last]
-    spent = sum(costs.get(day, 0) for day in inside)
+    spent = sum(costs.get(day, 0) for day in inside) + once
     low, mid, high = _forecast(costs, [*missing, *ahead], known)
     expected = None if mid is None else spent + mid
     cheapest = None if low is None else spent + low
@@ -89,13 +95,13 @@ def course(
         known=len(inside),
         missing=len(missing),
         ahead=len(ahead),
-        a_day=Fraction(spent, len(inside)) if inside else None,
+        a_day=Fraction(spent - once, len(inside)) if inside else None,
         cheapest=cheapest,
         expected=expected,
         dearest=dearest,
         unpriced=unpriced,
         standing=_standing(budget.atoms, spent, cheapest, expected, dearest),
-        runs_out=_runs_out(budget.atoms, costs, period, known),
+        runs_out=_runs_out(budget.atoms - once, costs, period, known),
     )
 
 

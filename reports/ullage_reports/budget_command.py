@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from datetime import date, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ from ullage_reports.budget import Spent, Standing
 from ullage_reports.budget_reading import stand
 from ullage_reports.budget_settings import Budget, read
 from ullage_reports.budgets import OVER, money
+from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.period import Period, zone_info
 
 SCHEMA_VERSION: Final = 1
@@ -43,15 +45,16 @@ def run(
     zone: str,
     as_json: bool,
     verify: bool = True,
+    policies: Sequence[CostPolicy] = DEFAULT,
 ) -> bool:
     """Print every budget of the file in its period that holds ``at`` (None: the last published day); whether all is well.
 
-    clock: for where nothing is published yet. Raises ConfigError for a wrong file or zone.
+    clock: for where nothing is published yet. policies: by which cost is shared out. Raises ConfigError for a wrong file or zone.
     """
     budgets = read(file)
     days = published.days()
     today = at or (days[-1] if days else datetime.fromtimestamp(clock.wall(), zone_info(zone)).date())
-    found = [stand(published, budget, today, zone, verify=verify) for budget in budgets]
+    found = [stand(published, budget, today, zone, verify=verify, policies=policies) for budget in budgets]
     if as_json:
         told = {"schema_version": SCHEMA_VERSION, "zone": zone, "budgets": [to_json(*one) for one in found]}
         sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=1) + "\n")

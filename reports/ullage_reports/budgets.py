@@ -17,6 +17,7 @@ from ullage_collector.published import PeriodClosing, Published
 from ullage_reports.budget import Spent, Standing
 from ullage_reports.budget_reading import stand
 from ullage_reports.budget_settings import Budget
+from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.model import Tile, Unit
 from ullage_reports.period import Period
 from ullage_reports.rounding import decimal_ratio
@@ -64,6 +65,7 @@ def budget_rows(
     *,
     verify: bool = True,
     beside: PeriodClosing | None = None,
+    policies: Sequence[CostPolicy] = DEFAULT,
 ) -> tuple[BudgetRow, ...]:
     """Every budget in its period that holds the report's last published day, in the order of the file.
 
@@ -75,7 +77,16 @@ def budget_rows(
     at = max(period.first, min(period.last, days[-1]))
     return tuple(
         _row(
-            *stand(published, budget, at, period.zone, verify=verify, until=period.last, beside=beside),
+            *stand(
+                published,
+                budget,
+                at,
+                period.zone,
+                verify=verify,
+                until=period.last,
+                beside=beside,
+                policies=policies,
+            ),
             period.last,
         )
         for budget in budgets

@@ -63,16 +63,18 @@ def _run(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> i
         priced = run(args.file, as_json=args.json, by=args.by, policies=args.policy)
         return GOOD if priced else PARTIAL
     if args.command == "budget":
-        from ullage_reports import budget_command
+        from ullage_reports import budget_command, cost_policy
 
+        zone = args.zone or chosen.zone
         good = budget_command.run(
             edition.published_below(args.data),
             args.file,
             clock=clock,
             at=args.at,
-            zone=args.zone or chosen.zone,
+            zone=zone,
             as_json=args.json,
             verify=not args.trust_files,
+            policies=cost_policy.load(args.config, zone),
         )
         return GOOD if good else PARTIAL
     if args.command == "tides":

@@ -87,7 +87,7 @@ def statement(
     if nothing:
         return report
     if budgets:
-        rows = budget_rows(published, budgets, period, verify=verify, beside=closing)
+        rows = budget_rows(published, budgets, period, verify=verify, beside=closing, policies=policies)
         report = replace(report, budgets=rows)
         shown = budget_tile(rows, chosen)
         if shown is not None:

@@ -11,3 +11,22 @@ FROM segment s JOIN (SELECT unnest(list_slice($cuts, 1, len($cuts) - 1))::BIGINT
                             unnest(list_slice($cuts, 2, len($cuts)))::BIGINT AS ends) e
   ON s.from_us < e.ends AND s.to_us > e.begins
 GROUP BY ALL ORDER BY ALL;
+
+-- name: energy
+-- Exact money of energy, and of what of a price no card share carries, by the local day in which it begins.
+SELECT e.begins, l.department_id, coalesce(l.scenario, ''), sum(l.cost_atoms::HUGEINT)
+FROM (SELECT department_id, scenario, from_us, cost_atoms FROM energy WHERE currency = $currency AND cost_atoms IS NOT NULL
+      UNION ALL SELECT department_id, NULL, from_us, cost_atoms FROM remainder WHERE currency = $currency) l
+JOIN (SELECT unnest(list_slice($cuts, 1, len($cuts) - 1))::BIGINT AS begins,
+             unnest(list_slice($cuts, 2, len($cuts)))::BIGINT AS ends) e ON l.from_us >= e.begins AND l.from_us < e.ends
+GROUP BY ALL ORDER BY ALL;
+
+-- name: adjustments
+-- What is posted, by the local day of its instant: once each, so that no forecast repeats it.
+SELECT e.begins, a.department_id, coalesce(a.scenario, ''), sum(a.cost_atoms::HUGEINT)
+FROM adjustment a
+JOIN (SELECT unnest(list_slice($cuts, 1, len($cuts) - 1))::BIGINT AS begins,
+             unnest(list_slice($cuts, 2, len($cuts)))::BIGINT AS ends) e
+  ON epoch_us(a.posted_at) >= e.begins AND epoch_us(a.posted_at) < e.ends
+WHERE a.status = 'posted' AND a.currency = $currency
+GROUP BY ALL ORDER BY ALL;
