@@ -399,6 +399,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     _counter(_NODE, "pressure_io_full_seconds", "s", "time all tasks waited for storage (PSI full)", type=Type.FLOAT),
     _gauge(_NODE, "bond_slaves_down", "{interface}", "bond members that are down", type=Type.INTEGER, **_SLOW),
     _gauge(_NODE, "filesystem_free_ratio", "1", "free share of the file system that is fullest", **_SLOW),
+    _gauge(_NODE, "host_power_watts", "W", "power of the server without its accelerators", **_SLOW),
     _gauge(_NODE, "uptime_seconds", "s", "since boot", otel="system.uptime"),
     _gauge(_NODE, "cards_expected", "{card}", "accelerators the PCI bus shows", type=Type.INTEGER, **_SLOW),
     _gauge(_NODE, "cards_seen", "{card}", "accelerators the makers' libraries answer for", type=Type.INTEGER),
