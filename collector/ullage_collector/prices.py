@@ -9,17 +9,20 @@ an error row for whoever prints it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from ullage_collector.ledger import minor_units
 from ullage_collector.pricing.exchange import Exchange, Rate
 from ullage_collector.pricing.terms import rounded_micro, terms_of
 from ullage_contract.errors import LedgerError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Price:
         minor_units(self.currency)
         if self.kind not in (None, "list", "contract", "owned"):
             raise LedgerError(f"price {self.price_id}: kind {self.kind!r} is none of list, contract, owned")
+        if self.terms is not None:
+            terms_of(self.terms)
         if self.price_micro < 0:
             raise LedgerError(
                 f"price {self.price_id} for {self.model!r} is below 0: {self.price_micro} micro-units"
@@ -74,15 +79,22 @@ class PriceSpan:
     listed: Price | None = None
 
 
-def usable_prices(rows: Iterable[tuple[Any, ...]]) -> list[Price]:
-    """Prices out of rows of table ``price``; one that could never count is left out: the day's states tell of it."""
-    kept = []
+_R = TypeVar("_R")
+
+
+def usable(of: Callable[..., _R], rows: Iterable[tuple[Any, ...]], what: str, refused: list[str]) -> list[_R]:
+    """Rows of the store that can count, each made by ``of``; of the others the reason is added to ``refused``.
+
+    what: the word for one, before the number that stands first in its row.
+    """
+    found = []
     for row in rows:
         try:
-            kept.append(Price(*row))
-        except LedgerError:
-            continue
-    return kept
+            found.append(of(*row))
+        except LedgerError as e:
+            refused.append(f"{what} {row[0]}: {e}")
+            log.warning("%s %s: %s; it is left out", what, row[0], e)
+    return found
 
 
 class PriceBook:

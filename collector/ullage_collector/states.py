@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -30,12 +30,12 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector import mapping
 from ullage_collector.ledger import STATES
 from ullage_collector.node_labels import cut_labels, labels_of
-from ullage_collector.prices import Price, PriceBook
+from ullage_collector.prices import Price, PriceBook, usable
 from ullage_collector.pricing import energy
 from ullage_collector.pricing.day import Owned, cut_by_labels, price_day
 from ullage_collector.pricing.exchange import Exchange, Policy, Rate
@@ -467,9 +467,9 @@ class States:
     def _prices(self, p: Mapping[str, Any], known_at: datetime) -> list[str]:
         """states_price: the price of each card over spans that cover the day; states_remainder: what it leaves."""
         refused: list[str] = []
-        prices = _usable(Price, self._run("prices", {}).fetchall(), "price", refused)
-        rates = _usable(Rate, self._run("rates", p).fetchall(), "rate", refused)
-        policies = _usable(Policy, self._run("policies", p).fetchall(), "policy", refused)
+        prices = usable(Price, self._run("prices", {}).fetchall(), "price", refused)
+        rates = usable(Rate, self._run("rates", p).fetchall(), "rate", refused)
+        policies = usable(Policy, self._run("policies", p).fetchall(), "policy", refused)
         book = PriceBook(prices, known_at_us=_us(known_at))
         cards = [Owned(*row) for row in self._run("priced_cards", {}).fetchall()]
         if book.labelled:
@@ -570,23 +570,6 @@ def _execute(
 ) -> duckdb.DuckDBPyConnection:
     wanted = set(_PARAMETER.findall(sql))
     return connection.execute(sql, {k: v for k, v in parameters.items() if k in wanted})
-
-
-_R = TypeVar("_R")
-
-
-def _usable(
-    of: Callable[..., _R], rows: Iterable[tuple[Any, ...]], what: str, refused: list[str]
-) -> list[_R]:
-    """Rows that can count; of the others the reason is added to ``refused``."""
-    found = []
-    for row in rows:
-        try:
-            found.append(of(*row))
-        except LedgerError as e:
-            refused.append(f"{what} {row[0]}: {e}")
-            log.warning("%s %s: %s; it is left out", what, row[0], e)
-    return found
 
 
 def _naive(instant: datetime) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -144,6 +144,15 @@ def test_what_nobody_measured_and_what_is_not_in_service_is_not_guessed() -> Non
     made.minutes("G3", 0, 1, None)
     lines = drawn(made)
     assert kwh(lines, "card_key") == pytest.approx({made.cards["G2"]: 0.06})
+
+
+def test_what_is_to_come_is_not_estimated_and_a_wrong_tariff_stops_nothing() -> None:
+    made = world()
+    made.card("G1")
+    made.minutes("G1", 0, 10, 0.9, power_watts=400.0)
+    tariff(made, 900_000, hours="25 o'clock")
+    assert kwh(drawn(made, DAY + timedelta(hours=12)), "estimated") == pytest.approx({False: 4.0, True: 0.8})
+    assert {line["tariff_id"] for line in drawn(made)} == {None}
 
 
 def test_a_board_that_several_cards_share_is_counted_once() -> None:

@@ -42,7 +42,9 @@ def store_of(inputs: dict[str, Any], gap: str) -> World:
         "CREATE TABLE node_hour (hour TIMESTAMP, node_key INTEGER, covered_seconds FLOAT, host_power_watts FLOAT)"
     )
     for model in inputs["price_models"]:
-        text = "[[price]]\ncurrency = 'CNY'\n" + "".join(f"{key} = '{value}'\n" for key, value in model.items())
+        text = "[[price]]\ncurrency = 'CNY'\n" + "".join(
+            f"{key} = '{value}'\n" for key, value in model.items()
+        )
         for price in prices(text):
             made.db.execute(
                 "INSERT INTO price (price_id, model, currency, price_micro, assumed, valid_from, valid_to, known_from, source, "
@@ -67,11 +69,16 @@ def store_of(inputs: dict[str, Any], gap: str) -> World:
     for reading in inputs["telemetry"]:
         util = 0.9 if reading["active"] else 0.0
         made.minutes(
-            reading["card"], hours(reading["start"]), hours(reading["end"]), util, power_watts=reading["mean_watts"]
+            reading["card"],
+            hours(reading["start"]),
+            hours(reading["end"]),
+            util,
+            power_watts=reading["mean_watts"],
         )
     for hour in range(24):
         made.db.execute(
-            "INSERT INTO node_hour VALUES (?, ?, 3600, ?)", [at(hour), made.nodes["n1"], inputs["node"]["host_watts"]]
+            "INSERT INTO node_hour VALUES (?, ?, 3600, ?)",
+            [at(hour), made.nodes["n1"], inputs["node"]["host_watts"]],
         )
     made.db.execute(
         "INSERT INTO pue VALUES (1, NULL, ?, ?, NULL, ?, NULL, 't')",
@@ -119,7 +126,10 @@ def world(seed: int) -> dict[str, Any]:
     allocations, telemetry = [], []
     for card in cards:
         edge = rng.randrange(1, 23)
-        for start, end, department in ((0, edge, rng.choice(DEPARTMENTS)), (edge, 24, rng.choice(DEPARTMENTS))):
+        for start, end, department in (
+            (0, edge, rng.choice(DEPARTMENTS)),
+            (edge, 24, rng.choice(DEPARTMENTS)),
+        ):
             allocations.append(
                 {
                     "department": department,

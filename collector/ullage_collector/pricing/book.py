@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ullage_collector.audit import naive_utc
 from ullage_collector.ledger import price_decimal
 from ullage_collector.node_labels import cut_labels, labels_of
-from ullage_collector.prices import Price, PriceBook, same_rank
+from ullage_collector.prices import Price, PriceBook, same_rank, usable
 from ullage_collector.pricing.day import Owned
 from ullage_collector.pricing.exchange import Exchange, Policy, Rate
 from ullage_collector.pricing.tariffs import WEEK, Pue, Tariff, charges
 from ullage_collector.pricing.terms import OWNED, component_decimals, terms_of
 from ullage_collector.sql import statements
 from ullage_collector.states import default_rules
-from ullage_contract.errors import LedgerError
 
 if TYPE_CHECKING:
     import duckdb
@@ -79,7 +78,8 @@ def checked(cursor: duckdb.DuckDBPyConnection, at: datetime, known: datetime) ->
 
     unpriced: cards without a price. conflicts: prices of one rank that say otherwise for a card. no_rate: prices in a currency
     that nothing converts. crowded: nodes with more cards than their price counts. unmatched: prices for no card. no_tariff: the
-    hours of the UTC day of ``at`` in which energy has no price, by cluster. written_off: cards past the end of their life.
+    hours of the UTC day of ``at`` in which energy has no price, by cluster. no_pue: clusters without one. written_off: cards past
+    the end of their life.
     ``wrong`` sums up whether any of those is an error.
     """
     p = _parameters(at, known)
@@ -124,7 +124,7 @@ def checked(cursor: duckdb.DuckDBPyConnection, at: datetime, known: datetime) ->
             if best.kind == OWNED and not behind.components.keys() - {"maintenance"}:
                 written_off.append(card.card_id)
     crowded = _crowded(crowd, {price.price_id: price for price in prices})
-    no_tariff = _without_tariff(cursor, p, {cluster for _, cluster in cards}, exchange)
+    no_tariff, no_pue = _without_tariff(cursor, p, {cluster for _, cluster in cards}, exchange, refused)
     found = {
         "at": _written(at),
         "known": _written(known),
@@ -144,6 +144,7 @@ def checked(cursor: duckdb.DuckDBPyConnection, at: datetime, known: datetime) ->
         "assumed": [_price(price) for price in prices if price.assumed and matched[price.price_id]],
         "written_off": sorted(written_off),
         "no_tariff": no_tariff,
+        "no_pue": no_pue,
         "energy": bool(_rows(cursor, "measured", {})[0][0]),
     }
     wrong = ("refused", "unpriced", "conflicts", "no_rate", "crowded")
@@ -152,29 +153,29 @@ def checked(cursor: duckdb.DuckDBPyConnection, at: datetime, known: datetime) ->
 
 
 def _without_tariff(
-    cursor: duckdb.DuckDBPyConnection, p: Mapping[str, Any], clusters: Iterable[str], exchange: Exchange
-) -> list[dict[str, Any]]:
-    """Stretches of the UTC day without a tariff, by cluster, and whether a PUE is known."""
+    cursor: duckdb.DuckDBPyConnection,
+    p: Mapping[str, Any],
+    clusters: Iterable[str],
+    exchange: Exchange,
+    refused: list[str],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Stretches of the UTC day without a tariff, by cluster; and clusters without a PUE. refused: gets what is wrong."""
     sql = statements("energy")
     as_of = {"as_of": p["as_of"]}
-    tariffs = [Tariff(*row) for row in cursor.execute(sql["tariffs"], as_of).fetchall()]
+    tariffs = usable(Tariff, cursor.execute(sql["tariffs"], as_of).fetchall(), "tariff", refused)
     pues = [Pue(*row) for row in cursor.execute(sql["pues"], as_of).fetchall()]
     start = p["at_us"] - p["at_us"] % 86_400_000_000
-    found = []
+    found, no_pue = [], []
     for cluster in sorted(clusters):
         day = charges(cluster, start, start + 86_400_000_000, tariffs, pues, exchange)
         without = [each for each in day if each.tariff_micro is None]
         if without:
             minutes = sum(each.to_us - each.from_us for each in without) // 60_000_000
-            found.append(
-                {
-                    "cluster": cluster,
-                    "minutes": minutes,
-                    "from": [_written(_at(each.from_us)) for each in without][:MOST],
-                    "pue_known": all(each.pue_id is not None for each in day),
-                }
-            )
-    return found
+            begins = [_written(_at(each.from_us)) for each in without]
+            found.append({"cluster": cluster, "minutes": minutes, "from": begins[:MOST]})
+        if any(each.pue_id is None for each in day):
+            no_pue.append(cluster)
+    return found, no_pue
 
 
 def _crowded(crowd: Mapping[tuple[str, int], int], prices: Mapping[int, Price]) -> list[dict[str, Any]]:
@@ -209,17 +210,8 @@ def _parameters(at: datetime, known: datetime) -> dict[str, Any]:
 
 
 def _prices(cursor: duckdb.DuckDBPyConnection, p: Mapping[str, Any]) -> tuple[list[Price], list[str]]:
-    found, refused = [], []
-    for row in _rows(cursor, "prices", p):
-        try:
-            price = Price(*row)
-            if price.terms is not None:
-                terms_of(price.terms)
-        except LedgerError as e:
-            refused.append(f"price {row[0]}: {e}")
-        else:
-            found.append(price)
-    return found, refused
+    refused: list[str] = []
+    return usable(Price, _rows(cursor, "prices", p), "price", refused), refused
 
 
 def _labels(cursor: duckdb.DuckDBPyConnection, p: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

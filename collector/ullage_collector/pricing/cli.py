@@ -125,6 +125,8 @@ def check_lines(found: dict[str, Any]) -> list[str]:
             f"no tariff: {each['minutes']} minutes of the day in {each['cluster']}; add a [[tariff]]"
             + ("" if found["energy"] else " when energy is measured")
         )
+    if found["no_pue"]:
+        lines.append(f"no PUE: energy is counted once in {', '.join(found['no_pue'])}; add a [[pue]]")
     for price in found["assumed"]:
         lines.append(f"assumed: price {price['price_id']} ({_whom(price)}, {price['per_card_hour']})")
     if found["written_off"]:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ullage_collector.prices import usable
 from ullage_collector.pricing.exchange import Exchange
 from ullage_collector.pricing.tariffs import Pue, Tariff, charges
 from ullage_collector.sql import fill, statements
@@ -145,7 +146,7 @@ class _Day:
         """energy_charge: what energy costs in each cluster, over stretches that cover the day."""
         import pyarrow as pa
 
-        tariffs = [Tariff(*row) for row in self._run("tariffs").fetchall()]
+        tariffs = usable(Tariff, self._run("tariffs").fetchall(), "tariff", [])
         pues = [Pue(*row) for row in self._run("pues").fetchall()]
         rows = [
             (cluster, each)

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ullage_collector.node_labels import cut_labels, labels_of
-from ullage_collector.prices import PriceBook, usable_prices
+from ullage_collector.prices import Price, PriceBook, usable
 from ullage_collector.pricing.exchange import Exchange, Policy, Rate
 from ullage_collector.sql import statements
-from ullage_contract.errors import LedgerError
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,14 +22,10 @@ _END: Final = 2**62
 def book_now(connection: duckdb.DuckDBPyConnection) -> PriceBook:
     """Prices believed now, told in the policy's currency where a rate is known. What could never count is left out."""
     sql = statements("fleet_now")
-    rates = []
-    for row in connection.execute(sql["rates"]).fetchall():
-        try:
-            rates.append(Rate(*row))
-        except LedgerError:
-            continue
-    policies = [Policy(*row) for row in connection.execute(sql["policies"]).fetchall()]
-    prices = usable_prices(connection.execute(sql["prices"]).fetchall())
+    told: list[str] = []
+    rates = usable(Rate, connection.execute(sql["rates"]).fetchall(), "rate", told)
+    policies = usable(Policy, connection.execute(sql["policies"]).fetchall(), "policy", told)
+    prices = usable(Price, connection.execute(sql["prices"]).fetchall(), "price", told)
     labels = {}
     if any(price.label is not None for price in prices):
         heard = labels_of(connection.execute(sql["node_labels"]).fetchall())

@@ -17,9 +17,10 @@ from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from ullage_collector.ledger import minor_units
 from ullage_collector.pricing.exchange import Exchange, Rate
 from ullage_collector.pricing.terms import rounded_micro
-from ullage_contract.errors import BadInput
+from ullage_contract.errors import BadInput, LedgerError
 
 MINUTE_US: Final = 60_000_000
 WEEK: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -30,7 +31,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True, slots=True)
 class Tariff:
     """tariff_micro: micro-units of the currency per kWh. cluster: glob, None: every. hours: ``23:00-07:00``, local to ``zone``; None:
-    all day. weekdays: digits, 1 Monday; None: every day. *_us: microseconds; None: open."""
+    all day. weekdays: digits, 1 Monday; None: every day. *_us: microseconds; None: open. Raises LedgerError for what is none."""
 
     tariff_id: int
     cluster: str | None
@@ -41,6 +42,14 @@ class Tariff:
     weekdays: str | None
     valid_from_us: int = 0
     valid_to_us: int | None = None
+
+    def __post_init__(self) -> None:
+        minor_units(self.currency)
+        try:
+            hours_of(self.hours)
+            _zone(self.zone)
+        except (BadInput, KeyError, ValueError, OSError) as e:
+            raise LedgerError(f"tariff {self.tariff_id}: {e}") from e
 
 
 @dataclass(frozen=True, slots=True)

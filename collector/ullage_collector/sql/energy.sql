@@ -84,7 +84,7 @@ SELECT card_key, min(us), arg_min(watts, us), arg_min(coalesce(joules, -1), us) 
 -- name: filled
 -- Minutes of cards with holes. $by_counter: a hole drew what the counter rose by over it, less the minute that tells of it;
 -- where it does not say, and else, the mean of its neighbours. A hole longer than a day stays one, and so does one of a card
--- that is not in service.
+-- that is not in service; what is to come is none.
 CREATE OR REPLACE TEMP TABLE energy_minute AS
 WITH own AS (
     SELECT DISTINCT k.card_key, m.us FROM states_capacity k, unnest(range(k.from_us // 60000000 * 60000000, k.to_us, 60000000)) m(us)
@@ -121,7 +121,7 @@ WITH own AS (
                 THEN greatest(round(after_rise * 1000 - after_watts * 60000), 0)::BIGINT END AS drawn,
            (us - before_us) // 60000000 - 1 AS place, (after_us - before_us) // 60000000 - 1 AS holes
     FROM around
-    WHERE owned AND mj IS NULL AND us >= $from_us AND us < $to_us
+    WHERE owned AND mj IS NULL AND us >= $from_us AND us < $to_us AND us < epoch_us($as_of::TIMESTAMP)
       AND coalesce(after_us, us) - coalesce(before_us, us) <= 86400000000 AND coalesce(before_watts, after_watts) IS NOT NULL
 )
 SELECT card_key, us, mj, false AS estimated FROM around WHERE mj IS NOT NULL AND us >= $from_us AND us < $to_us
@@ -186,7 +186,7 @@ WITH told AS (
     UNION ALL
     SELECT node_key, us, true,
            round(coalesce((before_watts + after_watts) / 2, before_watts, after_watts) * (3600 - seconds) * 1000)::HUGEINT
-    FROM around WHERE seconds < 3600
+    FROM around WHERE seconds < 3600 AND us + 3600000000 <= epoch_us($as_of::TIMESTAMP)
 ), part AS (
     SELECT k.card_key, d.us, d.estimated, d.mj * (k.on_node + 1) // k.of_node - d.mj * k.on_node // k.of_node AS mj
     FROM drew d JOIN energy_card k USING (node_key)
