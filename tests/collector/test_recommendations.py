@@ -196,6 +196,25 @@ def test_findings_of_one_pool_that_mean_other_cards_are_recommendations_of_their
     assert shown.totals(book.rows(ledger.db)) == {"CNY": "3000.00"}
 
 
+def test_a_finding_that_suggests_something_else_is_another_recommendation(ledger: Ledger) -> None:
+    def uneven(action: str) -> Found:
+        evidence = {"cost_per_day": {"CNY": "90.00"}, "workloads": [JOB], "department": "cv"}
+        return Found(
+            "uneven_use", "department", "cv", us(0), {**evidence, "by": action}, key="dc1 H800", action=action
+        )
+
+    ledger.find(uneven("lend"), kinds=("uneven_use",))
+    ledger.round()
+    ledger.find(uneven("raise_max"), kinds=("uneven_use",))
+    ledger.round()
+    rows = ledger.rows()
+    assert (rows["lend_cards"]["state"], rows["raise_quota"]["state"]) == ("lapsed", "open")
+    assert rows["lend_cards"]["reason"] == book.OTHERWISE
+    assert rows["raise_quota"]["subject"] == "cv dc1 H800"
+    ledger.find(uneven("a_word_of_a_newer_detector"), kinds=("uneven_use",))
+    assert ledger.round() == book.Renewed(0, 0, 1)
+
+
 def test_a_proposal_lapses_with_its_finding_and_an_accepted_one_is_then_done(ledger: Ledger) -> None:
     ledger.find(idle(), idle("slurm/dc1/2"))
     ledger.round()

@@ -31,6 +31,7 @@ ACTIVE: Final = ("open", "accepted")
 LEDGER: Final = "recommendations"
 """Who acts where no person does."""
 FOUND_ENDED: Final = "its finding ended"
+OTHERWISE: Final = "its finding proposes something else now"
 MOST_ROWS: Final = (
     10_000  # our choice: because a page or script that wants more should read the published file
 )
@@ -74,14 +75,18 @@ def renew(
         if one.key in active or not (_small(one) or _ids(one.kind.name, one.evidence) & settled)
     ]
     wanted = {one.key: one for one in counted(kept, rules)}
+    elsewhere = {number for one in wanted.values() for number in _numbers(one.evidence)}
     still = _still_open(connection, [evidence for _, _, evidence in active.values()])
     ended = 0
     for key, (number, state, evidence) in active.items():
         here = wanted.get(key)
         if here is not None:
             connection.execute(sql["renew"], {"id": number, **_values(here)})
-        elif not (_ids(key[0], evidence) & {(key[0], *one) for one in still}):
-            _end_by_itself(connection, number, state, now_us)
+        elif not (_numbers(evidence) & still):
+            _end_by_itself(connection, number, state, now_us, FOUND_ENDED)
+            ended += 1
+        elif _numbers(evidence) <= elsewhere:
+            _end_by_itself(connection, number, state, now_us, OTHERWISE)
             ended += 1
     opened = 0
     for key, one in wanted.items():
@@ -176,7 +181,9 @@ def note_saved(
     )
 
 
-def _end_by_itself(connection: duckdb.DuckDBPyConnection, number: int, state: str, now_us: int) -> None:
+def _end_by_itself(
+    connection: duckdb.DuckDBPyConnection, number: int, state: str, now_us: int, reason: str
+) -> None:
     done = state == "accepted"
     _change(
         connection,
@@ -184,7 +191,7 @@ def _end_by_itself(connection: duckdb.DuckDBPyConnection, number: int, state: st
         "done" if done else "end",
         None if done else "lapsed",
         actor=LEDGER,
-        reason=FOUND_ENDED,
+        reason=reason,
         now=now_us / 1e6,
         result="done" if done else "lapsed",
         evidence=None,
@@ -228,6 +235,10 @@ def _values(one: Proposal) -> dict[str, Any]:
 def _small(one: Proposal) -> bool:
     """Whether its money is known and nobody should be bothered with it. What is not known is not small."""
     return one.month is not None and one.month < int(one.kind.least * ATOMS_PER_UNIT)
+
+
+def _numbers(evidence: Mapping[str, Any]) -> set[tuple[str, int]]:
+    return {(what, number) for _, what, number in _ids("", evidence)}
 
 
 def _ids(kind: str, evidence: Mapping[str, Any]) -> set[tuple[str, str, int]]:

@@ -31,7 +31,9 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One [[kind]]. saved_ratio: 0..1. least: currency units a month. less, part_of: keys of evidence, None: not used."""
+    """One [[kind]]. saved_ratio: 0..1. least: currency units a month. less, part_of: keys of evidence, None: not used. measure
+    None: what it saved is not measured.
+    """
 
     name: str
     findings: tuple[str, ...]
@@ -45,7 +47,7 @@ class Kind:
     effort: str
     due_days: int
     least: Decimal
-    measure: Measure
+    measure: Measure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,15 @@ class Rules:
     precedence: tuple[str, ...]
     kinds: Mapping[str, Kind]
 
-    def of_finding(self, kind: str) -> Kind | None:
-        """The recommendation a kind of findings becomes; None: none."""
-        return next((one for one in self.kinds.values() if kind in one.findings), None)
+    def of_finding(self, kind: str, action: str | None) -> Kind | None:
+        """The recommendation a finding of a kind that suggests an action becomes; None: none."""
+        made = [one for one in self.kinds.values() if kind in one.findings]
+        return next((one for one in made if not one.actions or action in one.actions), None)
+
+    def alone(self, kind: str) -> Kind | None:
+        """The one kind that a kind of findings becomes whatever it suggests; None: none, or it depends."""
+        made = [one for one in self.kinds.values() if kind in one.findings]
+        return made[0] if len(made) == 1 else None
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -95,12 +103,16 @@ def parse(text: str, where: str) -> Rules:
     if sorted(rules.precedence) != sorted(kinds):
         odd = sorted(set(rules.precedence) ^ set(kinds)) or "a name twice"
         raise top.wrong("precedence", odd, "name every [[kind]] once, and nothing else")
-    taken: set[str] = set()
+    taken: set[tuple[str, str | None]] = set()
     for kind in kinds.values():
         for finding in kind.findings:
-            if finding in taken:
-                raise ConfigError(f"{where}: [[kind]] findings: {finding!r} is in two kinds; leave one")
-            taken.add(finding)
+            words = {(finding, action) for action in kind.actions or (None,)}
+            others = {action for name, action in taken if name == finding}
+            if words & taken or (others and (None in others or not kind.actions)):
+                raise ConfigError(
+                    f"{where}: [[kind]] findings: {finding!r} is in two kinds; leave one, or part them by actions"
+                )
+            taken |= words
     return rules
 
 
@@ -112,7 +124,7 @@ def _kind(content: Mapping[str, Any], where: str) -> Kind:
     part = row.texts("part_of")
     if len(part) not in (0, 2):
         raise row.wrong("part_of", list(part), 'write two keys of the evidence, e.g. ["regained", "whole"]')
-    measured = row.table("measured")
+    measured = row.table("measured") if "measured" in content else None
     kind = Kind(
         name=name,
         findings=row.texts("findings"),
@@ -126,10 +138,13 @@ def _kind(content: Mapping[str, Any], where: str) -> Kind:
         effort=row.word("effort", "medium", GRADES),
         due_days=row.whole("due_days", 14, 0, 366),
         least=_least(row),
-        measure=Measure(measured.word("of", "work", SUBJECTS), _states(measured)),
+        measure=None
+        if measured is None
+        else Measure(measured.word("of", "work", SUBJECTS), _states(measured)),
     )
     row.finish()
-    measured.finish()
+    if measured is not None:
+        measured.finish()
     if bool(kind.findings) == kind.incidents:
         raise row.wrong("findings", list(kind.findings), "name findings, or write incidents = true")
     return kind

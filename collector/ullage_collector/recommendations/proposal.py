@@ -147,10 +147,10 @@ def propose(
     """
     found: dict[tuple[str, str, str, str], Proposal] = {}
     for finding in findings:
-        kind = rules.of_finding(finding.kind)
+        kind = rules.of_finding(finding.kind, finding.action)
+        if kind is None and finding.finding_id in standing:
+            kind = rules.alone(finding.kind)
         if kind is None:
-            continue
-        if kind.actions and finding.action not in kind.actions and finding.finding_id not in standing:
             continue
         _take(found, _of_finding(finding, kind, fleet, rules))
     mending = [kind for kind in rules.kinds.values() if kind.incidents]

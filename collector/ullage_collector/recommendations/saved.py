@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.ledger import hours_exact
-from ullage_collector.recommendations.kinds import Kind, Rules
+from ullage_collector.recommendations.kinds import Measure, Rules
 from ullage_collector.sql import statements
 
 if TYPE_CHECKING:
@@ -24,33 +24,33 @@ _NAMES: Final = {"work": "workloads", "cards": "cards"}
 def measured(cursor: duckdb.DuckDBPyConnection, rules: Rules) -> list[tuple[int, dict[str, Any]]]:
     """(recommendation_id, values of query ``saved``) of every one that is done and can be measured now."""
     found = []
-    for number, kind_name, family, subject, cluster, currency, done_at, text in cursor.execute(
+    for number, kind_name, family, subject, currency, done_at, text in cursor.execute(
         statements("recommendations")["to_measure"]
     ).fetchall():
         kind = rules.kinds.get(kind_name)
-        if kind is None:
+        if kind is None or kind.measure is None:
             continue
-        names = _subject(kind, family, subject, cluster, json.loads(text))
+        names = _subject(kind.measure, family, subject, json.loads(text))
         values = (
-            _measure(cursor, kind, names, currency, done_at.date(), rules.measure_days) if names else None
+            _measure(cursor, kind.measure, names, currency, done_at.date(), rules.measure_days)
+            if names
+            else None
         )
         if values is not None:
             found.append((number, values))
     return found
 
 
-def _subject(
-    kind: Kind, family: str, subject: str, cluster: str | None, evidence: dict[str, list[str]]
-) -> list[str]:
+def _subject(measure: Measure, family: str, subject: str, evidence: dict[str, list[str]]) -> list[str]:
     """Names of workloads, cards or pools whose lines are compared; [] where nobody said."""
-    if kind.measure.of == "pool":
+    if measure.of == "pool":
         return [subject] if family == "pool" else []
-    return list(evidence.get(_NAMES[kind.measure.of], ()))
+    return list(evidence.get(_NAMES[measure.of], ()))
 
 
 def _measure(
     cursor: duckdb.DuckDBPyConnection,
-    kind: Kind,
+    measure: Measure,
     names: Sequence[str],
     currency: str,
     done: date,
@@ -72,11 +72,11 @@ def _measure(
         asked = {
             "first": first,
             "past": first + timedelta(days=days),
-            "states": list(kind.measure.states),
+            "states": list(measure.states),
             "names": list(names),
             "currency": currency,
         }
-        ((atoms, unpriced),) = cursor.execute(sql[f"cost_of_{kind.measure.of}"], asked).fetchall()
+        ((atoms, unpriced),) = cursor.execute(sql[f"cost_of_{measure.of}"], asked).fetchall()
         costs.append((int(atoms), int(unpriced)))
     left_out = sum(unpriced for _, unpriced in costs)
     return {
@@ -86,7 +86,7 @@ def _measure(
         "before_atoms": costs[0][0],
         "after_atoms": costs[1][0],
         "saved": costs[0][0] - costs[1][0],
-        "method": f"cost of its {kind.measure.of} in {', '.join(kind.measure.states)}: {days} days from {before} less "
+        "method": f"cost of its {measure.of} in {', '.join(measure.states)}: {days} days from {before} less "
         f"{days} days from {after}, at the lines' own prices"
         + (f"; {hours_exact(left_out, 2)} card-hours without a price are in neither" if left_out else ""),
     }

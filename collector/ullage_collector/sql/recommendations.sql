@@ -83,7 +83,7 @@ UPDATE recommendation SET "state" = 'saved', measured_at = $now, changed_at = $n
 WHERE recommendation_id = $id;
 
 -- name: to_measure
-SELECT recommendation_id, kind, family, subject, cluster_id, currency, done_at, evidence FROM recommendation
+SELECT recommendation_id, kind, family, subject, currency, done_at, evidence FROM recommendation
 WHERE "state" = 'done' AND currency IS NOT NULL ORDER BY recommendation_id;
 
 -- name: known_days
