@@ -51,7 +51,17 @@ def made(chance: random.Random, number: int) -> list[Case]:
         for each in range(chance.randint(2, 8)):
             nodes.append((f"n{leaf}-{each}", group, chance.random() > 0.1, chance.random() > 0.04))
     seen = [
-        Node(n, "c", "H800", "", g if known else frozenset(), None, 8, chance.choice([0, 8]))
+        Node(
+            n,
+            "c",
+            "H800",
+            "",
+            g if known else frozenset(),
+            None,
+            8,
+            chance.choice([0, 8]),
+            frozenset(f"{n}-{c}" for c in range(8)),
+        )
         for n, g, takes, known in nodes
         if takes
     ]

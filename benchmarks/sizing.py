@@ -117,7 +117,12 @@ def score(works: int, seed: int) -> dict[str, float]:
         need, minutes = need_of(rows, scenario, rules)
         held = (Held(f"w{number}", "g", "n", 10**9, 0, "H800"),)
         worked = Worked(
-            Gang(f"w{number}", "slurm_job", "c", scenario, "rd", None, held), (need,), "nvidia", 0, minutes
+            Gang(f"w{number}", "slurm_job", "c", scenario, "rd", None, held),
+            (need,),
+            "nvidia",
+            "H800",
+            0,
+            minutes,
         )
         told = any(one.kind == OVERSIZED for one in find([worked], [], rules, PriceBook(()), NOW))
         peer = bool(np.nanmean(rows["activity"]) <= 0.2 and np.nanmean(rows["memory"]) <= 10 * GIB)

@@ -41,7 +41,18 @@ BOOK = PriceBook([Price(1, "H800", "CNY", 12_345_678), Price(2, "H20", "CNY", 4_
 
 
 def node(name: str, group: Group, *, free: int = 8, cards: int = 8, **more: Any) -> Node:
-    return Node(name, "c", more.pop("model", "H800"), "", group, more.pop("spines", None), cards, free)
+    cards_of = frozenset(f"{name}-{n}" for n in range(8))
+    return Node(
+        name,
+        "c",
+        more.pop("model", "NVIDIA H800"),
+        "",
+        group,
+        more.pop("spines", None),
+        cards,
+        free,
+        cards_of,
+    )
 
 
 def job(
@@ -162,7 +173,9 @@ def test_what_nobody_knows_is_no_finding() -> None:
     assert judged(replace(scattered, ports=[PortFigures("p", WINDOW, {"np_cnp_sent": 1e9})]), nodes) == []
     assert judged(replace(scattered, ports=[port("p", 1e3)]), nodes) == []
     assert judged(scattered, nodes, NOON + 10) == []  # it begins
-    assert judged(scattered, [replace(one, model="A100") for one in nodes]) == []
+    assert (
+        judged(scattered, [*FOUR_A, *(replace(one, model="A100") for one in FOUR_B)]) == []
+    )  # of two models
     assert judged(scattered, [replace(one, cluster="other") for one in nodes]) == []
 
 

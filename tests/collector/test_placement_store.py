@@ -74,7 +74,8 @@ class Site:
                 facts = []
                 if minute == 0:
                     facts = [
-                        Facts(Family.CARD, c, time, {"vendor": "nvidia", "model": "H800"}) for c in cards
+                        Facts(Family.CARD, c, time, {"vendor": "nvidia", "model": "NVIDIA H800"})
+                        for c in cards
                     ]
                 if ports:
                     values: dict[str, Any] = {key: int(rate * minute * 60) for key, rate in grows.items()}

@@ -49,7 +49,7 @@ def work(
         for n in range(len(needs))
     )
     gang = Gang(name, "slurm_job", "c", scenario, more.get("department", "rd"), "li", held)
-    return Worked(gang, needs, more.get("vendor", "nvidia"), NOW - 3 * DAY_US, MINUTES)
+    return Worked(gang, needs, more.get("vendor", "nvidia"), model, NOW - 3 * DAY_US, MINUTES)
 
 
 def told(*worked: Worked, owned: list[Owned] | None = None, kind: str = OVERSIZED) -> list[Found]:

@@ -42,10 +42,11 @@ class World(QuotaWorld):
 
     def fill(self, works: Mapping[str, Mapping[str, float]], *, scenario: str | None = "training") -> None:
         names = self.cards(len(works) + 1, pool="train")
-        self.run("UPDATE card SET memory_total_bytes = ?", int(79.6 * GIB))
+        self.run("UPDATE card SET memory_total_bytes = ?, model = 'NVIDIA H800'", int(79.6 * GIB))
+        self.run("UPDATE inventory SET model = 'gpu-large'")  # what the site calls it, and prices it by
         self.run(
             "INSERT INTO price (price_id, model, currency, price_micro, assumed, valid_from, known_from, source) "
-            "VALUES (1, 'H800', 'CNY', ?, false, ?, ?, 'list.csv')",
+            "VALUES (1, 'gpu-large', 'CNY', ?, false, ?, ?, 'list.csv')",
             *(MICRO, at(-2400), at(-2400)),
         )
         self.rule("slurm:nlp", "nlp")

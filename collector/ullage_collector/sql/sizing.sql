@@ -10,7 +10,7 @@ HAVING sum((m.sm_active_ratio - {limit}) / (1 - {limit}) * m.covered_seconds / 6
 -- name: needs
 -- Of each wanted card: what it cannot give, minutes with work, its memory, its power limit, and of each figure how many minutes know it and the
 -- largest values, the greatest first.
-SELECT s."row", any_value(c.vendor),
+SELECT s."row", any_value(c.vendor), any_value(c.model),
        any_value(CAST(json_extract(c.facts, '$.unsupported') AS VARCHAR)), count(*) FILTER (v.activity >= {active}),
        coalesce(any_value(c.memory_total_bytes)::DOUBLE, max(v.total)), max(v."limit"),
        count(v.activity), max(v.activity, {kept}), count(v.bandwidth), max(v.bandwidth, {kept}),
@@ -25,8 +25,8 @@ JOIN (SELECT m.card_key, {activity} AS activity, {bandwidth} AS bandwidth, {memo
 GROUP BY s."row" ORDER BY s."row";
 
 -- name: models
--- Models owned now, the pools they are in, and the memory of the smallest of them that says.
-SELECT i.vendor, i.model, list_sort(list(DISTINCT coalesce(i.pool, ''))), min(c.memory_total_bytes)
+-- Models owned now, what their cards call them, the pools they are in, and the memory of the smallest of them that says.
+SELECT i.vendor, i.model, min(c.model), list_sort(list(DISTINCT coalesce(i.pool, ''))), min(c.memory_total_bytes)
 FROM inventory i LEFT JOIN card c USING (card_id)
 WHERE i.known_to IS NULL AND i.valid_from <= $now AND (i.valid_to IS NULL OR i.valid_to > $now) AND i.life = 'in_service'
 GROUP BY i.vendor, i.model ORDER BY i.vendor, i.model;

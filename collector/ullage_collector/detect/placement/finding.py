@@ -43,8 +43,8 @@ FORMULA: Final = "communication_ratio * congested_ratio * (crossings - least_cro
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node as placement sees it. leaves: its leaf switches, empty: not known for sure. spines: above them, None: not
-    known. cards, free: how many of its cards may take work, and are wholly free now."""
+    """One node's cards of one model as placement sees them. leaves: its leaf switches, empty: not known for sure. spines: above them, None: not
+    known. cards, free: how many of its cards may take work, and are wholly free now; card_ids: the first."""
 
     name: str
     cluster: str
@@ -54,6 +54,7 @@ class Node:
     spines: frozenset[str] | None
     cards: int
     free: int
+    card_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,11 @@ def _judged(job: Placed, nodes: Sequence[Node], rules: Rules, prices: PriceBook,
     seen = congestion(job.ports, rules.signs, rules.minutes * 60.0)
     if seen is None or seen.bytes_a_second < rules.least_bytes:
         return None
-    models, pools = {held.model for held in gang.held}, {held.pool or "" for held in gang.held}
-    if len(models) > 1 or None in models:
+    # By its cards, as the inventory may call a model otherwise than the cards do.
+    mine = {held.card_id for held in gang.held if held.card_id}
+    models = {node.model for node in nodes if not mine.isdisjoint(node.card_ids)}
+    pools = {held.pool or "" for held in gang.held}
+    if len(models) != 1:
         return None
     width = max(on.values())
     able = [

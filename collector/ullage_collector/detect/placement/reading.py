@@ -41,6 +41,7 @@ def nodes_of(free: Iterable[FreeNode], topology: Topology) -> list[Node]:
                 spines,
                 len(one.cards),
                 sum(milli >= WHOLE_MILLI for milli in one.cards),
+                frozenset(one.card_ids),
             )
         )
     return found

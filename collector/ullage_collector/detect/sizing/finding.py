@@ -42,12 +42,14 @@ _WORK: Final = 200  # our choice: enough that no money is counted twice; evidenc
 class Worked:
     """A job that held its whole cards alone over all of its window. needs: of each of them, in the order held.
 
-    from_us: where the window begins. vendor: of its cards, all of one model.
+    from_us: where the window begins. vendor, model: of its cards, all of one, as the cards call it; a price goes by the
+    inventory's word.
     """
 
     gang: Gang
     needs: tuple[Need, ...]
     vendor: str
+    model: str
     from_us: int
     minutes: int
 
@@ -186,7 +188,7 @@ def _price(one: Held, prices: PriceBook, now_us: int) -> Price | None:
 
 def _oversized(one: Worked, owned: Sequence[Owned], rules: Rules, prices: PriceBook, now_us: int) -> Found:
     gang, need = one.gang, together(one.needs)
-    model = gang.held[0].model or ""
+    model = one.model
     alone = len(gang.held) == 1
     # Cards of one job talk to each other, which slices of most makers cannot: those are for work of one card.
     cut = slice_for(need, model, rules) if alone else None
@@ -252,8 +254,8 @@ def _together(
             one.gang.name,
             one.gang.held[0].card_id or "",
             one.needs[0],
-            slice_for(one.needs[0], model, rules),
-            share_for(one.needs[0], one.vendor, model, rules),
+            slice_for(one.needs[0], one.model, rules),
+            share_for(one.needs[0], one.vendor, one.model, rules),
         )
         for one in here
     ]

@@ -117,13 +117,15 @@ def _is_for(resource: str, model: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A model the fleet has. price_micro, currency None: the price book has none. total_bytes: its memory."""
+    """A model the fleet has. price_micro, currency None: the price book has none. total_bytes: its memory. made: what its cards
+    call it, where that is otherwise; the inventory's word may be the site's own."""
 
     vendor: str
     model: str
     total_bytes: int | None
     price_micro: int | None = None
     currency: str | None = None
+    made: str | None = None
 
 
 def smaller_for(need: Need, vendor: str, model: str, owned: Iterable[Owned], rules: Rules) -> Owned | None:
@@ -133,7 +135,7 @@ def smaller_for(need: Need, vendor: str, model: str, owned: Iterable[Owned], rul
         return None
     fits: list[tuple[Any, ...]] = []
     for one in owned:
-        there = model_of(rules, one.model)
+        there = model_of(rules, one.made or one.model)
         if there is None or one.vendor != vendor or one.total_bytes is None or there.tflops >= here.tflops:
             continue
         if (

@@ -49,12 +49,18 @@ def worked_of(cursor: duckdb.DuckDBPyConnection, jobs: Jobs, rules: Rules, throu
         needs = _needs(cursor, Wanted(wanted), rules, serving, from_us, through_us)
         for gang, rows in mine.items():
             some = [needs.get(row) for row in rows]
-            vendors = {vendor for one in some if one is not None for vendor in [one[0]]}
-            models = {jobs.held[row].model for row in rows}
-            if None in some or len(vendors) != 1 or len(models) != 1 or None in models:
+            made = {one[0] for one in some if one is not None}
+            listed = {jobs.held[row].model for row in rows}
+            if None in some or len(made) != 1 or len(listed) != 1 or None in listed:
                 continue
+            vendor, model = made.pop()
             all_of = tuple(one[1] for one in some if one is not None)
-            found.append(Worked(jobs.gangs[gang], all_of, vendors.pop(), from_us, days * MINUTES_A_DAY))
+            owner = jobs.gangs[gang]
+            found.append(
+                Worked(
+                    owner, all_of, vendor, model or owner.held[0].model or "", from_us, days * MINUTES_A_DAY
+                )
+            )
     return found
 
 
@@ -65,8 +71,8 @@ def _needs(
     serving: bool,
     from_us: int,
     to_us: int,
-) -> dict[int, tuple[str, Need]]:
-    """Row -> (maker, what it needs)."""
+) -> dict[int, tuple[tuple[str, str | None], Need]]:
+    """Row -> ((maker, model as the card calls it), what it needs)."""
     if not wanted.rows:
         return {}
     minutes = (to_us - from_us) // MINUTE_US
@@ -97,7 +103,9 @@ def _needs(
                 source=MINUTES,
             )
         ).fetchall()
-    return {row: (vendor, _need(rest, minutes, quantile, rules)) for row, vendor, *rest in rows}
+    return {
+        row: ((vendor, model), _need(rest, minutes, quantile, rules)) for row, vendor, model, *rest in rows
+    }
 
 
 def _need(row: Sequence[Any], minutes: int, quantile: float, rules: Rules) -> Need:
@@ -169,7 +177,7 @@ def _column(names: set[str], name: str) -> str:
 def owned_models(cursor: duckdb.DuckDBPyConnection, prices: PriceBook, now_us: int) -> list[Owned]:
     """Models the fleet owns now, with the price of one where a pool has one: the lowest."""
     found = []
-    for vendor, model, pools, total in cursor.execute(
+    for vendor, model, made, pools, total in cursor.execute(
         statements("sizing")["models"], {"now": naive_utc(now_us / 1e6)}
     ).fetchall():
         known = [price for pool in pools if (price := prices.at(model, pool or None, now_us)) is not None]
@@ -181,6 +189,7 @@ def owned_models(cursor: duckdb.DuckDBPyConnection, prices: PriceBook, now_us: i
                 None if not total else int(total),
                 None if best is None else best.price_micro,
                 None if best is None else best.currency,
+                made,
             )
         )
     return found
