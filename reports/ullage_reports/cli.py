@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import ullage_contract
-from ullage_contract.clock import Clock, SystemClock
+from ullage_contract.clock import Clock, SystemClock, utc
 from ullage_contract.command import FAILED, GOOD, PARTIAL, Parser, day, exit_code
 from ullage_contract.errors import UllageError
 from ullage_reports import config as settings
@@ -114,6 +114,19 @@ def _run(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> i
             verify=not args.trust_files,
         )
         return GOOD
+    if args.command == "economics":
+        from ullage_reports import economics_command
+
+        kind = PeriodKind.WEEKLY if args.week else PeriodKind.MONTHLY
+        good = economics_command.run(
+            edition.published_below(args.data),
+            edition.period_of(kind, args.week or args.month, args.zone or chosen.zone, utc(clock.wall())),
+            currency=args.currency or chosen.currency,
+            config=args.config,
+            as_json=args.json,
+            verify=not args.trust_files,
+        )
+        return GOOD if good else PARTIAL
     if args.command == "schedule":
         return _schedule(args, chosen, clock)
     if args.command == "diff":
@@ -308,6 +321,21 @@ def _parser() -> argparse.ArgumentParser:
         "--send", action="store_true", help="tell whom [alerts] names what they were not told"
     )
     command.add_argument("--json", action="store_true", help="JSON on stdout instead of sentences")
+    command.add_argument(
+        "--trust-files",
+        action="store_true",
+        help="do not check published files against their manifests first",
+    )
+    command = commands.add_parser(
+        "economics", help="what work cost: by job, used hour, what cards computed, tokens and requests"
+    )
+    span = command.add_mutually_exclusive_group(required=True)
+    for kind in (PeriodKind.WEEKLY, PeriodKind.MONTHLY):
+        metavar, meaning = _PERIOD[kind]
+        span.add_argument(edition.OPTION[kind], metavar=metavar, help=meaning)
+    command.add_argument("--zone", metavar="IANA", help="whose midnights cut the period (default UTC)")
+    command.add_argument("--currency", metavar="CODE", help="ISO 4217 (default: the only one there is)")
+    command.add_argument("--json", action="store_true", help="JSON on stdout instead of tables")
     command.add_argument(
         "--trust-files",
         action="store_true",

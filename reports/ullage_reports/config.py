@@ -31,7 +31,7 @@ from ullage_contract.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/ullage/report.toml")
 DEFAULT_DATA: Final = Path("/var/lib/ullage")
-TABLES: Final = ("report", "focus", "mail", "schedule", "policy", "watch", "alerts")
+TABLES: Final = ("report", "focus", "mail", "schedule", "policy", "peak", "watch", "alerts")
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ def department_copy(report: Report, department_id: str) -> Report | None:
         incidents=(),
         findings=(),
         proposals=None,
+        economics=None,
         anomalies=None,
         budgets=(),
         trend=(),

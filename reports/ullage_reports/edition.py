@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from ullage_contract.clock import Clock, utc
 from ullage_contract.command import FAILED, GOOD, PARTIAL
 from ullage_contract.errors import ConfigError, LedgerError, UllageError
-from ullage_reports import anomaly_rules, budget_settings, cost_policy, mail_settings
+from ullage_reports import anomaly_rules, budget_settings, cost_policy, mail_settings, peaks
 from ullage_reports import config as settings
 from ullage_reports import period as periods
 from ullage_reports.period import Period, PeriodKind
@@ -96,7 +96,7 @@ def _make(edition: Edition, clock: Clock) -> Made:
     from ullage_reports.statement import statement
 
     now = utc(clock.wall())
-    period = _period(edition, now)
+    period = period_of(edition.kind, edition.label, edition.zone or edition.settings.zone, now)
     lang = _lang(edition)
     formats = _formats(edition)
     currency = _currency(edition)
@@ -112,6 +112,7 @@ def _make(edition: Edition, clock: Clock) -> Made:
         verify=not edition.trust_files,
         tree_at=now if edition.tree_now else None,
         policies=policies,
+        peaks=peaks.load(edition.config),
         unusual=anomaly_rules.read(watched.anomalies),
         budgets=budget_settings.read(watched.budgets) if watched.budgets else (),
     )
@@ -136,11 +137,11 @@ def published_below(data: Path) -> Published:
 
 
 # ------------------------------------------------------------------------------------------ what was asked
-def _period(edition: Edition, now: datetime) -> Period:
-    kind, zone = edition.kind, edition.zone or edition.settings.zone
-    if edition.label == "last":
+def period_of(kind: PeriodKind, label: str, zone: str, now: datetime) -> Period:
+    """A period by its label, or the last that has ended. Raises ConfigError for no such period, or one that has not begun."""
+    if label == "last":
         return periods.last(kind, now, zone)
-    period = periods.parse(kind, edition.label, zone)
+    period = periods.parse(kind, label, zone)
     if period.start > now:
         raise ConfigError(
             f"{OPTION[kind]} {period.label} has not begun: it is {now:%Y-%m-%d} UTC; write a period before, or last"

@@ -27,6 +27,7 @@ from ullage_reports.period import Period
 if TYPE_CHECKING:
     from ullage_reports.anomalies import Anomalies
     from ullage_reports.budgets import BudgetRow
+    from ullage_reports.economics import Economics
     from ullage_reports.proposals import Proposals
 
 SCHEMA_VERSION = 1
@@ -652,7 +653,7 @@ class Report:
     """A whole statement. previous: the period compared with, None where none of it is published.
 
     tree: by which organisation departments are summed. workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
-    which is None where every row is listed, add up to held. proposals: None where the ledger of recommendations has none. anomalies: None where nobody asked for them. copy: None for the
+    which is None where every row is listed, add up to held. proposals: None where the ledger of recommendations has none. economics: None where it is not worked out. anomalies: None where nobody asked for them. copy: None for the
     whole report (department_copy.py). total and all tables but the bill are capacity; the bill is what is owed. bill None: of a report that
     was made without.
     """
@@ -686,6 +687,7 @@ class Report:
     trust: Trust
     tree: TreeCut = TreeCut()
     proposals: Proposals | None = None
+    economics: Economics | None = None
     anomalies: Anomalies | None = None
     budgets: tuple[BudgetRow, ...] = ()
     copy: DepartmentCopy | None = None

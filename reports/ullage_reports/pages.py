@@ -17,6 +17,7 @@ from ullage_reports import (
     anomaly_tables,
     bill_tables,
     budget_tables,
+    economics_tables,
     figures,
     proposal_tables,
     tables,
@@ -316,6 +317,7 @@ def _sections(w: Wording, held: Table) -> tuple[Section, ...]:
             tables.groups(w, "pools", report.pools) if len(report.pools) > 1 else None,
             tables.groups(w, "clusters", report.clusters) if len(report.clusters) > 1 else None,
         ),
+        *_economics(w),
         _section(w, "workloads", _held_lead(w), held),
         _section(
             w,
@@ -356,6 +358,24 @@ def _copy_sections(w: Wording, held: Table) -> tuple[Section, ...]:
         _section(w, "workloads", _held_lead(w), held),
         _trust(w),
     )
+
+
+def _economics(w: Wording) -> tuple[Section, ...]:
+    """What work cost, where the report says so: of a month and a quarter."""
+    found = w.report.economics
+    if found is None:
+        return ()
+    section = _section(
+        w,
+        "economics",
+        economics_tables.lead(w, w.report),
+        economics_tables.makers(w) if len(found.makers) > 1 else None,
+        economics_tables.models(w),
+        economics_tables.scenarios(w),
+        economics_tables.jobs(w),
+        economics_tables.served(w) if found.served else None,
+    )
+    return (section,)
 
 
 def _bill(w: Wording) -> tuple[Section, ...]:
@@ -519,6 +539,11 @@ def _file_tables(w: Wording, states: Table, held: Table) -> tuple[Table, ...]:
         tables.departments(w),
         *(tables.groups(w, key, rows) for key, rows in grouped.items()),
         tables.models(w),
+        economics_tables.makers(w),
+        economics_tables.models(w),
+        economics_tables.scenarios(w),
+        economics_tables.jobs(w),
+        economics_tables.served(w),
         held,
         tables.holders(w),
         tables.incidents(w),

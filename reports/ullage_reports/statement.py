@@ -26,6 +26,7 @@ from ullage_reports.budget_settings import Budget
 from ullage_reports.budgets import budget_rows
 from ullage_reports.budgets import tile as budget_tile
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
+from ullage_reports.economics import economics
 from ullage_reports.model import (
     Amounts,
     Change,
@@ -40,7 +41,8 @@ from ullage_reports.model import (
     Status,
 )
 from ullage_reports.page_one import page_one
-from ullage_reports.period import Period
+from ullage_reports.peaks import Peak
+from ullage_reports.period import Period, PeriodKind
 from ullage_reports.proposals import proposals
 from ullage_reports.reading import GROUPS, SQL, Figures, aware, instant, read
 from ullage_reports.rounding import Sums, change, decimal_ratio, hours_decimal
@@ -52,6 +54,8 @@ TOP: Final = 50
 """Rows of ranked lists. our choice: a page shows ten, a file fifty; nobody acts on the fifty-first this week."""
 TOP_NAMES: Final = 200
 """Rows of findings and incidents."""
+COUNTED: Final = (PeriodKind.MONTHLY, PeriodKind.QUARTERLY)
+"""Kinds that say what work cost. our choice: a day or a week is too short for what a job costs."""
 NO_CURRENCY: Final = "XXX"
 """ISO 4217: no currency involved. Of a report without any price."""
 
@@ -65,6 +69,7 @@ def statement(
     verify: bool = True,
     tree_at: datetime | None = None,
     policies: Sequence[CostPolicy] = DEFAULT,
+    peaks: tuple[Peak, ...] | None = None,
     unusual: Rules | None = None,
     budgets: Sequence[Budget] = (),
 ) -> Report:
@@ -73,7 +78,7 @@ def statement(
     currency: ISO 4217; None: the only one the period is priced in. now: when it is made; a closed period's was made
     when it was closed, as everything it says is from then. verify: check every published
     file against its manifest first. tree_at: whose organisation sums all hours; None: each hour by the one valid then. policies: who
-    pays for what nobody held, as cost_policy.load gives them. unusual: by which rules anomalies are looked for; None: they are not. budgets:
+    pays for what nobody held, as cost_policy.load gives them. peaks: what cards can do at most, as peaks.load gives them; None: what is shipped. unusual: by which rules anomalies are looked for; None: they are not. budgets:
     what may be spent, each in its month or quarter.
     Raises ConfigError when prices are in several currencies and none was chosen or a policy cannot be applied, StoreError for published files that
     are not what their manifests say. A report that does not add up is returned: its ``trust.adds_up`` is False.
@@ -82,7 +87,7 @@ def statement(
         chosen = currency_of(facts, currency)
         before = _before(published, period, chosen, verify, tree_at, facts)
         made = facts.closing.closed_at if facts.closing else now
-        report = _Statement(facts, period, chosen, made, before, tree_at, policies).report()
+        report = _Statement(facts, period, chosen, made, before, tree_at, policies, peaks).report()
         closing, nothing = facts.closing, not facts.days
     if nothing:
         return report
@@ -101,7 +106,7 @@ def statement(
 
 
 def currency_of(facts: Facts, currency: str | None) -> str:
-    """The currency asked for, else the only one the span is priced in. Raises ConfigError where there are several."""
+    """The currency asked for, else the only one the span is priced in; NO_CURRENCY where nothing is. Raises ConfigError for several."""
     if currency is not None:
         ledger.minor_units(currency)
         return currency
@@ -149,7 +154,9 @@ class _Statement:
         before: tuple[Period, Figures] | None,
         tree_at: datetime | None,
         policies: Sequence[CostPolicy],
+        peaks: tuple[Peak, ...] | None,
     ) -> None:
+        self._peaks = peaks
         self._tree_at = tree_at
         self._policies = policies
         self._reading = read(facts, period, currency, tree_at)
@@ -205,6 +212,7 @@ class _Statement:
             trust=trust,
             tree=self._figures.tree,
             proposals=proposed,
+            economics=economics(reading, self._peaks) if reading.period.kind in COUNTED else None,
             bill=owed,
         )
 
