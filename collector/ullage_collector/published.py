@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -202,6 +202,24 @@ def publish_dimensions(connection: duckdb.DuckDBPyConnection, root: Path, *, now
     return write_revision(
         root / "dimensions", what="dimensions", day=None, status=SEALED, now=now, write=write
     )
+
+
+def prune_dimensions(root: Path, *, keep: Collection[int], before: datetime) -> list[int]:
+    """Remove revisions of the dimensions that were published before an instant (aware); which. The newest stays, and those in ``keep``.
+
+    A folder that cannot be removed is left, and tried again the next time.
+    """
+    parent = root / "dimensions"
+    last = newest(parent)
+    gone = []
+    for number, folder in sorted(_revisions(parent)):
+        found = _manifest(folder)
+        if found is None or last is None or number == last.revision or number in keep:
+            continue
+        if found.published_at < before:
+            shutil.rmtree(folder, ignore_errors=True)
+            gone.append(number)
+    return gone
 
 
 def record(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
@@ -401,6 +419,11 @@ class Published:
         finally:
             connection.close()
         return tuple(frozen.of_row(row) for row in rows)
+
+    def closing(self, start: datetime, end: datetime) -> PeriodClosing | None:
+        """The last of the closings that cover [start, end) (aware), by which it never changes again; None while some of it is open."""
+        found = frozen.pins(self.closings(), _us(start), _us(end))
+        return None if found is None else found.last
 
     def _folder(self, day: date) -> Path:
         return self.root / "facts" / f"day={day.isoformat()}"

@@ -92,11 +92,19 @@ def read(path: Path | None) -> Rules:
     """A site's file; None: the shipped one. Raises ConfigError naming file and key."""
     if path is None:
         return default_rules()
+    return parse(text_of(path), str(path))
+
+
+def text_of(path: Path | None) -> str:
+    """The text of a site's file; None: of the shipped one. Raises ConfigError where it cannot be read or is wrong."""
+    if path is None:
+        return rule_file.shipped("ullage_reports", FILE)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read: {e}; write rules as docs/anomalies.md shows") from e
-    return parse(text, str(path))
+    parse(text, str(path))
+    return text
 
 
 def parse(text: str, where: str) -> Rules:

@@ -46,15 +46,20 @@ def run(
     as_json: bool,
     verify: bool = True,
     policies: Sequence[CostPolicy] = DEFAULT,
+    fiscal_start: int = 1,
 ) -> bool:
     """Print every budget of the file in its period that holds ``at`` (None: the last published day); whether all is well.
 
-    clock: for where nothing is published yet. policies: by which cost is shared out. Raises ConfigError for a wrong file or zone.
+    clock: for where nothing is published yet. policies: by which cost is shared out. fiscal_start: month that quarters are counted
+    from. Raises ConfigError for a wrong file or zone.
     """
     budgets = read(file)
     days = published.days()
     today = at or (days[-1] if days else datetime.fromtimestamp(clock.wall(), zone_info(zone)).date())
-    found = [stand(published, budget, today, zone, verify=verify, policies=policies) for budget in budgets]
+    found = [
+        stand(published, budget, today, zone, verify=verify, policies=policies, fiscal_start=fiscal_start)
+        for budget in budgets
+    ]
     if as_json:
         told = {"schema_version": SCHEMA_VERSION, "zone": zone, "budgets": [to_json(*one) for one in found]}
         sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=1) + "\n")

@@ -35,15 +35,16 @@ def stand(
     until: date | None = None,
     beside: PeriodClosing | None = None,
     policies: Sequence[CostPolicy] = DEFAULT,
+    fiscal_start: int = 1,
 ) -> tuple[Period, Spent]:
     """A budget in its period that holds the local day ``at``. until: days after it are not looked at, None: all that are published.
 
     What is spent is what the bill of the period says: capacity, energy, what policy shares out, corrections and credits. policies: as
-    cost_policy.load gives them. beside: as published.open has it.
+    cost_policy.load gives them. beside: as published.open has it. fiscal_start: month that quarters are counted from.
     Raises StoreError, ConfigError for a wrong zone and a policy that cannot be applied.
     """
     kind = PeriodKind.MONTHLY if budget.period == "month" else PeriodKind.QUARTERLY
-    period = periods.containing(kind, at, zone)
+    period = periods.containing(kind, at, zone, fiscal_start)
     first = period.first - timedelta(weeks=WEEKS_BEFORE)
     costs: dict[date, int] = defaultdict(int)
     unpriced = 0

@@ -37,11 +37,21 @@ class Budget:
 
 def read(path: Path) -> tuple[Budget, ...]:
     """The budgets of a file. Raises ConfigError naming file and key."""
+    return parse(_text(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """The text of a file of budgets. Raises ConfigError where it cannot be read or is wrong."""
+    text = _text(path)
+    parse(text, str(path))
+    return text
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read: {e}; write [[budget]] tables (docs/budgets.md)") from e
-    return parse(text, str(path))
 
 
 def parse(text: str, where: str) -> tuple[Budget, ...]:

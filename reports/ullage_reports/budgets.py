@@ -86,6 +86,7 @@ def budget_rows(
                 until=period.last,
                 beside=beside,
                 policies=policies,
+                fiscal_start=period.fiscal_start,
             ),
             period.last,
         )

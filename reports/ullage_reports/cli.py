@@ -28,6 +28,7 @@ _PERIOD: Final = {
     PeriodKind.WEEKLY: ("W", "the ISO week, e.g. 2026-W47, or last"),
     PeriodKind.MONTHLY: ("M", "the month, e.g. 2026-10, or last"),
     PeriodKind.QUARTERLY: ("Q", "the quarter, e.g. 2026-Q4, or last"),
+    PeriodKind.YEARLY: ("Y", "the year, e.g. 2026, or last"),
 }
 
 
@@ -75,6 +76,7 @@ def _run(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> i
             as_json=args.json,
             verify=not args.trust_files,
             policies=cost_policy.load(args.config, zone),
+            fiscal_start=chosen.fiscal_start_month,
         )
         return GOOD if good else PARTIAL
     if args.command == "tides":

@@ -3,6 +3,7 @@
 [report]
 zone = "Asia/Shanghai"        # periods are cut at its midnights
 currency = "CNY"
+fiscal_start_month = 4        # quarters and years are counted from it, and named by the year it is in; default 1
 lang = "zh"
 formats = ["html", "pdf"]
 out = "/var/lib/ullage/reports"
@@ -36,7 +37,7 @@ TABLES: Final = ("report", "focus", "mail", "schedule", "policy", "peak", "watch
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """[report]. currency None: the only one the period is priced in. out None: DATA/reports."""
+    """[report]. currency None: the only one the period is priced in. out None: DATA/reports. fiscal_start_month: 1..12."""
 
     zone: str = "UTC"
     currency: str | None = None
@@ -44,6 +45,7 @@ class Settings:
     formats: tuple[str, ...] = ("html",)
     out: Path | None = None
     log_level: str = "info"
+    fiscal_start_month: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,16 @@ def load(path: Path | None = None) -> Settings:
 
     Raises ConfigError when a named file cannot be read, is no TOML, or holds a key or type it should not.
     """
-    values = _table(path, "report", Settings, lists=("formats",))
+    values = _table(path, "report", Settings, lists=("formats",), numbers=("fiscal_start_month",))
     if "formats" in values:
         values["formats"] = tuple(values["formats"])
     if "out" in values:
         values["out"] = Path(values["out"])
+    month = values.get("fiscal_start_month", 1)
+    if not 1 <= month <= 12:
+        raise ConfigError(
+            f"{path or DEFAULT_PATH}: report.fiscal_start_month = {month}; write a month, 1 to 12"
+        )
     return Settings(**values)
 
 
@@ -93,7 +100,9 @@ def issuer(path: Path | None = None) -> Issuer:
     return Issuer(**values)
 
 
-def _table(path: Path | None, name: str, of: type, lists: tuple[str, ...] = ()) -> dict[str, Any]:
+def _table(
+    path: Path | None, name: str, of: type, lists: tuple[str, ...] = (), numbers: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A table of the file, its keys and types checked; empty where there is none."""
     data = settings.read(path, DEFAULT_PATH)
     if data is None:
@@ -115,10 +124,11 @@ def _table(path: Path | None, name: str, of: type, lists: tuple[str, ...] = ()) 
         good = (
             isinstance(value, list) and all(isinstance(v, str) for v in value)
             if key in lists
+            else isinstance(value, int) and not isinstance(value, bool)
+            if key in numbers
             else isinstance(value, str)
         )
         if not good:
-            raise ConfigError(
-                f"{where}: {name}.{key} = {value!r}; write {'a list of texts' if key in lists else 'a text'}"
-            )
+            wanted = "a list of texts" if key in lists else "a whole number" if key in numbers else "a text"
+            raise ConfigError(f"{where}: {name}.{key} = {value!r}; write {wanted}")
     return dict(found)

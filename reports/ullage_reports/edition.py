@@ -22,6 +22,7 @@ from ullage_contract.errors import ConfigError, LedgerError, UllageError
 from ullage_reports import anomaly_rules, budget_settings, cost_policy, mail_settings, peaks
 from ullage_reports import config as settings
 from ullage_reports import period as periods
+from ullage_reports.closed_settings import Settled, settled
 from ullage_reports.period import Period, PeriodKind
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ OPTION: Final = {
     PeriodKind.WEEKLY: "--week",
     PeriodKind.MONTHLY: "--month",
     PeriodKind.QUARTERLY: "--quarter",
+    PeriodKind.YEARLY: "--year",
 }
 
 
@@ -96,14 +98,25 @@ def _make(edition: Edition, clock: Clock) -> Made:
     from ullage_reports.statement import statement
 
     now = utc(clock.wall())
-    period = period_of(edition.kind, edition.label, edition.zone or edition.settings.zone, now)
+    zone, fiscal_start = edition.zone or edition.settings.zone, edition.settings.fiscal_start_month
+    period = period_of(edition.kind, edition.label, zone, now, fiscal_start)
     lang = _lang(edition)
     formats = _formats(edition)
     currency = _currency(edition)
     mail = _mail(edition)
-    policies = cost_policy.load(edition.config, period.zone)
     published = published_below(edition.data)
     watched = settings.watch(edition.config)
+    chosen = settled(
+        published.closing(period.start, period.end),
+        edition.data,
+        Settled(
+            cost_policy.load(edition.config, period.zone),
+            settings.issuer(edition.config),
+            anomaly_rules.text_of(watched.anomalies),
+            budget_settings.text_of(watched.budgets) if watched.budgets else "",
+            peaks.load(edition.config),
+        ),
+    )
     report = statement(
         published,
         period,
@@ -111,16 +124,16 @@ def _make(edition: Edition, clock: Clock) -> Made:
         now=now,
         verify=not edition.trust_files,
         tree_at=now if edition.tree_now else None,
-        policies=policies,
-        peaks=peaks.load(edition.config),
-        unusual=anomaly_rules.read(watched.anomalies),
-        budgets=budget_settings.read(watched.budgets) if watched.budgets else (),
+        policies=chosen.policies,
+        peaks=chosen.peaks,
+        unusual=anomaly_rules.parse(chosen.anomalies, anomaly_rules.FILE),
+        budgets=budget_settings.parse(chosen.budgets, "budgets") if chosen.budgets else (),
     )
     if not report.trust.adds_up:
         _tell_differences(report)
         told = mail is None or _sent(report, mail, lang, edition, clock)
         return Made(PARTIAL if told else FAILED, written=False)
-    good = _write(edition, report, published, lang, formats)
+    good = _write(edition, report, published, lang, formats, chosen)
     if mail is not None:
         good = _sent(report, mail, lang, edition, clock) and good
     missing = _tell_missing(report)
@@ -137,11 +150,11 @@ def published_below(data: Path) -> Published:
 
 
 # ------------------------------------------------------------------------------------------ what was asked
-def period_of(kind: PeriodKind, label: str, zone: str, now: datetime) -> Period:
+def period_of(kind: PeriodKind, label: str, zone: str, now: datetime, fiscal_start: int = 1) -> Period:
     """A period by its label, or the last that has ended. Raises ConfigError for no such period, or one that has not begun."""
     if label == "last":
-        return periods.last(kind, now, zone)
-    period = periods.parse(kind, label, zone)
+        return periods.last(kind, now, zone, fiscal_start)
+    period = periods.parse(kind, label, zone, fiscal_start)
     if period.start > now:
         raise ConfigError(
             f"{OPTION[kind]} {period.label} has not begun: it is {now:%Y-%m-%d} UTC; write a period before, or last"
@@ -198,7 +211,12 @@ def _mail(edition: Edition) -> MailSettings | None:
 
 # ------------------------------------------------------------------------------------------ what is done
 def _write(
-    edition: Edition, report: Report, published: Published, lang: str, formats: tuple[str, ...]
+    edition: Edition,
+    report: Report,
+    published: Published,
+    lang: str,
+    formats: tuple[str, ...],
+    chosen: Settled,
 ) -> bool:
     """Write every format; whether all could be: a missing font stops the PDF, not the files after it."""
     from ullage_reports.formats import renderer
@@ -217,7 +235,7 @@ def _write(
     for name in formats:
         try:
             if name == FOCUS:
-                _focus(edition, report, published, out)
+                _focus(edition, report, published, out, chosen)
             else:
                 _list(renderer(name)(report, lang, out))
         except UllageError as e:
@@ -226,16 +244,15 @@ def _write(
     return good
 
 
-def _focus(edition: Edition, report: Report, published: Published, out: Path) -> None:
+def _focus(edition: Edition, report: Report, published: Published, out: Path, chosen: Settled) -> None:
     """Write the month's lines as FOCUS and list the files."""
     from ullage_reports import focus
 
     verify = not edition.trust_files
-    issuer = settings.issuer(edition.config)
+    grain = focus.Grain(edition.grain)
     with published.open(report.period.start, report.period.end, verify=verify) as facts:
-        policies = cost_policy.load(edition.config, report.period.zone)
         written = focus.write(
-            facts, report.period, report.currency, issuer, out, policies, focus.Grain(edition.grain)
+            facts, report.period, report.currency, chosen.issuer, out, chosen.policies, grain
         )
     for file in written.files:
         _list(file)

@@ -649,12 +649,23 @@ class DepartmentCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedBy:
+    """Who closed a period, and when: then its statement never changes. rule: which rule did; None: ``by`` is a person."""
+
+    at: datetime
+    by: str
+    rule: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A whole statement. previous: the period compared with, None where none of it is published.
 
     tree: by which organisation departments are summed. workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
     which is None where every row is listed, add up to held. proposals: None where the ledger of recommendations has none. economics: None where it is not worked out. anomalies: None where nobody asked for them. copy: None for the
-    whole report (department_copy.py). total and all tables but the bill are capacity; the bill is what is owed. bill None: of a report that
+    whole report (department_copy.py). closed: None while some of the period is open, and the statement provisional. total and all
+    tables but the bill are capacity; the bill is what is owed. bill None: of a report that
     was made without.
     """
 
@@ -691,6 +702,7 @@ class Report:
     anomalies: Anomalies | None = None
     budgets: tuple[BudgetRow, ...] = ()
     copy: DepartmentCopy | None = None
+    closed: ClosedBy | None = None
     bill: Bill | None = None
 
     @property

@@ -26,6 +26,7 @@ from ullage_reports import (
 )
 from ullage_reports.format import DASH
 from ullage_reports.model import DepartmentRow, Report, Sentence, Status, Tile, Unit
+from ullage_reports.period import PeriodKind
 from ullage_reports.table import Column, Figure, Holds, Lines, Notice, Section, Table, TileView
 from ullage_reports.wording import Wording, tone, wording
 
@@ -74,7 +75,8 @@ def pages(report: Report, lang: str) -> Pages:
 def _pages(report: Report, lang: str) -> Pages:
     w = wording(report, lang)
     t = w.t
-    status_text = t(f"status.{report.status}")
+    whole = report.closed is not None and report.status is not Status.PARTIAL
+    status_text = t("status.closed" if whole else f"status.{report.status}")
     marks = _marks(w)
     held = workload_tables.workloads(w)
     sections = (
@@ -85,7 +87,7 @@ def _pages(report: Report, lang: str) -> Pages:
         else _copy_sections(w, held)
     )
     states = tables.states(w)
-    title = t(f"title.{report.period.kind}", label=report.period.label)
+    title = t(_title(report), label=report.period.label)
     if report.copy is not None:
         title = t("title.department", title=title, name=w.department_name("", report.copy.department_id))
     return Pages(
@@ -100,6 +102,7 @@ def _pages(report: Report, lang: str) -> Pages:
             *(((t("fact.cards"), w.f.number(report.cards)),) if report.copy is None else ()),
             (t("fact.compared"), report.previous.label if report.previous else t("word.nothing_before")),
             (t("fact.made"), w.f.instant(report.generated_at)),
+            (t("fact.closed"), _closed(w)),
         ),
         marks=marks,
         notices=_notices(w),
@@ -112,6 +115,24 @@ def _pages(report: Report, lang: str) -> Pages:
         running=" | ".join((title, w.f.span(report.period.first, report.period.last))),
         footer=" | ".join((report.period.zone, report.currency, status_text, *marks)),
     )
+
+
+def _title(report: Report) -> str:
+    """Quarters and years that are not the calendar's say so."""
+    fiscal = report.period.fiscal_start != 1 and report.period.kind in (
+        PeriodKind.QUARTERLY,
+        PeriodKind.YEARLY,
+    )
+    return f"title.{'fiscal_' if fiscal else ''}{report.period.kind}"
+
+
+def _closed(w: Wording) -> str:
+    """Who closed the period and when, or that it is open."""
+    closed, t = w.report.closed, w.t
+    if closed is None:
+        return t("word.not_closed")
+    who = t("word.closed_rule", rule=plain(closed.rule)) if closed.rule else plain(closed.by)
+    return t("word.closed_by", at=w.f.instant(closed.at), by=who)
 
 
 # ------------------------------------------------------------------------------------------ page one

@@ -1,4 +1,6 @@
-"""Periods of reports: day, ISO week, month and quarter, cut at local midnights of an IANA zone.
+"""Periods of reports: day, ISO week, month, quarter and year, cut at local midnights of an IANA zone.
+
+Quarters and years are counted from the month a fiscal year begins with, and named by the year in which it begins.
 
 A local midnight that a clock change skips is the first instant of that local day; one that comes twice is the
 earlier. Whole days are then 23, 24 or 25 hours (or 23.5, 24.5), and periods follow each other without gap.
@@ -7,7 +9,7 @@ earlier. Whole days are then 23, 24 or 25 hours (or 23.5, 24.5), and periods fol
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -22,19 +24,21 @@ class PeriodKind(StrEnum):
     WEEKLY = "weekly"
     MONTHLY = "monthly"
     QUARTERLY = "quarterly"
+    YEARLY = "yearly"
 
 
 _WEEK = re.compile(r"^(\d{4})-W(\d{2})$")
 _MONTH = re.compile(r"^(\d{4})-(\d{2})$")
 _QUARTER = re.compile(r"^(\d{4})-Q([1-4])$")
+_YEAR = re.compile(r"^\d{4}$")
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
     """[start, end) as instants, and the local dates it covers.
 
-    label: 2026-11-20, 2026-W47, 2026-10 or 2026-Q4. first: first local day; last: last local day, included.
-    start, end: aware UTC.
+    label: 2026-11-20, 2026-W47, 2026-10, 2026-Q4 or 2026. first: first local day; last: last local day, included.
+    start, end: aware UTC. fiscal_start: month 1..12 that quarters and years are counted from.
     """
 
     kind: PeriodKind
@@ -44,6 +48,7 @@ class Period:
     last: date
     start: datetime
     end: datetime
+    fiscal_start: int = 1
 
     def days(self) -> tuple[tuple[date, datetime, datetime], ...]:
         """Each local day with the instants it starts and ends at, UTC; together they are the period."""
@@ -129,52 +134,66 @@ def monthly(text: str, zone: str) -> Period:
         raise _wrong("--month", text, "2026-10") from e
 
 
-def quarterly(text: str, zone: str) -> Period:
-    """``2026-Q4``: October to December."""
+def quarterly(text: str, zone: str, fiscal_start: int = 1) -> Period:
+    """``2026-Q4``: October to December, or the last three months of the fiscal year that begins in 2026."""
     match = _QUARTER.match(text)
     try:
         if match is None:
             raise ValueError(text)
-        day = date(int(match[1]), 3 * int(match[2]) - 2, 1)
-        return _period(PeriodKind.QUARTERLY, text, zone, day, _months_on(day, 3))
+        day = _months_on(date(int(match[1]), fiscal_start, 1), 3 * int(match[2]) - 3)
+        return _period(PeriodKind.QUARTERLY, text, zone, day, _months_on(day, 3), fiscal_start)
     except (ValueError, OverflowError) as e:
         raise _wrong("--quarter", text, "2026-Q4") from e
 
 
-def parse(kind: PeriodKind, text: str, zone: str) -> Period:
+def yearly(text: str, zone: str, fiscal_start: int = 1) -> Period:
+    """``2026``: the calendar year, or the fiscal year that begins in it."""
+    try:
+        if not _YEAR.match(text):
+            raise ValueError(text)
+        day = date(int(text), fiscal_start, 1)
+        return _period(PeriodKind.YEARLY, text, zone, day, _months_on(day, 12), fiscal_start)
+    except (ValueError, OverflowError) as e:
+        raise _wrong("--year", text, "2026") from e
+
+
+def parse(kind: PeriodKind, text: str, zone: str, fiscal_start: int = 1) -> Period:
     """The period a command names. Raises ConfigError for a text or zone it is not written in."""
-    makers = {
-        PeriodKind.DAILY: daily,
-        PeriodKind.WEEKLY: weekly,
-        PeriodKind.MONTHLY: monthly,
-        PeriodKind.QUARTERLY: quarterly,
-    }
-    return makers[kind](text, zone)
+    if kind is PeriodKind.QUARTERLY:
+        return quarterly(text, zone, fiscal_start)
+    if kind is PeriodKind.YEARLY:
+        return yearly(text, zone, fiscal_start)
+    makers = {PeriodKind.DAILY: daily, PeriodKind.WEEKLY: weekly, PeriodKind.MONTHLY: monthly}
+    return replace(makers[kind](text, zone), fiscal_start=fiscal_start)
 
 
-def containing(kind: PeriodKind, day: date, zone: str) -> Period:
+def containing(kind: PeriodKind, day: date, zone: str, fiscal_start: int = 1) -> Period:
     """The period of this kind that holds a local day."""
-    if kind is PeriodKind.DAILY:
-        return daily(day.isoformat(), zone)
-    if kind is PeriodKind.WEEKLY:
-        year, week, _ = day.isocalendar()
-        return weekly(f"{year:04d}-W{week:02d}", zone)
-    if kind is PeriodKind.MONTHLY:
-        return monthly(f"{day.year:04d}-{day.month:02d}", zone)
-    return quarterly(f"{day.year:04d}-Q{(day.month + 2) // 3}", zone)
+    iso_year, week, _ = day.isocalendar()
+    year = day.year if day.month >= fiscal_start else day.year - 1
+    label = {
+        PeriodKind.DAILY: day.isoformat(),
+        PeriodKind.WEEKLY: f"{iso_year:04d}-W{week:02d}",
+        PeriodKind.MONTHLY: f"{day.year:04d}-{day.month:02d}",
+        PeriodKind.QUARTERLY: f"{year:04d}-Q{(day.month - fiscal_start) % 12 // 3 + 1}",
+        PeriodKind.YEARLY: f"{year:04d}",
+    }[kind]
+    return parse(kind, label, zone, fiscal_start)
 
 
-def last(kind: PeriodKind, now: datetime, zone: str) -> Period:
+def last(kind: PeriodKind, now: datetime, zone: str, fiscal_start: int = 1) -> Period:
     """The newest whole period that has ended at ``now`` (aware): what a timer asks for with the word ``last``."""
-    return previous(containing(kind, now.astimezone(zone_info(zone)).date(), zone))
+    return previous(containing(kind, now.astimezone(zone_info(zone)).date(), zone, fiscal_start))
 
 
 def previous(period: Period) -> Period:
     """The period of the same kind and zone that ends where this one starts."""
-    return containing(period.kind, period.first - timedelta(days=1), period.zone)
+    return containing(period.kind, period.first - timedelta(days=1), period.zone, period.fiscal_start)
 
 
-def _period(kind: PeriodKind, label: str, zone: str, first: date, after: date) -> Period:
+def _period(
+    kind: PeriodKind, label: str, zone: str, first: date, after: date, fiscal_start: int = 1
+) -> Period:
     info = zone_info(zone)
     return Period(
         kind=kind,
@@ -184,6 +203,7 @@ def _period(kind: PeriodKind, label: str, zone: str, first: date, after: date) -
         last=after - timedelta(days=1),
         start=midnight(first, info),
         end=midnight(after, info),
+        fiscal_start=fiscal_start,
     )
 
 

@@ -5,6 +5,7 @@ daily = "08:00"
 weekly = "mon 09:00"
 monthly = "workday 3 10:00"              # the third working day of the month after
 quarterly = "workday 5 10:00"
+yearly = "workday 8 10:00"
 holidays = ["2026-10-01/2026-10-07"]     # no working days, whatever the weekday; a day, or first/last
 working_days = ["2026-10-10"]            # working days although a weekend
 wait_hours = 6                           # a report with unpublished days waits for them so long
@@ -35,17 +36,19 @@ WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MOST_WORKDAY: Final = 15
 """our choice: because every month has so many, also one with the longest holidays."""
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_BY_WORKDAY: Final = (PeriodKind.MONTHLY, PeriodKind.QUARTERLY, PeriodKind.YEARLY)
 _EXAMPLES: Final = {
     PeriodKind.DAILY: '"08:00"',
     PeriodKind.WEEKLY: '"mon 09:00"',
     PeriodKind.MONTHLY: '"workday 3 10:00"',
     PeriodKind.QUARTERLY: '"workday 5 10:00"',
+    PeriodKind.YEARLY: '"workday 8 10:00"',
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """at: local time of day. number: weekday, 0 Monday, of weekly; which working day of monthly and quarterly; 0 of daily."""
+    """at: local time of day. number: weekday, 0 Monday, of weekly; which working day of the others; 0 of daily."""
 
     at: time
     number: int = 0
@@ -73,6 +76,7 @@ class Schedule:
     days: WorkingDays = field(default=WorkingDays())
     wait: timedelta = timedelta(hours=6)
     mail: bool | None = None
+    fiscal_start: int = 1
 
     def slots(self, kind: PeriodKind, after: datetime, until: datetime) -> Iterator[Slot]:
         """What of a kind is due after ``after``, up to and with ``until`` (aware), in order of time."""
@@ -84,25 +88,26 @@ class Schedule:
             if self._due_on(kind, rule, day):
                 at = datetime.combine(day, rule.at, zone).astimezone(UTC)
                 if after < at <= until:
-                    yield Slot(at, periods.last(kind, at, self.zone))
+                    yield Slot(at, periods.last(kind, at, self.zone, self.fiscal_start))
             day += timedelta(days=1)
 
     def next(self, kind: PeriodKind, after: datetime) -> Slot:
         """The first one after ``after``."""
-        return next(self.slots(kind, after, after + timedelta(days=200)))
+        return next(self.slots(kind, after, after + timedelta(days=400)))
 
     def _due_on(self, kind: PeriodKind, rule: Rule, day: date) -> bool:
         if kind is PeriodKind.DAILY:
             return True
         if kind is PeriodKind.WEEKLY:
             return day.weekday() == rule.number
-        if kind is PeriodKind.QUARTERLY and day.month % 3 != 1:
+        months = (day.month - self.fiscal_start) % 12
+        if (kind is PeriodKind.QUARTERLY and months % 3) or (kind is PeriodKind.YEARLY and months):
             return False
         return day == self.days.nth_of_month(day, rule.number)
 
 
-def load(path: Path | None, zone: str) -> Schedule | None:
-    """[schedule] of ``path``; None means DEFAULT_PATH. None where there is no such table. Raises ConfigError."""
+def load(path: Path | None, zone: str, fiscal_start: int = 1) -> Schedule | None:
+    """[schedule] of ``path``; None means DEFAULT_PATH. fiscal_start: month that quarters and years are counted from. None where there is no such table. Raises ConfigError."""
     document = settings.read(path, DEFAULT_PATH)
     if document is None or "schedule" not in document:
         return None
@@ -118,6 +123,7 @@ def load(path: Path | None, zone: str) -> Schedule | None:
         days=working_days.read(table),
         wait=timedelta(hours=table.number("wait_hours", 6, 0, 240)),
         mail=table.flag("mail", False) if "mail" in table.content else None,
+        fiscal_start=fiscal_start,
     )
     table.finish()
     if not rules:
@@ -139,7 +145,7 @@ def _rule(table: Table, kind: PeriodKind) -> Rule | None:
         number = 0
     elif kind is PeriodKind.WEEKLY and len(words) == 1 and words[0] in WEEKDAYS:
         number = WEEKDAYS.index(words[0])
-    elif kind in (PeriodKind.MONTHLY, PeriodKind.QUARTERLY) and len(words) == 2 and words[0] == "workday":
+    elif kind in _BY_WORKDAY and len(words) == 2 and words[0] == "workday":
         number = int(words[1]) if re.fullmatch(r"\d{1,2}", words[1]) else 0
         number = number if 1 <= number <= MOST_WORKDAY else None
     if at is None or number is None:

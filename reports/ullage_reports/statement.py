@@ -30,6 +30,7 @@ from ullage_reports.economics import economics
 from ullage_reports.model import (
     Amounts,
     Change,
+    ClosedBy,
     DepartmentRow,
     FindingRow,
     GroupRow,
@@ -44,7 +45,7 @@ from ullage_reports.page_one import page_one
 from ullage_reports.peaks import Peak
 from ullage_reports.period import Period, PeriodKind
 from ullage_reports.proposals import proposals
-from ullage_reports.reading import GROUPS, SQL, Figures, aware, instant, read
+from ullage_reports.reading import GROUPS, SQL, Figures, aware, instant, read, us
 from ullage_reports.rounding import Sums, change, decimal_ratio, hours_decimal
 from ullage_reports.sql import statements
 from ullage_reports.tree import id_of
@@ -84,7 +85,7 @@ def statement(
     are not what their manifests say. A report that does not add up is returned: its ``trust.adds_up`` is False.
     """
     with published.open(period.start, period.end, verify=verify) as facts:
-        chosen = currency_of(facts, currency)
+        chosen = currency_of(facts, currency, period)
         before = _before(published, period, chosen, verify, tree_at, facts)
         made = facts.closing.closed_at if facts.closing else now
         report = _Statement(facts, period, chosen, made, before, tree_at, policies, peaks).report()
@@ -105,12 +106,18 @@ def statement(
     return replace(report, anomalies=found)
 
 
-def currency_of(facts: Facts, currency: str | None) -> str:
-    """The currency asked for, else the only one the span is priced in; NO_CURRENCY where nothing is. Raises ConfigError for several."""
+def currency_of(facts: Facts, currency: str | None, period: Period | None = None) -> str:
+    """The currency asked for, else the only one the span is priced in; where it has no price, that of what is posted in the period;
+    NO_CURRENCY where nothing is. Raises ConfigError for several."""
     if currency is not None:
         ledger.minor_units(currency)
         return currency
     found = [str(row[0]) for row in facts.rows(statements(SQL)["currencies"])]
+    if (
+        not found and period is not None
+    ):  # no card in it, but what is posted from before may be money all the same
+        span = {"from_us": us(period.start), "to_us": us(period.end)}
+        found = [str(row[0]) for row in facts.rows(statements(SQL)["posted_currencies"], span)]
     if len(found) > 1:
         raise ConfigError(
             f"prices of this period are in {', '.join(found[:5])}; choose one with --currency, the others are listed apart"
@@ -211,10 +218,17 @@ class _Statement:
             heat=timeline.heat(reading, slots),
             trust=trust,
             tree=self._figures.tree,
+            closed=self._closed(),
             proposals=proposed,
             economics=economics(reading, self._peaks) if reading.period.kind in COUNTED else None,
             bill=owed,
         )
+
+    def _closed(self) -> ClosedBy | None:
+        closing = self._reading.facts.closing
+        if closing is None:
+            return None
+        return ClosedBy(closing.closed_at, closing.closed_by, closing.rule, closing.reason)
 
     def _status(self) -> Status:
         foreign = self._reading.rows("foreign_currencies", {"currency": self._currency})
@@ -225,7 +239,8 @@ class _Statement:
             or foreign
         ):
             return Status.PARTIAL
-        return Status.SEALED if self._reading.facts.sealed else Status.PROVISIONAL
+        facts = self._reading.facts
+        return Status.SEALED if facts.sealed or facts.closing else Status.PROVISIONAL
 
     def _departments(self) -> tuple[DepartmentRow, ...]:
         figures = self._figures

@@ -105,7 +105,7 @@ def _alerts(asked: Edition, clock: Clock) -> list[int]:
 
 
 def _plan(asked: Edition) -> Schedule:
-    found = schedule.load(asked.config, asked.zone or asked.settings.zone)
+    found = schedule.load(asked.config, asked.zone or asked.settings.zone, asked.settings.fiscal_start_month)
     if found is None:
         raise ConfigError(
             f'{asked.config or DEFAULT_PATH}: there is no [schedule]; write e.g. weekly = "mon 09:00" in it'

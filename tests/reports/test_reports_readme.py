@@ -26,7 +26,7 @@ def test_the_settings_of_the_page_are_read(tmp_path: Path) -> None:
     mail = mail_settings.load(path)
     assert mail is not None and mail.departments == {"rd/cv": ("cv-lead@example.com",)}
     plan = schedule.load(path, "Asia/Shanghai")
-    assert plan is not None and set(plan.rules) == set(PeriodKind) and len(plan.holidays) == 7
+    assert plan is not None and set(plan.rules) == set(PeriodKind) and len(plan.days.holidays) == 7
 
 
 def test_defaults_are_as_the_page_says() -> None:

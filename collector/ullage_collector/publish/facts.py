@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 SEAL_AFTER: Final = timedelta(hours=48)
 """A day is sealed so long after its end even when some stream is silent (docs/architecture.md, telemetry day)."""
 
+NAMES_KEPT: Final = timedelta(days=2)
+"""our choice: because names are published again whenever one of them changes, and no report takes two days to make."""
 PUBLISHING: Final = threading.Lock()
 """One publisher at a time in a process: revisions below one folder are numbered by it. Held by who calls what is below."""
 
@@ -111,6 +113,19 @@ def publish_names(store: FactStore, root: Path, *, now: datetime) -> Manifest:
         reader.close()
     _note(store, manifest, now)
     return manifest
+
+
+def prune_names(store: FactStore, root: Path, *, now: datetime) -> list[int]:
+    """Remove old revisions of the dimensions; which. root: DIR/published.
+
+    The newest stays, what somebody may be reading (NAMES_KEPT), and for good those that closed periods stand on.
+    """
+    reader = store.cursor()
+    try:
+        rows = reader.execute(statements("closing")["pinned_names"]).fetchall()
+    finally:
+        reader.close()
+    return published.prune_dimensions(root, keep={int(row[0]) for row in rows}, before=now - NAMES_KEPT)
 
 
 def due_days(store: FactStore, *, through: date, now: datetime) -> list[date]:

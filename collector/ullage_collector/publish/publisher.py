@@ -249,3 +249,5 @@ class Publisher:
             except (UllageError, duckdb.Error) as e:
                 log.error("closing: %s", e)
             self._retention.step(now)
+            with facts.PUBLISHING:
+                facts.prune_names(self._store, self._root, now=now)

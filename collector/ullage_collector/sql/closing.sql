@@ -68,3 +68,7 @@ SELECT sum(q), sum(q) FILTER (state IN ('used', 'allocated_idle', 'unknown')), s
        sum(q) FILTER (price_micro IS NULL)
 FROM (SELECT state, price_micro, (least(to_us, $to_us) - greatest(from_us, $from_us))::HUGEINT * share_nano AS q
       FROM segment WHERE day BETWEEN $first AND $last AND from_us < $to_us AND to_us > $from_us);
+
+-- name: pinned_names
+-- Revisions of the dimensions that closed periods stand on.
+SELECT DISTINCT dimensions_revision FROM period_close WHERE dimensions_revision IS NOT NULL;

@@ -124,9 +124,14 @@ def _copy_published(source: Path, target: Path) -> int:
     for manifest in sorted(source.glob("**/rev=*/manifest.json")) if source.is_dir() else ():
         place = target / manifest.parent.relative_to(source)
         place.mkdir(parents=True, exist_ok=True)
-        for file in sorted(manifest.parent.iterdir()):
-            shutil.copy2(file, place / file.name)
-            copied += 1
+        try:
+            for file in sorted(manifest.parent.iterdir()):
+                shutil.copy2(file, place / file.name)
+                copied += 1
+        except FileNotFoundError:
+            if manifest.exists():
+                raise
+            shutil.rmtree(place)  # old names that nothing stands on were removed meanwhile
     return copied
 
 

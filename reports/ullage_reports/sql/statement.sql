@@ -5,6 +5,11 @@
 -- Which currencies the span is priced in, the most hours first.
 SELECT currency FROM segment WHERE currency IS NOT NULL GROUP BY currency ORDER BY sum(quantity) DESC, currency;
 
+-- name: posted_currencies
+SELECT DISTINCT currency FROM adjustment
+WHERE status = 'posted' AND currency IS NOT NULL AND epoch_us(posted_at) >= $from_us AND epoch_us(posted_at) < $to_us
+ORDER BY currency;
+
 -- name: cells
 -- The finest sums the tables are made of.
 SELECT department_id, coalesce(business, ''), coalesce(scenario, ''), vendor, model, coalesce(pool, ''), cluster_id, state,
