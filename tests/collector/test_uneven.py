@@ -132,6 +132,14 @@ def test_what_would_bring_the_two_together(demand: Demand, supply: Supply, told:
     assert action(pair) == told
 
 
+def test_cards_that_are_too_few_for_any_request_need_somebody_who_looks() -> None:
+    for smallest, told in ((3, RAISE_MAX), (4, LOOK)):
+        (pair,) = both([wants(0, 8, full=True, smallest_nano=smallest * CARD)], [idles(0, 3)]).pairs
+        assert (action(pair), pair.quantity) == (told, 3 * ONE)
+    shared = both([wants(0, 8, full=True, smallest_nano=4 * CARD)], [idles(0, 3), idles(0, 1, "ads")])
+    assert [action(pair) for pair in shared.pairs] == [RAISE_MAX, LEND]
+
+
 def test_a_finding_names_both_sides_the_hours_and_the_ledgers_money() -> None:
     demands = [wants(hour, 4, full=True) for hour in (20, 21, 22, 30)]
     supplies = [idles(hour, 10, pool="serve", price_micro=12_345_678) for hour in (20, 21, 22, 30)]
@@ -173,7 +181,12 @@ def asks(
 
 def test_a_request_is_cut_at_hours_and_at_the_stretch_and_is_its_departments() -> None:
     found, unplaced = waited([asks(0.5, 2.25)], {"c1": {H800}}, at(0), at(2))
-    assert found == {(at(0), "c1", H800, "rd/nlp"): ONE, (at(1), "c1", H800, "rd/nlp"): 2 * ONE}
+    assert found == {
+        (at(0), "c1", H800, "rd/nlp"): (ONE, 2 * CARD),
+        (at(1), "c1", H800, "rd/nlp"): (2 * ONE, 2 * CARD),
+    }
+    both_ask, _ = waited([asks(0, 1), asks(0, 1, cards=8)], {"c1": {H800}}, at(0), at(1))
+    assert list(both_ask.values()) == [(10 * ONE, 2 * CARD)]
     assert unplaced == 0
 
 
@@ -195,11 +208,11 @@ def test_a_quota_counts_for_its_department_and_those_below_on_cards_it_is_about(
             Waiting("npu", "ascend", None, "rd", True),
         ]
     }
-    demand = demand_of((at(0), "c1", H800, "rd/nlp"), ONE, quotas)
+    demand = demand_of((at(0), "c1", H800, "rd/nlp"), ONE, CARD, quotas)
     assert (demand.full, demand.pools) == (True, frozenset({"train"}))
-    assert demand_of((at(0), "c1", H20, "rd/nlp"), ONE, quotas).full is False
-    assert demand_of((at(0), "c1", H800, "ads"), ONE, quotas).pools == frozenset()
-    assert demand_of((at(1), "c1", H800, "rd/nlp"), ONE, quotas).full is False
+    assert demand_of((at(0), "c1", H20, "rd/nlp"), ONE, CARD, quotas).full is False
+    assert demand_of((at(0), "c1", H800, "ads"), ONE, CARD, quotas).pools == frozenset()
+    assert demand_of((at(1), "c1", H800, "rd/nlp"), ONE, CARD, quotas).full is False
 
 
 # ------------------------------------------------------------------------------- laws

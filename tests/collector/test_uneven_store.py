@@ -168,6 +168,7 @@ def test_held_idle_cards_of_another_are_to_be_lent(world: World, holder: str) ->
     if holder == "bio":
         for card in range(9, 13):
             world.minutes(f"G{card}", 0.8)
+        world.run("UPDATE request SET cards_nano = ?", 2 * CARD)
     world.publish()
     Rounds(lambda: world.store, config(world)).round()
     found = seen(world.store, KIND)

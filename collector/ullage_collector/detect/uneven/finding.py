@@ -14,6 +14,7 @@ from ullage_collector.detect.uneven.match import Kind, Pair, Supply
 from ullage_collector.detect.uneven.settings import Rules
 from ullage_collector.ledger import (
     HOUR_US,
+    NANO,
     PLATFORM,
     QUANTITY_PER_CARD_HOUR,
     cost_atoms,
@@ -38,8 +39,11 @@ ACTIONS: Final = (LEND, RAISE_MAX, MOVE_POOL, RUN_THERE, LOOK)
 def action(pair: Pair) -> str:
     """What would bring the two together: lend what somebody holds and does not use; of free cards, raise the ceiling of
     a full quota, bring them into the pool, or run the work where they are. Free cards of the own pool below every ceiling
-    need somebody who looks why nothing starts (too few beside each other, a model asked for)."""
+    need somebody who looks why nothing starts (too few beside each other, a model asked for), and so does a smallest request
+    of more cards than idle there."""
     demand, supply = pair.demand, pair.supply
+    if not pair.fits:
+        return LOOK
     if supply.department is not None:
         return LEND
     if supply.cluster != demand.cluster:
@@ -141,6 +145,7 @@ def _found(
         "overlap_card_hours": card_hours(sum(pair.quantity for pair in pairs)),
         "own_idle_card_hours": card_hours(own),
         "at_its_ceiling_card_hours": card_hours(full),
+        "smallest_request_cards": round(min(pair.demand.smallest_nano for pair in pairs) / NANO, 2) or None,
         "cost": money,
         "cost_per_day": a_day,
         "card_hours_without_price": card_hours(unpriced) or None,

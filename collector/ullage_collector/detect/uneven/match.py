@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ullage_collector.ledger import split
+from ullage_collector.ledger import HOUR_US, split
 
 
 class Kind(NamedTuple):
@@ -25,7 +25,7 @@ class Kind(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What one department waited for on a cluster in an hour. full: a quota of it was at its ceiling. pools: those its quotas
-    are about, empty: not known."""
+    are about, empty: not known. smallest_nano: cards of the smallest of its requests, 1e9 a card."""
 
     hour_us: int
     cluster: str
@@ -34,6 +34,7 @@ class Demand:
     quantity: int
     full: bool = False
     pools: frozenset[str] = frozenset()
+    smallest_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,13 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """So much of a demand met so much of a supply."""
+    """So much of a demand met so much of a supply. fits: all that idled there in that hour was enough for its smallest
+    request; else more cards have to come together before any of it starts."""
 
     demand: Demand
     supply: Supply
     quantity: int
+    fits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,9 @@ def _met(
 ) -> list[Pair]:
     """What is left of both, supply by supply; of other clusters only free cards, as nobody lends what he holds elsewhere."""
     found = []
+    there: dict[str, int] = defaultdict(int)
+    for supply in offered:
+        there[supply.cluster] += supply.quantity if supply.known else 0
     order = sorted(
         range(len(offered)),
         key=lambda s: (
@@ -167,5 +173,6 @@ def _met(
         for d, taken in split(amount, takers).items():
             left[d] -= taken
             if taken:
-                found.append(Pair(asking[d], supply, taken))
+                enough = asking[d].smallest_nano * HOUR_US <= there[supply.cluster]
+                found.append(Pair(asking[d], supply, taken, enough))
     return found

@@ -57,10 +57,10 @@ def read(cursor: duckdb.DuckDBPyConnection, from_us: int, to_us: int, now_us: in
     kinds: dict[str, set[Kind]] = defaultdict(set)
     for cluster, vendor, model in cursor.execute(sql["kinds"], span).fetchall():
         kinds[cluster].add(Kind(maker(vendor), model))
-    asked, refused = asked_between(cursor, from_us, to_us, as_of_us=now_us)
-    waits, unplaced = waited(asked, kinds, from_us, to_us)
+    requests, refused = asked_between(cursor, from_us, to_us, as_of_us=now_us)
+    waits, unplaced = waited(requests, kinds, from_us, to_us)
     full = _quotas(cursor, from_us, to_us, rules.full_ratio)
-    demands = tuple(demand_of(key, quantity, full) for key, quantity in sorted(waits.items()))
+    demands = tuple(demand_of(key, *asked, full) for key, asked in sorted(waits.items()))
     hours = {demand.hour_us for demand in demands}
     wanted = {demand.kind for demand in demands}
     rows = cursor.execute(sql["idle"], {**span, "hours": sorted(hours)}).fetchall() if hours else []
@@ -90,9 +90,10 @@ Wait = tuple[int, str, Kind, str]
 
 def waited(
     asked: Iterable[Asked], kinds: Mapping[str, Collection[Kind]], from_us: int, to_us: int
-) -> tuple[dict[Wait, int], int]:
-    """(quantity by hour, cluster, kind and department; quantity of which the kind is not known)."""
-    found: dict[Wait, int] = defaultdict(int)
+) -> tuple[dict[Wait, tuple[int, int]], int]:
+    """(quantity, and cards of the smallest request in nano-shares, by hour, cluster, kind and department; quantity of which the
+    kind is not known)."""
+    found: dict[Wait, tuple[int, int]] = {}
     unplaced = 0
     for wait in asked:
         start, end = max(wait.from_us, from_us), min(wait.to_us, to_us)
@@ -106,9 +107,11 @@ def waited(
         while start < end:
             hour = start - start % HOUR_US
             until = min(end, hour + HOUR_US)
-            found[hour, wait.cluster, kind, department] += wait.nano * (until - start)
+            key = (hour, wait.cluster, kind, department)
+            quantity, smallest = found.get(key, (0, wait.nano))
+            found[key] = (quantity + wait.nano * (until - start), min(smallest, wait.nano))
             start = until
-    return dict(found), unplaced
+    return found, unplaced
 
 
 def kind_of(wait: Asked, there: Iterable[Kind]) -> Kind | None:
@@ -147,7 +150,7 @@ def _quotas(
     return found
 
 
-def demand_of(wait: Wait, quantity: int, quotas: Mapping[int, list[Waiting]]) -> Demand:
+def demand_of(wait: Wait, quantity: int, smallest_nano: int, quotas: Mapping[int, list[Waiting]]) -> Demand:
     """A demand with what the quotas of its department, and those above it, say of it that hour."""
     hour, cluster, kind, department = wait
     theirs = [
@@ -158,7 +161,16 @@ def demand_of(wait: Wait, quantity: int, quotas: Mapping[int, list[Waiting]]) ->
         and glob_holds(quota.model, kind.model)
     ]
     pools = frozenset(quota.pool for quota in theirs if quota.pool not in (ANY_POOL, NO_POOL))
-    return Demand(hour, cluster, kind, department, quantity, any(quota.full for quota in theirs), pools)
+    return Demand(
+        hour,
+        cluster,
+        kind,
+        department,
+        quantity,
+        any(quota.full for quota in theirs),
+        pools,
+        smallest_nano,
+    )
 
 
 def _supply(
