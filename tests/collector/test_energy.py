@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from benchmarks.energy import compared
 from tests.collector.fleet_world import DAY, LATER, NANO, US, World, at, us
 
 from ullage_collector.pricing.exchange import Exchange
@@ -260,3 +261,8 @@ def test_hours_over_midnight_belong_to_the_weekday_they_begin_on() -> None:
     a, b = day_of("2026-11-20T00:00:00+08:00")  # a Friday
     found = charges("dc1", a, b + 24 * HOUR, [friday, every], [], Exchange(()))
     assert [((c.from_us - a) // HOUR, c.tariff_micro) for c in found] == [(0, 9), (23, 1), (31, 9)]
+
+
+def test_a_made_fleet_comes_to_the_millijoule_to_what_plain_python_says() -> None:
+    figures = compared(16, 16)
+    assert figures["compared_lines"] == figures["lines"] > 16 * 24
