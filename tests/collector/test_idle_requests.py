@@ -46,11 +46,16 @@ class Chat(Watched):
         target: str = "10.0.0.1:8000",
     ) -> None:
         """Rows of five minutes: ``requests`` in each."""
+        workload = self.world.workloads[self.pods[pod]]
         self.world.db.execute(
-            f"INSERT OR REPLACE INTO serving SELECT ?, ?, ?, TIMESTAMP '{at(0)}' + to_minutes(m * 5), ?, NULL, NULL, ?, 0, "
+            "DELETE FROM serving WHERE workload_key = ? AND source = ? AND target = ? AND start >= ? AND start < ?",
+            [workload, source, target, at(start), at(end)],
+        )
+        self.world.db.execute(
+            f"INSERT INTO serving SELECT ?, ?, ?, TIMESTAMP '{at(0)}' + to_minutes(m * 5), ?, NULL, NULL, ?, 0, "
             f"?, 0 FROM range({round(start * 12)}, {round(end * 12)}) r(m)",
             [
-                self.world.workloads[self.pods[pod]],
+                workload,
                 source,
                 target,
                 requests,

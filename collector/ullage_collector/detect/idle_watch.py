@@ -70,6 +70,7 @@ class IdleWatch:
         self._detector = IdleDetector(replace(settings, bridges=bridges), settings.settings[SETTING])
         self._through_us = 0
         self._learned_us = 0
+        self._remembered = False
         self._watts: dict[str, float] = {}
         self._hosts: dict[int, _Host] = defaultdict(_Host)
         self._members: dict[str, list[int]] = {}
@@ -93,7 +94,8 @@ class IdleWatch:
             self._learned_us = now_us
         states.observe(from_us, through, known_at, self._watts)
         gangs, subjects = self._gangs(cursor, through, now_us)
-        if not self._through_us:
+        if not self._remembered:
+            self._remembered = True
             self._remember(cursor, from_us)
         self._see_hosts(cursor, from_us, through)
         self._feed(cursor, gangs)

@@ -192,10 +192,14 @@ def write(cursor: duckdb.DuckDBPyConnection, made: Made, now_us: int) -> None:
             for (p, start), span in counted.spans.items()
         ],
     )
-    incoming.execute(cursor, sql["put_spans"], spans)
-    incoming.execute(cursor, sql["put_hours"], spans)
-    if spans.num_rows:
-        today = now_us // 86_400_000_000 * 86_400_000_000
-        if min(spans.column("start_us").to_pylist()) < today:
-            with incoming.registered(cursor, spans):
-                cursor.execute(sql["touched_days"], {"now": naive_utc(now_us / 1e6)})
+    if not spans.num_rows:
+        return
+    oldest = {"from_us": min(start for _, start in counted.spans)}
+    with incoming.registered(cursor, spans):
+        cursor.execute(sql["merge_spans"], oldest)
+    cursor.execute(sql["drop_merged"], oldest)
+    cursor.execute(sql["put_merged"])
+    cursor.execute(sql["merge_hours"], oldest)
+    cursor.execute(sql["drop_merged_hours"], oldest)
+    cursor.execute(sql["put_merged_hours"])
+    cursor.execute(sql["touched_days"], {"now": naive_utc(now_us / 1e6)})

@@ -71,10 +71,14 @@ GROUP BY s.gang;
 -- name: history
 -- Hours of the past of these gangs, as the bill has them: of everything that was the same work, also under pods that are gone
 -- (one controller in one namespace is one work). Hours in which nothing was held are not there.
-WITH owned AS (
+WITH place AS (
+    SELECT DISTINCT w.cluster_id, w.namespace FROM incoming i JOIN workload w USING (workload_key)
+), near AS MATERIALIZED (
+    SELECT w.workload_key, w.cluster_id, w.namespace, w.attributes FROM workload w SEMI JOIN place USING (cluster_id, namespace)
+), owned AS (
     SELECT workload_key, cluster_id, namespace, json_extract_string(attributes, '$.owner') AS owner,
            json_extract_string(attributes, '$.owner_kind') AS kind
-    FROM workload WHERE attributes IS NOT NULL
+    FROM near WHERE attributes IS NOT NULL
 ), same AS (
     SELECT gang, workload_key FROM incoming
     UNION

@@ -17,42 +17,59 @@ FROM incoming i JOIN serving_series s USING (workload_key, source, target);
 -- name: put_series
 INSERT OR REPLACE INTO serving_series SELECT workload_key, source, target, kind, series, at_us, value FROM incoming;
 
--- name: put_spans
--- Added to what stands; what is not known stays so where neither knows.
-INSERT INTO serving SELECT workload_key, source, target, make_timestamp(start_us), requests, prompt_tokens, generated_tokens,
-                           running, waiting, covered_us, resets FROM incoming
-ON CONFLICT (workload_key, source, target, start) DO UPDATE SET
-    requests = CASE WHEN requests IS NULL AND excluded.requests IS NULL THEN NULL
-                    ELSE coalesce(requests, 0) + coalesce(excluded.requests, 0) END,
-    prompt_tokens = CASE WHEN prompt_tokens IS NULL AND excluded.prompt_tokens IS NULL THEN NULL
-                         ELSE coalesce(prompt_tokens, 0) + coalesce(excluded.prompt_tokens, 0) END,
-    generated_tokens = CASE WHEN generated_tokens IS NULL AND excluded.generated_tokens IS NULL THEN NULL
-                            ELSE coalesce(generated_tokens, 0) + coalesce(excluded.generated_tokens, 0) END,
-    running = greatest(running, excluded.running), waiting = greatest(waiting, excluded.waiting),
-    covered_us = covered_us + excluded.covered_us, resets = resets + excluded.resets;
+-- name: merge_spans
+-- What comes, together with what stands of the same five minutes; what is not known stays so where neither knows.
+CREATE OR REPLACE TEMP TABLE serving_merged AS
+SELECT workload_key, source, target, start, sum(requests) AS requests, sum(prompt_tokens) AS prompt_tokens,
+       sum(generated_tokens) AS generated_tokens, max(running) AS running, max(waiting) AS waiting,
+       sum(covered_us)::BIGINT AS covered_us, sum(resets)::INTEGER AS resets
+FROM (SELECT workload_key, source, target, make_timestamp(start_us) AS start, requests, prompt_tokens, generated_tokens,
+             running, waiting, covered_us, resets FROM incoming
+      UNION ALL
+      SELECT s.* FROM serving s SEMI JOIN incoming i ON s.workload_key = i.workload_key AND s.source = i.source
+             AND s.target = i.target AND s.start = make_timestamp(i.start_us)
+      WHERE s.start >= make_timestamp($from_us))
+GROUP BY ALL;
 
--- name: put_hours
+-- name: drop_merged
+DELETE FROM serving WHERE start >= make_timestamp($from_us) AND EXISTS (
+    SELECT 1 FROM serving_merged m WHERE m.workload_key = serving.workload_key AND m.source = serving.source
+        AND m.target = serving.target AND m.start = serving.start);
+
+-- name: put_merged
+INSERT INTO serving SELECT * FROM serving_merged;
+
+-- name: merge_hours
 -- Hours that got anything, of the source that knows most of them; of several that know as much the one that knows tokens.
-INSERT OR REPLACE INTO serving_hour
+CREATE OR REPLACE TEMP TABLE serving_hours AS
 WITH touched AS (
-    SELECT DISTINCT workload_key, time_bucket(INTERVAL 1 HOUR, make_timestamp(start_us)) AS hour FROM incoming
+    SELECT DISTINCT workload_key, time_bucket(INTERVAL 1 HOUR, start) AS hour FROM serving_merged
 ), process AS (
     SELECT t.workload_key, t.hour, s.source, s.target, sum(s.requests) AS requests, sum(s.prompt_tokens) AS prompt_tokens,
            sum(s.generated_tokens) AS generated_tokens, max(s.running) AS running, max(s.waiting) AS waiting,
            sum(s.covered_us) / 1e6 AS covered
-    FROM touched t JOIN serving s ON s.workload_key = t.workload_key AND s.start >= t.hour AND s.start < t.hour + INTERVAL 1 HOUR
+    FROM touched t JOIN serving s ON s.workload_key = t.workload_key AND time_bucket(INTERVAL 1 HOUR, s.start) = t.hour
+    WHERE s.start >= time_bucket(INTERVAL 1 HOUR, make_timestamp($from_us))
     GROUP BY ALL
 )
-SELECT workload_key, hour, source, sum(requests), sum(prompt_tokens), sum(generated_tokens), sum(running), sum(waiting),
-       count(*), min(covered)
+SELECT workload_key, hour, source, sum(requests) AS requests, sum(prompt_tokens) AS prompt_tokens,
+       sum(generated_tokens) AS generated_tokens, sum(running) AS running, sum(waiting) AS waiting, count(*)::INTEGER AS replicas,
+       min(covered) AS covered_seconds
 FROM process GROUP BY workload_key, hour, source
 QUALIFY row_number() OVER (PARTITION BY workload_key, hour
                            ORDER BY min(covered) DESC, sum(generated_tokens) IS NULL, sum(requests) IS NULL, source) = 1;
 
+-- name: drop_merged_hours
+DELETE FROM serving_hour WHERE hour >= time_bucket(INTERVAL 1 HOUR, make_timestamp($from_us)) AND EXISTS (
+    SELECT 1 FROM serving_hours m WHERE m.workload_key = serving_hour.workload_key AND m.hour = serving_hour.hour);
+
+-- name: put_merged_hours
+INSERT INTO serving_hour SELECT * FROM serving_hours;
+
 -- name: touched_days
 -- Days before today that got anything: they are published anew.
 INSERT OR REPLACE INTO touched_day
-SELECT DISTINCT make_timestamp(start_us)::DATE, $now FROM incoming WHERE make_timestamp(start_us)::DATE < $now::DATE;
+SELECT DISTINCT start::DATE, $now FROM serving_merged WHERE start::DATE < $now::DATE;
 
 -- name: asked
 SELECT epoch_us(through) FROM serving_asked WHERE source = ?;
