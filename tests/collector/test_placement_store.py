@@ -20,6 +20,7 @@ from ullage_collector.detect.rounds import Rounds
 from ullage_collector.imports import map as maps
 from ullage_collector.imports.door import import_file
 from ullage_collector.ledger import cost_atoms, formatted, quantity, rounded
+from ullage_collector.store.store import naive_utc
 from ullage_collector.topology.door import Asked, import_topology
 from ullage_collector.topology.reading import load
 from ullage_contract.sample import Facts, Family, Sample
@@ -27,7 +28,7 @@ from ullage_contract.sample import Facts, Family, Sample
 JOB = "slurm/c1/7"
 NODES = [f"n{n}" for n in range(1, 7)]
 BEGUN = NOON - 3600
-MINUTES = 40
+MINUTES = 20
 DAY_US = 86_400_000_000
 
 
@@ -128,6 +129,17 @@ def test_a_job_over_two_switches_with_packets_lost_is_found_with_what_it_costs_a
 
     (listed,) = seen(site.store, KIND)
     assert (listed["subject"], listed["action"]) == (JOB, "restart_on_these_nodes")
+
+    with (
+        site.store.write() as cursor
+    ):  # nodes that are kept apart are no place to be: then two switches have to be
+        for number, node in enumerate(("n2", "n3", "n4", "n6")):
+            cursor.execute(
+                "INSERT INTO isolation (isolation_id, family, subject, cluster_id, reason, actuator, requested_by, isolated_at, "
+                "placed, undo) VALUES (?, 'node', ?, 'c1', 'x', 'command', 'ada', ?, '{}', '{}')",
+                [number, node, naive_utc(site.clock.wall() - 60)],
+            )
+    assert site.found() == []
 
 
 def test_without_a_cabling_list_nothing_is_said_and_a_finding_ends_with_the_job(site: Site) -> None:

@@ -30,3 +30,8 @@ SELECT i.vendor, i.model, min(c.model), list_sort(list(DISTINCT coalesce(i.pool,
 FROM inventory i LEFT JOIN card c USING (card_id)
 WHERE i.known_to IS NULL AND i.valid_from <= $now AND (i.valid_to IS NULL OR i.valid_to > $now) AND i.life = 'in_service'
 GROUP BY i.vendor, i.model ORDER BY i.vendor, i.model;
+
+-- name: running
+-- Works that hold something at an instant, as believed now.
+SELECT DISTINCT w.workload_id FROM allocation a JOIN workload w USING (workload_key)
+WHERE a.known_to IS NULL AND coalesce(a."rank", 'work') = 'work' AND a.valid_from <= $at AND (a.valid_to IS NULL OR a.valid_to > $at);

@@ -17,6 +17,7 @@ from ullage_collector.detect.stragglers.settings import Rules as JobRules
 from ullage_collector.pricing.now import book_now
 from ullage_collector.sql import statements
 from ullage_collector.store.rollup import through_us
+from ullage_collector.store.store import naive_utc
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,13 +47,14 @@ class SizingWatch:
         through -= through % MINUTE_US
         if now_us - through > LATE_US:
             return [], self._open(cursor)
-        jobs = jobs_at(cursor, self._jobs, through)
         if self._looked_us is None or now_us - self._looked_us >= EVERY_US:
             prices = book_now(cursor)
+            jobs = jobs_at(cursor, self._jobs, through)
             worked = worked_of(cursor, jobs, self._rules, through) if MINUTES in views(cursor) else []
             self._found = find(worked, owned_models(cursor, prices, now_us), self._rules, prices, now_us)
             self._looked_us = now_us
-        running = {held.workload_id for held in jobs.held}
+        rows = cursor.execute(statements("sizing")["running"], {"at": naive_utc(through / 1e6)}).fetchall()
+        running = {name for (name,) in rows}
         return [one for one in self._found if running.issuperset(one.evidence["workloads"])], set()
 
     def _open(self, cursor: duckdb.DuckDBPyConnection) -> set[str]:
