@@ -237,7 +237,8 @@ def shares(card: CardNow) -> dict[str, float]:
 
 
 def _price_of(book: PriceBook, card: CardNow, at: float) -> Price | None:
-    return book.at(card.model, card.pool, int(at * 1e6), node=card.node_id, card=card.card_id)
+    place = {"cluster": card.cluster_id, "node": card.node_id, "card": card.card_id}
+    return book.at(card.model, card.pool, int(at * 1e6), **place)
 
 
 def _summary(

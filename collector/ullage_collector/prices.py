@@ -31,7 +31,8 @@ class Price:
 
     model: glob over the card's model name, case counts. pool: None for every pool. currency: ISO 4217.
     price_micro: micro-units of the currency. assumed: a page that shows it says so. *_us: microseconds; None: open.
-    kind: list, contract or owned; None is list. node: glob over the node's name; label: ``key=glob`` over its labels; card: a
+    kind: list, contract or owned; None is list. node: glob over the node's name, with a slash over
+    ``cluster/node``; label: ``key=glob`` over its labels; card: a
     card_id; None: any. list_micro: the list price told with it. terms: pricing/terms.py, None: the price and no more.
     """
 
@@ -114,7 +115,7 @@ class PriceBook:
         self._exchange = exchange
         self._labels = labels or {}
         self._prices = [p for p in prices if _believed(p, known_at_us)]
-        self._nodes: dict[tuple[str | None, tuple[str, ...]], tuple[Price, ...]] = {}
+        self._nodes: dict[tuple[str | None, str | None, tuple[str, ...]], tuple[Price, ...]] = {}
         self._cards = {p.card for p in self._prices if p.card is not None}
         self._of_nodes = [p for p in self._prices if p.node is not None or p.label is not None]
         self._classes: dict[tuple[Any, ...], tuple[Price, ...]] = {}
@@ -129,12 +130,13 @@ class PriceBook:
         model: str,
         pool: str | None,
         *,
+        cluster: str | None = None,
         node: str | None = None,
         labels: tuple[str, ...] = (),
         card: str | None = None,
     ) -> tuple[Price, ...]:
         """Every price for such a card, best first, whenever it is valid. labels: ``key=value`` of its node."""
-        place = (node, labels or self._labels.get(node or "", ()))
+        place = (cluster, node, labels or self._labels.get(node or "", ()))
         if place not in self._nodes:
             self._nodes[place] = tuple(p for p in self._of_nodes if _on_node(p, *place))
         on_node = self._nodes[place]
@@ -196,9 +198,11 @@ def same_rank(one: Price, other: Price) -> bool:
     return _rank(one)[:-2] == _rank(other)[:-2]
 
 
-def _on_node(price: Price, node: str | None, labels: tuple[str, ...]) -> bool:
-    if price.node is not None and (node is None or not fnmatchcase(node, price.node)):
-        return False
+def _on_node(price: Price, cluster: str | None, node: str | None, labels: tuple[str, ...]) -> bool:
+    if price.node is not None:
+        name = f"{cluster}/{node}" if "/" in price.node and cluster is not None else node
+        if node is None or name is None or not fnmatchcase(name, price.node):
+            return False
     return price.label is None or any(fnmatchcase(text, price.label) for text in labels)
 
 

@@ -480,9 +480,9 @@ class States:
             )
         self._exchange = Exchange(rates, policies)
         priced = price_day(cards, book, self._exchange)
-        refused += [
-            f"no exchange rate from {currency}: its lines stay in it" for currency in sorted(priced.missing)
-        ]
+        for currency in sorted(priced.missing):
+            refused.append(f"no exchange rate from {currency}: its lines stay in it")
+            log.warning("%s", refused[-1])
         self._table("states_price", priced.prices)
         self._table("states_remainder", priced.remainders)
         return refused

@@ -37,7 +37,7 @@ def prices(text: str) -> list[Price]:
 
 def card(number: int, from_us: int, to_us: int, **more: object) -> Owned:
     """Card ``number`` of node n1, an H800 of no pool unless told otherwise."""
-    told = {"node_key": 1, "node": "n1", "model": "H800", "pool": None, "labels": ()} | more
+    told = {"node_key": 1, "cluster": "dc1", "node": "n1", "model": "H800", "pool": None, "labels": ()} | more
     return Owned(
         card_key=number,
         card_id=f"G{number}",

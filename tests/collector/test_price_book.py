@@ -60,6 +60,11 @@ label = "room=a*"
 currency = "CNY"
 hourly = "5"
 [[price]]
+model = "*"
+node = "dc2/gpu-0*"
+currency = "CNY"
+hourly = "7"
+[[price]]
 card = "G7"
 currency = "CNY"
 hourly = "6"
@@ -75,6 +80,7 @@ hourly = "6"
         ({"pool": "gold", "node": "gpu-01"}, 4_000_000),
         ({"pool": "gold", "node": "gpu-01", "labels": ("room=a1", "rack=7")}, 5_000_000),
         ({"pool": "gold", "node": "gpu-01", "labels": ("room=b1",)}, 4_000_000),
+        ({"node": "gpu-01", "cluster": "dc2"}, 7_000_000),
     ],
 )
 def test_the_card_beats_its_node_its_node_the_pool_and_the_pool_the_model(place: dict, micro: int) -> None:

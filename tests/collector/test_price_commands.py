@@ -173,7 +173,7 @@ def test_prices_check_tells_what_is_missing_and_what_contradicts(world: World) -
     world.load("prices", "other.toml", '[[price]]\nmodel = "B200"\ncurrency = "CNY"\nhourly = "1"\n')
     found = checked(world.store.reader(), world.now(), world.now())
     assert [(u["model"], u["cards"]) for u in found["unpriced"]] == [("L40S", 1)]
-    assert [(c["node"], c["cards"], c["counted"]) for c in found["crowded"]] == [("n0", 8, 6)]
+    assert [(c["node"], c["cards"], c["counted"]) for c in found["crowded"]] == [("main/n0", 8, 6)]
 
 
 def test_the_command_ends_with_3_where_cards_have_no_price(

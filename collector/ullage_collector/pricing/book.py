@@ -86,13 +86,12 @@ def checked(cursor: duckdb.DuckDBPyConnection, at: datetime, known: datetime) ->
     prices, refused = _prices(cursor, p)
     book = PriceBook(prices, known_at_us=p["as_of_us"])
     treatment = default_rules().life
-    rows = [row for row in _rows(cursor, "cards", p) if treatment.get(row[8], "serving") != "not_owned"]
+    rows = [row for row in _rows(cursor, "cards", p) if treatment.get(row[-1], "serving") != "not_owned"]
     labels = _labels(cursor, p) if book.labelled else {}
     cards = []
-    for card_key, card_id, inventory_id, node_key, node, model, pool, cluster, _ in rows:
-        place = (card_key, card_id, inventory_id, node_key, node, model, pool)
-        owned = Owned(*place, p["at_us"], p["at_us"] + 1, labels.get(node, ()))
-        cards.append((owned, cluster))
+    for card_key, card_id, inventory_id, node_key, cluster, node, model, pool, _ in rows:
+        place = (card_key, card_id, inventory_id, node_key, cluster, node, model, pool)
+        cards.append(Owned(*place, p["at_us"], p["at_us"] + 1, labels.get(node, ())))
     exchange = Exchange(
         (Rate(*row[:4]) for row in _rows(cursor, "rates", p)),
         (Policy(*row[:3]) for row in _rows(cursor, "policies", p)),
@@ -103,10 +102,17 @@ def checked(cursor: duckdb.DuckDBPyConnection, at: datetime, known: datetime) ->
     no_rate: Counter[str] = Counter()
     crowd: dict[tuple[str, int], int] = defaultdict(int)
     written_off: list[str] = []
-    for card, cluster in cards:
-        fits = book.matching(card.model, card.pool, node=card.node, labels=card.labels, card=card.card_id)
+    for card in cards:
+        fits = book.matching(
+            card.model,
+            card.pool,
+            cluster=card.cluster,
+            node=card.node,
+            labels=card.labels,
+            card=card.card_id,
+        )
         if not fits:
-            unpriced[cluster, card.model, card.pool] += 1
+            unpriced[card.cluster, card.model, card.pool] += 1
             continue
         best = fits[0]
         matched.update(price.price_id for price in fits)
@@ -120,11 +126,11 @@ def checked(cursor: duckdb.DuckDBPyConnection, at: datetime, known: datetime) ->
         if best.terms is not None:
             behind = terms_of(best.terms)
             if behind.total > 1:
-                crowd[card.node, best.price_id] += 1
+                crowd[f"{card.cluster}/{card.node}", best.price_id] += 1
             if best.kind == OWNED and not behind.components.keys() - {"maintenance"}:
                 written_off.append(card.card_id)
     crowded = _crowded(crowd, {price.price_id: price for price in prices})
-    no_tariff, no_pue = _without_tariff(cursor, p, {cluster for _, cluster in cards}, exchange, refused)
+    no_tariff, no_pue = _without_tariff(cursor, p, {card.cluster for card in cards}, exchange, refused)
     found = {
         "at": _written(at),
         "known": _written(known),

@@ -47,6 +47,7 @@ class Owned:
     card_id: str
     inventory_id: int
     node_key: int
+    cluster: str
     node: str
     model: str
     pool: str | None
@@ -146,7 +147,14 @@ def cut_by_labels(
             if a < b:
                 found.append(
                     Owned(
-                        *(card.card_key, card.card_id, card.inventory_id, card.node_key, card.node),
+                        *(
+                            card.card_key,
+                            card.card_id,
+                            card.inventory_id,
+                            card.node_key,
+                            card.cluster,
+                            card.node,
+                        ),
                         *(card.model, card.pool, a, b, texts),
                     )
                 )
@@ -159,7 +167,14 @@ def _pieces(cards: Iterable[Owned], book: PriceBook, exchange: Exchange) -> list
     rates: dict[tuple[str, int, int], list[Converted]] = {}
     kept = []  # what is remembered by its id must live on
     for card in cards:
-        matching = book.matching(card.model, card.pool, node=card.node, labels=card.labels, card=card.card_id)
+        matching = book.matching(
+            card.model,
+            card.pool,
+            cluster=card.cluster,
+            node=card.node,
+            labels=card.labels,
+            card=card.card_id,
+        )
         kept.append(matching)
         key = (id(matching), card.from_us, card.to_us)
         if key not in spans:

@@ -97,7 +97,8 @@ class Fleet:
         owned = None if card is None else self.owned.get(card)
         if owned is None:
             return None
-        price = self.prices.at(owned.model, owned.pool, self.now_us, node=owned.node, card=owned.card)
+        place = {"cluster": owned.cluster, "node": owned.node, "card": owned.card}
+        price = self.prices.at(owned.model, owned.pool, self.now_us, **place)
         return None if price is None else (price.price_micro, price.currency)
 
 

@@ -2,7 +2,7 @@
 
 -- name: cards
 -- Every card that is owned at the instant, as believed then; a listed row beats one merely seen.
-SELECT c.card_key, i.card_id, i.inventory_id, n.node_key, i.node_id, i.model, i.pool, i.cluster_id, i.life
+SELECT c.card_key, i.card_id, i.inventory_id, n.node_key, i.cluster_id, i.node_id, i.model, i.pool, i.life
 FROM inventory i JOIN card c USING (card_id) JOIN node n ON n.cluster_id = i.cluster_id AND n.node_id = i.node_id
 WHERE i.known_from <= $as_of AND (i.known_to IS NULL OR i.known_to > $as_of)
   AND i.valid_from <= $at AND (i.valid_to IS NULL OR i.valid_to > $at)

@@ -115,7 +115,7 @@ WHERE known_from <= $as_of AND (known_to IS NULL OR known_to > $as_of) ORDER BY 
 
 -- name: priced_cards
 -- What needs a price that day.
-SELECT k.card_key, c.card_id, k.inventory_id, k.node_key, n.node_id, k.model, k.pool, k.from_us, k.to_us
+SELECT k.card_key, c.card_id, k.inventory_id, k.node_key, n.cluster_id, n.node_id, k.model, k.pool, k.from_us, k.to_us
 FROM states_capacity k JOIN card c USING (card_key) JOIN node n ON n.node_key = k.node_key ORDER BY k.card_key, k.from_us;
 
 -- name: node_labels
