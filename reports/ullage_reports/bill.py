@@ -33,6 +33,7 @@ from ullage_reports.model import (
 )
 from ullage_reports.period import Period
 from ullage_reports.reading import Reading, instant, us
+from ullage_reports.rounding import hours_decimal
 from ullage_reports.shared_costs import SQL, Payer, Shared
 from ullage_reports.sql import statements
 from ullage_reports.tree import BETWEEN, id_of, parents_of
@@ -330,6 +331,9 @@ class _Making:
             reason=str(row[10]),
             requester=str(row[11]),
             approver=row[12],
+            model=row[13],
+            state=row[14],
+            hours=hours_decimal(int(row[15])) if row[5] == "capacity" and int(row[15]) else None,
         )
 
 

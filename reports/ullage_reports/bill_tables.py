@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ullage_contract.plain import plain
 from ullage_reports.format import DASH
-from ullage_reports.model import Bill, BillGroup, BillRow, Charges, Kind, SharedRow
+from ullage_reports.model import AdjustmentRow, Bill, BillGroup, BillRow, Charges, Kind, SharedRow
 from ullage_reports.table import Cell, Column, Holds, Lines, Table
 from ullage_reports.wording import PLATFORM_KEY, Wording
 
@@ -128,22 +129,28 @@ def adjustments(w: Wording) -> Table:
             Column("cost_class", t("column.cost_class"), figures=False, shown=False),
             Column("of", t("column.corrects"), figures=False, weight=1.8),
             Column("posted_at", t("column.posted"), figures=False, shown=False, holds=Holds.INSTANT),
+            Column("model", t("column.model"), figures=False, shown=False),
+            Column("state", t("column.state"), figures=False, shown=False),
+            Column("hours", t("column.hours"), shown=False),
             Column("cost", t("column.cost", currency=currency), weight=1.5),
-            Column("reason", t("column.reason"), figures=False, weight=4.0),
-            Column("requester", t("column.requester"), figures=False, shown=False),
-            Column("approver", t("column.approver"), figures=False, shown=False),
+            Column("reason", t("column.reason"), figures=False, weight=2.9),
+            Column("requester", t("column.requester"), figures=False, weight=1.3),
+            Column("approver", t("column.approver"), figures=False, weight=1.3),
         ),
         rows=tuple(
             (
                 w.text_cell(row.adjustment_id),
-                Cell(t.known("adjustment", row.kind), row.kind),
+                Cell(t.known("adjustment", row.kind), row.kind, sub=_of(w, row)),
                 w.text_cell(row.department_id),
                 w.name_cell(w.department_name(row.department, row.department_id)),
                 w.text_cell(row.cost_class),
                 w.name_cell(_period(w, row.period_from, row.period_to)),
                 w.instant_cell(row.posted_at),
+                w.text_cell(row.model),
+                w.text_cell(row.state),
+                w.hours_cell(row.hours),
                 w.money_cell(row.cost),
-                w.text_cell(row.reason),
+                _reason(w, row),
                 w.text_cell(row.requester),
                 w.text_cell(row.approver),
             )
@@ -153,6 +160,23 @@ def adjustments(w: Wording) -> Table:
         more=w.more(len(rows), DETAILS_PRINTED),
         empty=t("empty.adjustments"),
     )
+
+
+def _of(w: Wording, row: AdjustmentRow) -> str:
+    """What a line corrects, below its kind: energy, or the state, and the model."""
+    named = [] if row.cost_class == "capacity" else [w.t(f"bill_column.{row.cost_class}")]
+    named += [w.state(row.state)] if row.state else []
+    named += [plain(row.model)] if row.model else []
+    return w.t("word.comma").join(named)
+
+
+def _reason(w: Wording, row: AdjustmentRow) -> Cell:
+    """Why, as people wrote it; of a correction what became known late, in the page's language."""
+    late, _, news = row.reason.partition(": ")
+    if row.kind != "correction" or late != "late":
+        return w.text_cell(row.reason)
+    named = [w.t.known("late", plain(word)) for word in news.split(", ")]
+    return Cell(w.t("word.known_late", what=w.t("word.comma").join(named)), row.reason)
 
 
 def policies(w: Wording) -> Table:

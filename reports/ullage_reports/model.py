@@ -443,7 +443,10 @@ class SharedRow:
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentRow:
-    """One posted line that goes forward. period_from, period_to: what it corrects, None of a credit. cost: half up, signed."""
+    """One posted line that goes forward. period_from, period_to: what it corrects, None of a credit. cost: half up, signed.
+
+    model, state: of what is corrected; None: of no one. hours: card-hours, half up, signed; None: of energy, or money alone.
+    """
 
     adjustment_id: str
     kind: str
@@ -459,6 +462,9 @@ class AdjustmentRow:
     reason: str
     requester: str
     approver: str | None
+    model: str | None = None
+    state: str | None = None
+    hours: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

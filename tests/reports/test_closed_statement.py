@@ -206,6 +206,12 @@ def test_a_department_is_corrected_by_what_the_statements_say_and_no_more(
     moved = {row["department_id"]: row["cost"] for row in november["bill"]["adjustments"]}
     assert moved == {"old": "-1440.00", "new": "1440.00"}
     assert november["bill"]["adjustments"][0]["reason"] == "late: mapping"
+    row = november["bill"]["adjustments"][0]
+    assert (row["hours"], row["state"], row["model"], row["requester"]) == ("72.00", "used", "H800", "ullage")
+    month.report(tmp_path / "b", "monthly", "--month", "2026-11", formats="csv")
+    folder = tmp_path / "b" / "ullage-monthly-2026-11.zh.csv"
+    text = "".join(p.read_text(encoding="utf-8-sig") for p in sorted(folder.glob("*adjustments*")))
+    assert "late: mapping" in text, "a file keeps the words, a page says them in its language"
 
 
 def test_years_and_quarters_are_counted_from_the_fiscal_start(month: Month, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ OPEN = (
     "adjustment",
     "cause",
     "finding",
+    "late",
     "level",
     "name_kind",
     "origin",

@@ -57,7 +57,8 @@ SELECT coalesce(sum(cost_atoms::HUGEINT), 0) FROM remainder WHERE currency = $cu
 -- name: adjustments
 -- What is posted in the period, each for itself.
 SELECT adjustment_id, kind, department_id, coalesce(business, ''), coalesce(scenario, ''), cost_class, epoch_us(period_from),
-       epoch_us(period_to), epoch_us(posted_at), cost_atoms::VARCHAR, reason, requester, approver
+       epoch_us(period_to), epoch_us(posted_at), cost_atoms::VARCHAR, reason, requester, approver,
+       model, state, quantity::VARCHAR
 FROM adjustment
 WHERE status = 'posted' AND currency = $currency AND epoch_us(posted_at) >= $from_us AND epoch_us(posted_at) < $to_us
 ORDER BY posted_at, adjustment_id;
