@@ -24,7 +24,7 @@ from ullage_collector.detect.placement.fabric import (
     off_rail,
     ring,
 )
-from ullage_collector.detect.placement.finding import Node, Placed, find, loss_a_day
+from ullage_collector.detect.placement.finding import Node, Placed, find, loss_a_day, needless_ratio
 from ullage_collector.detect.placement.reading import switches
 from ullage_collector.detect.placement.settings import default_rules, parse_rules, rules_of
 from ullage_collector.detect.placement.traffic import PortFigures
@@ -201,6 +201,16 @@ def test_rails_count_where_all_could_be_on_the_same() -> None:
     )  # the nodes have no rail in common
     (found,) = judged(job(("a0", A), ("a1", A), cards=2, rails=apart, could=could), FOUR_A)
     assert (found.evidence["cards_off_their_rail"], found.evidence["switch_groups"]) == (4, 1)
+
+
+def test_cards_off_their_rail_cost_by_their_share() -> None:
+    could = {"a0": frozenset("0123"), "a1": frozenset("0123")}
+    apart = {"a0": frozenset("01"), "a1": frozenset("12")}
+    ports = [port("a0/p", lossless_rx_pause_seconds=0.1)]
+    (found,) = judged(job(("a0", A), ("a1", A), cards=2, rails=apart, could=could, ports=ports), FOUR_A)
+    # two of four cards are off: 0.2 x 0.1 x 2/4 of 4 cards x 24 h
+    assert (found.evidence["lost_ratio"], found.evidence["lost_card_hours_per_day"]) == (0.01, 0.96)
+    assert needless_ratio(0, 0, 0, 4) == 0 and needless_ratio(4, 2, 1, 4) == Fraction(1, 2)
 
 
 def test_the_best_ring_goes_through_each_group_and_each_spine_once() -> None:

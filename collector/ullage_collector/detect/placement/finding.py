@@ -38,7 +38,7 @@ from ullage_collector.ledger import (
 from ullage_collector.prices import PriceBook
 
 KIND: Final = "scattered_job"
-FORMULA: Final = "communication_ratio * congested_ratio * (crossings - least_crossings) / crossings"
+FORMULA: Final = "communication_ratio * congested_ratio * max((crossings - least_crossings) / crossings, cards_off_their_rail / cards)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,8 @@ def _found(
             Candidate(node.name, node.leaves, node.name in ours, node.free >= width) for node in able
         ]
         better = enough(candidates, len(on), path.groups - 1)
-    lost = lost_ratio(path.crossings, around(least), seen, rules)
+    needless = needless_ratio(path.crossings, around(least), astray, len(gang.held))
+    lost = rules.communication_ratio * congested_ratio(seen, rules) * needless
     cost, hours, unpriced = loss_a_day(gang.held, lost, prices, now_us)
     by_name = {node.name: node.leaves for node in able}
     evidence: dict[str, Any] = {
@@ -206,11 +207,10 @@ def congested_ratio(seen: Congestion, rules: Rules) -> Fraction:
     return rules.congested_ratio
 
 
-def lost_ratio(crossings: int, least: int, seen: Congestion, rules: Rules) -> Fraction:
-    """Share of the job's cards' time that its place costs, by FORMULA; 0 where no congestion is seen."""
-    if crossings <= least:
-        return Fraction(0)
-    return rules.communication_ratio * congested_ratio(seen, rules) * Fraction(crossings - least, crossings)
+def needless_ratio(crossings: int, least: int, astray: int, cards: int) -> Fraction:
+    """How much of what crosses need not: edges of the ring, or cards off their rail, whichever is more."""
+    edges = Fraction(max(0, crossings - least), crossings) if crossings else Fraction(0)
+    return max(edges, Fraction(astray, cards) if cards else Fraction(0))
 
 
 def loss_a_day(
