@@ -14,7 +14,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from ullage_collector import api
+from ullage_collector.adjust import api as adjust
 from ullage_collector.api import Views
+from ullage_collector.config import Config
 from ullage_collector.console import app as console
 from ullage_collector.console import written
 from ullage_collector.console.words import LANGUAGES, words
@@ -23,6 +25,7 @@ from ullage_collector.isolate import slurm_node
 from ullage_collector.isolate.isolation import Isolation
 from ullage_collector.isolate.verdict import Mode
 from ullage_collector.ownership import api as ownership
+from ullage_collector.pricing import api as pricing
 from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.recommendations import api as recommendations
 from ullage_collector.store.store import Store
@@ -116,8 +119,9 @@ class World:
             store=lambda: self.store,
         )
         decided = recommendations.routes(lambda: self.store)
+        money = [*adjust.routes(lambda: self.store, Config()), *pricing.routes(views)]
         app = Starlette(
-            routes=[*api.routes(views), *ownership.routes(views), *decided, *console.routes(views)]
+            routes=[*api.routes(views), *ownership.routes(views), *money, *decided, *console.routes(views)]
         )
         identity = None if role is None else Identity("ada", role, departments=("rd",))
 
@@ -408,6 +412,9 @@ def test_every_route_of_the_api_answers(world: World) -> None:
         "mapping/check?days=3",
         "mapping/coverage",
         "closings",
+        "adjustments",
+        "prices?at=2026-10-01",
+        "prices/check",
         "ledger",
         "audit",
     ):
