@@ -168,6 +168,16 @@ def test_without_a_price_hours_alone_are_saved() -> None:
     assert own.evidence["cards_without_price"] == 1 and own.evidence["saved_per_month"] is None
 
 
+def test_a_smaller_model_that_costs_no_less_is_not_proposed() -> None:
+    dear = [Owned("nvidia", "A30", 24 * GIB, 12_345_678, "CNY")]
+    (found,) = told(work("a", need(), need()), owned=dear)
+    assert (found.evidence["smaller_model"], found.evidence["fits"], found.action) == (
+        None,
+        "not_known",
+        "ask_for_less",
+    )
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -14,22 +14,21 @@ from fractions import Fraction
 from typing import Any, Final
 
 from ullage_collector.detect.findings import Found
-from ullage_collector.detect.idle_finding import DAY_US, MOST_NAMED, Gang, Held
-from ullage_collector.detect.sizing.fit import Owned, Share, Slice, share_for, slice_for, smaller_for
+from ullage_collector.detect.idle_finding import MOST_NAMED, Gang
+from ullage_collector.detect.sizing.fit import Owned, share_for, slice_for, smaller_for
 from ullage_collector.detect.sizing.need import Need
 from ullage_collector.detect.sizing.pack import Small, packed
+from ullage_collector.detect.sizing.saving import Saving, price_of, saving, savings
 from ullage_collector.detect.sizing.settings import Rules
 from ullage_collector.ledger import (
     NANO,
     PLATFORM,
     QUANTITY_PER_CARD_HOUR,
     UNMAPPED,
-    cost_atoms,
     formatted,
-    quantity,
     rounded,
 )
-from ullage_collector.prices import Price, PriceBook
+from ullage_collector.prices import PriceBook
 
 OVERSIZED: Final = "oversized_card"
 SHAREABLE: Final = "shareable_cards"
@@ -112,80 +111,6 @@ def together(needs: Sequence[Need]) -> Need:
 
 
 # ------------------------------------------------------------------------------- too big
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """What one way saves a month: card-hours of the big model, and money where the price book has all it takes."""
-
-    way: str
-    quantity: int
-    currency: str | None = None
-    atoms: int | None = None
-
-
-def savings(
-    gang: Gang,
-    cut: Slice | None,
-    share: Share | None,
-    smaller: Owned | None,
-    prices: PriceBook,
-    days: int,
-    now_us: int,
-) -> list[Saving]:
-    """Of each way that is there, the most money first, then what has no price. The arithmetic is the ledger's."""
-    found: list[Saving] = []
-    parts = {"slice": cut.takes if cut else None, "share": share.takes if share else None}
-    for way, takes in parts.items():
-        if takes is not None:
-            left = NANO - (-(-NANO * takes.numerator // takes.denominator))
-            found.append(_saving(way, gang.held, left, prices, days, now_us))
-    if smaller is not None:
-        found.append(_instead(gang.held, smaller, prices, days, now_us))
-    return sorted(found, key=lambda one: (one.atoms is None, -(one.atoms or 0)))
-
-
-def _saving(
-    way: str, held: Iterable[Held], share_nano: int, prices: PriceBook, days: int, now_us: int
-) -> Saving:
-    """``share_nano`` of each card is free for others."""
-    total, atoms, currencies, unpriced = 0, 0, set(), False
-    for one in held:
-        amount = quantity(share_nano, 0, days * DAY_US)
-        total += amount
-        price = _price(one, prices, now_us)
-        if price is None:
-            unpriced = True
-        else:
-            atoms += cost_atoms(amount, price.price_micro)
-            currencies.add(price.currency)
-    if unpriced or len(currencies) != 1:
-        return Saving(way, total)
-    return Saving(way, total, currencies.pop(), atoms)
-
-
-def _instead(held: Iterable[Held], smaller: Owned, prices: PriceBook, days: int, now_us: int) -> Saving:
-    """A smaller card in place of each: the difference of both prices."""
-    total, atoms, known = 0, 0, smaller.price_micro is not None
-    for one in held:
-        amount = quantity(NANO, 0, days * DAY_US)
-        total += amount
-        price = _price(one, prices, now_us)
-        if price is None or price.currency != smaller.currency or smaller.price_micro is None:
-            known = False
-        else:
-            atoms += cost_atoms(amount, price.price_micro) - cost_atoms(amount, smaller.price_micro)
-    if not known or atoms <= 0:
-        return Saving("smaller_model", total)
-    return Saving("smaller_model", total, smaller.currency, atoms)
-
-
-def _price(one: Held, prices: PriceBook, now_us: int) -> Price | None:
-    return (
-        None
-        if one.model is None
-        else prices.at(one.model, one.pool, now_us, node=one.node_id, card=one.card_id)
-    )
-
-
 def _oversized(one: Worked, owned: Sequence[Owned], rules: Rules, prices: PriceBook, now_us: int) -> Found:
     gang, need = one.gang, together(one.needs)
     model = one.model
@@ -196,6 +121,8 @@ def _oversized(one: Worked, owned: Sequence[Owned], rules: Rules, prices: PriceB
     smaller = smaller_for(need, one.vendor, model, owned, rules)
     ways = savings(gang, cut, share, smaller, prices, rules.days_a_month, now_us)
     best = ways[0] if ways else None
+    if smaller is not None and not any(way.way == "smaller_model" for way in ways):
+        smaller = None  # it would cost no less
     evidence: dict[str, Any] = {
         **_who(gang),
         **_needs(need),
@@ -208,7 +135,7 @@ def _oversized(one: Worked, owned: Sequence[Owned], rules: Rules, prices: PriceB
         **_saved(best, rules),
         "window_days": one.minutes // 1440,
         "judged_by": "peaks" if serves(gang, rules) else "quantile",
-        "cards_without_price": sum(_price(held, prices, now_us) is None for held in gang.held) or None,
+        "cards_without_price": sum(price_of(held, prices, now_us) is None for held in gang.held) or None,
     }
     return Found(
         OVERSIZED,
@@ -263,7 +190,7 @@ def _together(
     if not groups:
         return None
     freed = [by_name[one.name].gang.held[0] for group in groups for one in group[1:]]
-    saved = _saving("share", freed, NANO, prices, rules.days_a_month, now_us)
+    saved = saving("share", freed, NANO, prices, rules.days_a_month, now_us)
     all_of = [one for group in groups for one in group]
     evidence: dict[str, Any] = {
         "cluster": cluster,
@@ -276,7 +203,7 @@ def _together(
         "nodes": sorted({by_name[o.name].gang.held[0].node_id or "" for o in all_of} - {""})[:MOST_NAMED],
         "workloads": sorted(by_name[one.name].gang.held[0].workload_id for one in all_of)[:_WORK],
         **_saved(saved, rules),
-        "cards_without_price": sum(_price(held, prices, now_us) is None for held in freed) or None,
+        "cards_without_price": sum(price_of(held, prices, now_us) is None for held in freed) or None,
     }
     return Found(
         SHAREABLE,
