@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ullage_collector.detect.idle_finding import Gang, Held
-from ullage_collector.detect.sizing.finding import OVERSIZED, Worked, find
+from ullage_collector.detect.sizing.finding import OVERSIZED, SHAREABLE, Worked, find
 from ullage_collector.detect.sizing.need import Need, figure, spare
 from ullage_collector.detect.sizing.reading import worked_of
 from ullage_collector.detect.sizing.settings import Rules, default_rules
@@ -142,6 +142,48 @@ def score(works: int, seed: int) -> dict[str, float]:
     return figures
 
 
+def score_sharing(cases: int, seed: int) -> dict[str, float]:
+    """Precision and recall of shareable_cards by department, and what is saved of what could be; a peer that puts two together
+    whenever their mean memory fits."""
+    chance = np.random.default_rng(seed)
+    rules = default_rules()
+    worked, truth, peer, possible = [], set(), set(), 0
+    for number in range(cases):
+        kind = ("fits", "memory", "activity", "power", "alone", "unknown")[number % 6]
+        many = int(chance.integers(2, 6)) if kind == "fits" else 1 if kind == "alone" else 2
+        name = f"d{number}"
+        part = 0.9 / many
+        for each in range(many):
+            need = Need(
+                activity=0.4 if kind == "activity" else part * 0.5 * float(chance.uniform(0.5, 1)),
+                bandwidth=None if kind == "unknown" else 0.04,
+                memory_bytes=int(
+                    CARD * (0.45 if kind == "memory" else part * 0.75 * float(chance.uniform(0.6, 1)))
+                ),
+                watts=700 * (0.55 if kind == "power" else min(0.45, part)),
+                active_minutes=2000,
+                total_bytes=CARD,
+                limit_watts=700.0,
+            )
+            held = (Held(f"{name}/{each}", f"{name}-{each}", "n", 10**9, 0, "L40S"),)
+            gang = Gang(f"{name}/{each}", "slurm_job", "c", "training", name, None, held)
+            worked.append(Worked(gang, (need,), "nvidia", "NVIDIA L40S", 0, rules.days * 1440))
+        if kind == "fits":
+            truth.add(name)
+            possible += many - 1
+        if many > 1 and kind != "memory":
+            peer.add(name)
+    told = [one for one in find(worked, [], rules, PriceBook(()), NOW) if one.kind == SHAREABLE]
+    said = {str(one.evidence["department"]) for one in told}
+    saved = sum(int(one.evidence["cards_saved"]) for one in told)
+    return {
+        "share_precision": round(len(said & truth) / max(1, len(said)), 4),
+        "share_recall": round(len(said & truth) / max(1, len(truth)), 4),
+        "share_saved_of_possible": round(saved / max(1, possible), 4),
+        "share_peer_precision": round(len(peer & truth) / max(1, len(peer)), 4),
+    }
+
+
 def seconds(cards: int) -> dict[str, float]:
     """How long the reading of a week of minutes takes, with half of the cards busy, with and without their hours."""
     db = duckdb.connect()
@@ -213,11 +255,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--strict", action="store_true")
     args = parser.parse_args()
-    figures = {**score(args.works, args.seed), **seconds(args.cards)}
+    figures = {**score(args.works, args.seed), **score_sharing(args.works, args.seed), **seconds(args.cards)}
     for key, value in figures.items():
         print(f"{key:<20} {value:g}")
     print(json.dumps({"benchmark": "sizing", "figures": figures}))
-    return int(args.strict and min(figures["precision"], figures["recall"]) < LEAST)
+    judged = ("precision", "recall", "share_precision", "share_recall")
+    return int(args.strict and min(figures[name] for name in judged) < LEAST)
 
 
 if __name__ == "__main__":

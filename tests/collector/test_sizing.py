@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from benchmarks.sizing import score, seconds
+from benchmarks.sizing import score, score_sharing, seconds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -303,6 +303,16 @@ def test_of_made_work_what_is_small_for_days_is_told() -> None:
     assert figures["true"] >= 30
     assert (figures["precision"], figures["recall"]) == (1.0, 1.0)
     assert figures["peer_precision"] < 0.8
+
+
+def test_of_made_holders_those_who_fit_one_card_are_told() -> None:
+    figures = score_sharing(60, 3)
+    assert (figures["share_precision"], figures["share_recall"], figures["share_saved_of_possible"]) == (
+        1.0,
+        1.0,
+        1.0,
+    )
+    assert figures["share_peer_precision"] < 0.5
 
 
 def test_hours_leave_out_only_cards_whose_minutes_are_busy() -> None:
