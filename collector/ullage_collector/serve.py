@@ -455,6 +455,7 @@ class Collector:
         from ullage_collector.quota import api as quota
         from ullage_collector.quota.exposition import Exposition
         from ullage_collector.recommendations import api as recommendations
+        from ullage_collector.recommendations import exposition as proposed
         from ullage_collector.records import api as records
 
         fleet = FleetNow(door.cursor, self.clock)
@@ -491,6 +492,7 @@ class Collector:
                 + quotas.text()
                 + acting.exposition(self._acting)
                 + notices.exposition(door.store, self._notifier)
+                + proposed.exposition(door.store)
             )
 
         quotas = Exposition(lambda: door.store)

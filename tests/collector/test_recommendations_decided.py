@@ -14,6 +14,7 @@ from ullage_collector.config import Config
 from ullage_collector.console.words import LANGUAGES, words
 from ullage_collector.detect.findings import Found, keep
 from ullage_collector.receive.identity import Role
+from ullage_collector.recommendations.exposition import exposition
 from ullage_collector.recommendations.kinds import default_rules
 from ullage_collector.recommendations.rounds import RecommendationRounds
 
@@ -46,7 +47,21 @@ def test_a_round_opens_what_detectors_propose_and_a_viewer_reads_it(world: World
     assert {row["kind"] for row in found["recommendations"]} == {"reclaim_idle", "replace_straggler"}
     assert found["saving_a_month"] == {"CNY": "36000.00"}
     assert world.client(Role.VIEWER).get("/api/v1/recommendations?state=x").status_code == 400
-    assert world.client(Role.DEPARTMENT).get("/api/v1/recommendations").status_code == 403
+
+
+def test_a_department_sees_its_own_and_nothing_of_others(world: World) -> None:
+    found = world.client(Role.DEPARTMENT).get("/api/v1/recommendations").json()
+    assert [row["kind"] for row in found["recommendations"]] == ["reclaim_idle"]
+    assert found["recommendations"][0]["shared_with"] == []
+    body = {"id": 1}
+    assert world.client(Role.DEPARTMENT).post("/api/v1/recommendations/accept", json=body).status_code == 403
+
+
+def test_the_ledger_is_on_the_metrics_page(world: World) -> None:
+    page = exposition(world.store)
+    assert 'ullage_recommendations{state="open"} 2\n' in page
+    assert 'ullage_recommendations_saving_per_month{currency="CNY"} 36000.00\n' in page
+    assert "ullage_recommendations_saved" not in page  # nothing was measured: no series, and no 0
 
 
 def test_only_an_operator_decides_and_the_audit_says_who(world: World) -> None:

@@ -1,4 +1,4 @@
-"""``/api/v1/recommendations``: the ledger (viewer); ``/accept``, ``/done``, ``/reject`` (operator)."""
+"""``/api/v1/recommendations``: the ledger (viewer; a department its own); ``/accept``, ``/done``, ``/reject`` (operator)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ def routes(store: Callable[[], Store]) -> list[Route]:
     """The routes. store: the open store now."""
 
     def listing(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
-        return listed(store(), request.query_params.get("state") or None)
+        sees = None if identity.allows(Role.VIEWER) else identity.sees_department
+        return listed(store(), request.query_params.get("state") or None, sees)
 
     def decide(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         word = request.url.path.rpartition("/")[2]
         return do(store(), word, {**body, "actor": actor_of(body, identity)})
 
     return [
-        Route("/api/v1/recommendations", endpoint(Role.VIEWER, listing), methods=["GET"]),
+        Route("/api/v1/recommendations", endpoint(Role.DEPARTMENT, listing), methods=["GET"]),
         *(
             Route(f"/api/v1/recommendations/{word}", endpoint(Role.OPERATOR, decide), methods=["POST"])
             for word in WORDS
@@ -38,13 +39,21 @@ def routes(store: Callable[[], Store]) -> list[Route]:
     ]
 
 
-def listed(store: Store, state: str | None = None) -> dict[str, Any]:
-    """All rows, or those of a state, with what the standing ones save together. Raises BadInput."""
+def listed(
+    store: Store, state: str | None = None, sees: Callable[[str], bool] | None = None
+) -> dict[str, Any]:
+    """All rows, or those of a state, with what the standing ones save together. Raises BadInput.
+
+    sees: which departments' rows; None: all. Who sees some alone is not told which others count a part of theirs.
+    """
     cursor = store.cursor()
     try:
         found = book.rows(cursor, state=state)
     finally:
         cursor.close()
+    if sees is not None:
+        own = [row for row in found if row["department_id"] is not None and sees(row["department_id"])]
+        found = [{**row, "shared_with": []} for row in own]
     return {
         "recommendations": [shown.to_json(row) for row in found],
         "saving_a_month": shown.totals(found),

@@ -82,6 +82,10 @@ UPDATE recommendation SET "state" = 'saved', measured_at = $now, changed_at = $n
     after_from = $after, before_atoms = $before_atoms, after_atoms = $after_atoms, saved_atoms = $saved, method = $method
 WHERE recommendation_id = $id;
 
+-- name: counts
+-- How many there are, and what they save, by state and currency.
+SELECT "state", currency, count(*), sum(counted_atoms), sum(saved_atoms) FROM recommendation GROUP BY ALL ORDER BY ALL;
+
 -- name: to_measure
 SELECT recommendation_id, kind, family, subject, currency, done_at, evidence FROM recommendation
 WHERE "state" = 'done' AND currency IS NOT NULL ORDER BY recommendation_id;
