@@ -14,6 +14,7 @@ from ullage_collector.adjust.corrections import first_open
 from ullage_collector.ledger import ATOMS_PER_UNIT
 from ullage_collector.publish.closed_periods import close
 from ullage_collector.publish.facts import publish_names
+from ullage_collector.publish.publisher import EVERY_SECONDS, publish
 from ullage_collector.published import Published
 from ullage_collector.states import States
 
@@ -230,3 +231,22 @@ def test_a_closed_day_whose_telemetry_is_gone_is_told_and_not_corrected_to_unkno
     with pytest.raises(Exception, match="its closed lines stand on telemetry the store no longer holds"):
         books.publish()
     assert corrections(books) == []
+
+
+def test_closed_days_are_looked_at_in_turns_after_the_open_ones_and_posted_once(books: Books) -> None:
+    with books.store.write() as w:
+        w.execute("UPDATE inventory SET valid_to = TIMESTAMP '2026-10-09'")
+    books.minutes("G1", t(8), 1, 0.0)
+    publish(books.store, books.root, now=books.now())
+    assert corrections(books) == []
+    books.rule("new")
+    books.clock.advance(EVERY_SECONDS - books.clock.wall() % EVERY_SECONDS)
+    rounds = []
+    for _ in range(4):
+        done = publish(books.store, books.root, now=books.now(), most_closed=1)
+        rounds.append(([str(day) for day, _, _ in done.facts], done.corrections))
+        books.clock.advance(EVERY_SECONDS)
+    assert rounds[0][0][0] == "2026-10-08", "the open day is not kept waiting"
+    looked = [day for days, _ in rounds for day in days]
+    assert sorted(looked) == ["2026-10-06", "2026-10-07", "2026-10-08"], "each once, one closed day a round"
+    assert [(d, h) for d, _, h, _, _ in corrections(books)] == [("new", 40.0), ("old", -40.0)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from ullage_collector.publish import closing_rule, facts, telemetry
+from ullage_collector.publish import closing, closing_rule, facts, telemetry
 from ullage_collector.published import newest
 from ullage_collector.sql import statements
 from ullage_collector.states import Rules, rules_of
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 600.0
 """our choice: because a day is provisional soon after midnight, and late rows are in a new revision within minutes."""
+MOST_CLOSED: Final = 31
+"""our choice: because a rule that changes looks at every closed day again, and yesterday is not to wait for years."""
 LIVE_DAYS: Final = 2  # our choice: because a fleet that sent nothing for two days is history, not live
 MINUTE_KINDS: Final = ("card_minute", "slice_minute")
 HOST_HOURS: Final = "node_hour"
@@ -69,6 +71,7 @@ def publish(
     through: date | None = None,
     everything: bool = False,
     rules: Rules | None = None,
+    most_closed: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> Outcome:
     """Publish what is due. root: DIR/published.
@@ -76,6 +79,7 @@ def publish(
     day: this day alone, whatever its state. through: the last day (default: yesterday, UTC). everything: also
     days that are sealed and unchanged. Days before anything is known of work or telemetry are left out: that
     a card was bought in spring is no reason to publish a spring nobody watched. rules: None takes those shipped.
+    most_closed: so many closed days are looked at, after the open ones, and the rest in the next rounds; None: all of them.
     Raises BadInput for a day that has not begun.
     """
     for given in (day, through):
@@ -93,7 +97,8 @@ def publish(
             with _told(outcome, f"telemetry {each}"):
                 done = telemetry.publish_day(store, root, each, now=now)
                 outcome.telemetry.append((each, done.revision, done.status))
-        days = [day] if day else _facts_days(store, last, now, everything)
+        due = [day] if day else _facts_days(store, last, now, everything)
+        days, left = _in_turn(due, _closed_days(store, due), most_closed, now)
         for number, each in enumerate(days):
             progress("facts", number / len(days))
             with _told(outcome, f"facts {each}"):
@@ -107,12 +112,38 @@ def publish(
                     sources=sources(store, root, each),
                 )
                 outcome.facts.append((each, made.manifest.revision, made.manifest.status))
-        with _told(outcome, "corrections"):
-            outcome.corrections = facts.post_corrections(store, now=now)
+        if not left:  # else one late datum would become lines of every round that looks at some of its days
+            with _told(outcome, "corrections"):
+                outcome.corrections = facts.post_corrections(store, now=now)
         with _told(outcome, "dimensions"):
             outcome.names_revision = facts.publish_names(store, root, now=now).revision
         progress("published", 1.0)
     return outcome
+
+
+def _in_turn(
+    due: Sequence[date], closed: set[date], most: int | None, now: datetime
+) -> tuple[list[date], bool]:
+    """The open days, then the closed ones of this round; and whether closed ones are left, so that posting waits for them.
+
+    Which are taken moves on with the time, and posting waits for no more than a day: days that fail again and again keep nothing up.
+    """
+    open_days = [day for day in due if day not in closed]
+    waiting = [day for day in due if day in closed]
+    if most is None or len(waiting) <= most:
+        return open_days + waiting, False
+    rounds = int(now.timestamp() // EVERY_SECONDS)
+    turn = rounds % -(-len(waiting) // most) * most
+    return open_days + waiting[turn : turn + most], rounds % round(86_400 / EVERY_SECONDS) != 0
+
+
+def _closed_days(store: Store, due: Sequence[date]) -> set[date]:
+    """Those of which some part is in a closed period."""
+    cursor = store.cursor()
+    try:
+        return {day for day in due if closing.spans(cursor, day)}
+    finally:
+        cursor.close()
 
 
 class _told:
@@ -243,7 +274,7 @@ class Publisher:
         """A round every ten minutes until ``stop`` is set."""
         while not stop.wait(every_seconds):
             now = datetime.fromtimestamp(self._store.clock.wall(), UTC)
-            publish(self._store, self._root, now=now, rules=self._rules)
+            publish(self._store, self._root, now=now, rules=self._rules, most_closed=MOST_CLOSED)
             try:
                 closing_rule.step(self._store, self._root, self._closing)
             except (UllageError, duckdb.Error) as e:
