@@ -121,7 +121,7 @@ class ServedRow:
 class Economics:
     """scenarios and jobs: the dearest first. models, makers: by cost. served: by cost, the last row all of them; empty: nothing is known.
 
-    used_hour_cost: all cost of the period over all used hours. estimated: figures by PFLOP-day are shown, and they are estimates.
+    used_hour_cost: all cost of models that are priced over their used hours. estimated: figures by PFLOP-day are shown, and they are estimates.
     """
 
     used_hour_cost: Decimal | None
@@ -138,7 +138,7 @@ class Economics:
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """A model's sums, exactly. times in microseconds of a card; flop_days: PFLOP-days; part: the cost of what was measured."""
+    """A model's sums, exactly. times in microseconds of a card; priced: all of its hours, in the report's currency; flop_days: PFLOP-days; part: the cost of what was measured."""
 
     sums: Sums
     covered_us: int
@@ -146,6 +146,7 @@ class _Computed:
     active_us: int
     signal: Signal | None
     peak: Peak | None
+    priced: bool
 
     @property
     def held_us(self) -> int:
@@ -185,7 +186,8 @@ class _Economics:
             makers[vendor].append(one)
         total = Sums()
         for one in computed.values():
-            _add(total, one.sums)
+            if one.priced:
+                _add(total, one.sums)
         return Economics(
             used_hour_cost=self._hourly(total.all_atoms, total.quantity[USED]),
             scenarios=self._scenarios(),
@@ -234,6 +236,7 @@ class _Economics:
         exact: dict[tuple[str, str], Sums] = defaultdict(Sums)
         for c in self._reading.cells:
             exact[c.vendor, c.model].add(c.state, c.quantity, c.atoms, c.unpriced)
+        strange = {(str(v), str(m)) for v, m in self._rows("not_priced", currency=self._reading.currency)}
         measured = {
             (str(row[0]), str(row[1])): [_int(value) for value in row[2:]] for row in self._rows("computed")
         }
@@ -250,7 +253,8 @@ class _Economics:
                 if held and Fraction(known, held) >= LEAST_COVERED
             ]
             signal, known, active = enough[0] if enough else (None, max(tensor, sm), 0)
-            found[key] = _Computed(sums, covered, known, active, signal, peak_of(key[1], self._peaks))
+            peak = peak_of(key[1], self._peaks)
+            found[key] = _Computed(sums, covered, known, active, signal, peak, key not in strange)
         return found
 
     def _compute(self, vendor: str, model: str | None, parts: list[_Computed]) -> ComputeRow:
@@ -258,13 +262,14 @@ class _Economics:
         for one in parts:
             _add(sums, one.sums)
         held = sum(one.held_us for one in parts)
+        priced = all(one.priced for one in parts)
         signals = {one.signal for one in parts if one.held_us}
         signal = signals.pop() if len(signals) == 1 else None
         # a maker has a figure where each of its models that worked has one
         working = [one for one in parts if one.sums.quantity[USED]]
         days = [one.flop_days for one in working]
         known = [value for value in days if value is not None]
-        total = sum(known, Fraction(0)) if known and len(known) == len(days) and not sums.unpriced else None
+        total = sum(known, Fraction(0)) if known and len(known) == len(days) and priced else None
         measured = sum(one.measured_us for one in parts)
         peak = parts[0].peak if model is not None else None
         return ComputeRow(
@@ -272,7 +277,7 @@ class _Economics:
             model=model,
             cost=self._money(sums.all_atoms),
             used_hours=hours_decimal(sums.quantity[USED]),
-            used_hour_cost=None if sums.unpriced else self._hourly(sums.all_atoms, sums.quantity[USED]),
+            used_hour_cost=self._hourly(sums.all_atoms, sums.quantity[USED]) if priced else None,
             covered_ratio=ratio(min(measured, held), held),
             signal=signal,
             active_ratio=None if signal is None else ratio(sum(one.active_us for one in parts), measured),

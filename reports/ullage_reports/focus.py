@@ -47,7 +47,8 @@ _SHARED: Final = (
     ),
     *("price_micro", "price_id", "reason", "units", "said", "method", "ratio_nano", "policy"),
 )
-FILES: Final = {"focus.csv": "FORMAT csv, HEADER", "focus.parquet": "FORMAT parquet, COMPRESSION zstd"}
+FILES: Final = {"focus.parquet": "FORMAT parquet, COMPRESSION zstd", "focus.csv": "FORMAT csv, HEADER"}
+"""In the order they are written: the second is made from the first, whose columns are worked out already."""
 
 
 class Grain(StrEnum):
@@ -129,9 +130,11 @@ def write(
     db.execute(sql["rows"])
     made = [(out / f".{name}.{os.getpid()}", out / name, options) for name, options in FILES.items()]
     try:
+        source = "focus"
         for making, _, options in made:
             quoted = str(making).replace("'", "''")
-            db.execute(sql["write"].format(file=quoted, options=options))
+            db.execute(sql["write"].format(source=source, file=quoted, options=options))
+            source = f"read_parquet('{quoted}')"
         for making, place, _ in made:
             making.replace(place)
     finally:

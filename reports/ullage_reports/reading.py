@@ -117,6 +117,7 @@ class Reading:
 
 def read(facts: Facts, period: Period, currency: str, tree_at: datetime | None = None) -> Reading:
     """Sum and round an open period. tree_at: whose organisation sums all hours; None: each by the one valid then."""
+    facts.connection.execute(statements(SQL)["spent"])
     cells = _cells(facts, currency)
     whole = _whole(facts, currency)
     return Reading(

@@ -34,6 +34,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world.card("G2", "NVIDIA H100 80GB HBM3")
     world.card("N1", "Ascend 910B3", "n2", vendor="ascend", origin="simulated")
     world.card("G3", "NVIDIA H200", "n3")
+    world.card("X1", "BI-V150", "n4", vendor="iluvatar")
+    world.hold("X1", "slurm/dc1/nlp/5", 0, 2, node="n4")
+    world.minutes("X1", 0, 2, 0.9)
     world.price("*H100*", 24_000_000)
     world.price("Ascend*", 6_000_000)
     world.price("*H200*", 30_000_000)
@@ -84,6 +87,10 @@ def test_a_used_hour_costs_all_hours_over_the_used_ones(told: dict[str, Any]) ->
     assert models["NVIDIA H100 80GB HBM3"]["cost"] == "1152.00", "two cards, 24 hours, 24.00"
     assert models["NVIDIA H100 80GB HBM3"]["used_hour_cost"] == "96.0000", "over the 12 hours that worked"
     assert models["Ascend 910B3"]["used_hour_cost"] == "18.0000"
+    assert models["BI-V150"]["used_hour_cost"] is None, "no price is no 0"
+    assert told["economics"]["used_hour_cost"] == "96.0000", (
+        "2016.00 over 21 hours, those without a price apart"
+    )
     makers = by(told["economics"]["makers"], "vendor")
     assert makers["ascend"]["used_hour_cost"] == "18.0000"
     assert told["origins"] == ["real", "simulated"]
@@ -130,7 +137,7 @@ def test_a_site_can_say_what_its_cards_can_do(
 
 def test_jobs_are_counted_by_scenario_with_the_middle_one(told: dict[str, Any]) -> None:
     training = by(told["economics"]["scenarios"], "scenario")["training"]
-    assert (training["jobs"], training["unpriced"]) == (4, 0)
+    assert (training["jobs"], training["unpriced"]) == (5, 1)
     assert training["cost"] == "540.00", "192 + 36 + 12 + 300"
     assert training["median"] == "36.00", "of 12, 36, 192 and 300 the lower of the middle two"
     assert [row["cost"] for row in told["economics"]["jobs"]] == [

@@ -300,9 +300,7 @@ def test_what_cannot_be_written_leaves_what_was_there(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "focus.csv").write_text("before", encoding="ascii")
-    monkeypatch.setattr(
-        focus, "FILES", {"focus.csv": "FORMAT csv, HEADER", "focus.parquet": "FORMAT nothing"}
-    )
+    monkeypatch.setattr(focus, "FILES", {"focus.parquet": "FORMAT parquet", "focus.csv": "FORMAT nothing"})
     with pytest.raises(StoreError), Published(data / "published").open(MONTH.start, MONTH.end) as facts:
         focus.write(facts, MONTH, "CNY", Issuer(), tmp_path)
     assert (tmp_path / "focus.csv").read_text(encoding="ascii") == "before"

@@ -3,10 +3,10 @@
 -- name: jobs
 -- Table job: what each workload that held cards cost in the span, under each scenario. whole: all its hours are priced in $currency.
 CREATE OR REPLACE TEMP TABLE job AS
-SELECT workload_id, coalesce(scenario, '') AS scenario, any_value(department_id) AS department_id, count(DISTINCT card_id) AS cards,
+SELECT workload_id, coalesce(scenario, '') AS scenario, min(department_id) AS department_id, count(DISTINCT card_id) AS cards,
        coalesce(sum(atoms) FILTER (currency = $currency), 0) AS atoms, sum(quantity) AS held_q,
-       coalesce(sum(quantity) FILTER (state = 'used'), 0) AS used_q, coalesce(bool_and(currency = $currency), false) AS whole
-FROM segment WHERE state IN ('used', 'allocated_idle', 'unknown') AND workload_id IS NOT NULL GROUP BY workload_id, coalesce(scenario, '');
+       coalesce(sum(quantity) FILTER (state = 'used'), 0) AS used_q, bool_and(currency IS NOT DISTINCT FROM $currency) AS whole
+FROM spent WHERE state IN ('used', 'allocated_idle', 'unknown') AND workload_id IS NOT NULL GROUP BY workload_id, coalesce(scenario, '');
 
 -- name: scenarios
 -- Jobs of each scenario: how many, how many without a price for all of their hours, what they cost, the middle one's cost (the lower of
@@ -19,6 +19,10 @@ FROM job GROUP BY scenario ORDER BY 4 DESC, scenario;
 SELECT j.workload_id, w.name, j.scenario, j.department_id, j.cards, j.atoms, j.held_q, j.used_q
 FROM job j LEFT JOIN workload w USING (workload_id) WHERE j.whole
 ORDER BY j.atoms DESC, j.workload_id, j.scenario LIMIT $top;
+
+-- name: not_priced
+-- Models with hours that have no price in $currency: what their hours cost is not known.
+SELECT DISTINCT vendor, model FROM spent WHERE currency IS DISTINCT FROM $currency ORDER BY ALL;
 
 -- name: computed
 -- What was measured of each model's cards, in microseconds of a card: held and measured at all, with matrix units and with compute
@@ -33,12 +37,12 @@ FROM activity GROUP BY vendor, model ORDER BY vendor, model;
 WITH known AS (
     SELECT workload_id, hour_us, requests, prompt_tokens, generated_tokens FROM serving WHERE covered_seconds >= $least
 ), spent AS (
-    SELECT workload_id, from_us // 3600000000 * 3600000000 AS hour_us, any_value(department_id) AS department_id,
-           any_value(business) AS business, sum(atoms) AS atoms, bool_and(currency = $currency) AS whole
+    SELECT workload_id, from_us // 3600000000 * 3600000000 AS hour_us, min(department_id) AS department_id,
+           min(business) AS business, sum(atoms) AS atoms, bool_and(currency IS NOT DISTINCT FROM $currency) AS whole
     FROM segment WHERE workload_id IN (SELECT workload_id FROM known) AND state IN ('used', 'allocated_idle', 'unknown')
     GROUP BY workload_id, from_us // 3600000000
 )
-SELECT workload_id, any_value(s.department_id), any_value(s.business), count(*), sum(s.atoms) FILTER (k.requests IS NOT NULL),
+SELECT workload_id, min(s.department_id), min(s.business), count(*), sum(s.atoms) FILTER (k.requests IS NOT NULL),
        sum(k.requests), sum(s.atoms) FILTER (k.prompt_tokens IS NOT NULL AND k.generated_tokens IS NOT NULL),
        sum(k.prompt_tokens) FILTER (k.generated_tokens IS NOT NULL), sum(k.generated_tokens) FILTER (k.prompt_tokens IS NOT NULL)
 FROM known k JOIN spent s USING (workload_id, hour_us) WHERE s.whole

@@ -229,7 +229,7 @@ FROM priced p;
 
 -- name: write
 -- In the order of table charge, so that the same days give the same bytes; sorting whole rows would cost more than all the rest.
-COPY (SELECT * FROM focus) TO '{file}' ({options});
+COPY (SELECT * FROM {source}) TO '{file}' ({options});
 
 -- name: sums
 -- What was written: rows, 10^-9 card-hours, 10^-15 units of money.

@@ -10,11 +10,19 @@ SELECT DISTINCT currency FROM adjustment
 WHERE status = 'posted' AND currency IS NOT NULL AND epoch_us(posted_at) >= $from_us AND epoch_us(posted_at) < $to_us
 ORDER BY currency;
 
+-- name: spent
+-- Table spent: the lines that are alike but for their time, summed: read once, and most tables are made of it. since, until: the first and
+-- last instant. A month of ten thousand cards is half a million rows where there were ten million.
+CREATE OR REPLACE TEMP TABLE spent AS
+SELECT card_id, node_id, cluster_id, vendor, model, pool, workload_id, department_id, business, scenario, state, currency, price_micro, price_id,
+       origin, sum(quantity) AS quantity, sum(atoms) AS atoms, min(from_us) AS since, max(to_us) AS until
+FROM segment GROUP BY ALL;
+
 -- name: cells
 -- The finest sums the tables are made of.
 SELECT department_id, coalesce(business, ''), coalesce(scenario, ''), vendor, model, coalesce(pool, ''), cluster_id, state,
        sum(quantity), coalesce(sum(atoms) FILTER (currency = $currency), 0), coalesce(sum(quantity) FILTER (price_micro IS NULL), 0)
-FROM segment GROUP BY ALL;
+FROM spent GROUP BY ALL;
 
 -- name: department_cells
 -- Sums by department in stretches of the organisation: $cuts are the instants at which one begins, and the last one's end.
@@ -27,7 +35,7 @@ FROM (SELECT s.*, e.begins, (least(s.to_us, e.ends) - greatest(s.from_us, e.begi
 GROUP BY department_id, begins, state;
 
 -- name: whole
--- The same sum by another way: it must be the sum of the cells.
+-- The same sum by another way, from the lines themselves: it must be the sum of the cells.
 SELECT coalesce(sum(quantity), 0), coalesce(sum(atoms) FILTER (currency = $currency), 0), count(*), count(DISTINCT card_id),
        coalesce(sum(quantity) FILTER (price_micro IS NOT NULL AND department_id <> '__unallocated__' AND state <> 'unknown'), 0)
 FROM segment;
@@ -58,20 +66,20 @@ GROUP BY ALL;
 -- What each model's cards cost an hour.
 SELECT s.vendor, s.model, count(DISTINCT s.card_id), min(s.price_micro) FILTER (s.currency = $currency),
        max(s.price_micro) FILTER (s.currency = $currency), coalesce(bool_or(p.assumed), false)
-FROM segment s LEFT JOIN price p USING (price_id) GROUP BY ALL;
+FROM spent s LEFT JOIN price p USING (price_id) GROUP BY ALL;
 
 -- name: holders
 -- Workloads that held cards and did nothing, the dearest first.
 WITH held AS (
-    SELECT * FROM segment WHERE workload_id IS NOT NULL
+    SELECT * FROM spent WHERE workload_id IS NOT NULL
 ), cards AS (
     SELECT workload_id, department_id, card_id, node_id, model, sum(quantity) AS q,
-           sum(atoms) FILTER (currency = $currency) AS a, min(from_us) AS since,
-           any_value(business) AS business, any_value(scenario) AS scenario
+           sum(atoms) FILTER (currency = $currency) AS a, min(since) AS since,
+           min(business) AS business, min(scenario) AS scenario
     FROM held WHERE state = 'allocated_idle' GROUP BY workload_id, department_id, card_id, node_id, model
 ), idle AS (
     SELECT workload_id, department_id, count(DISTINCT card_id) AS cards, sum(q) AS q, coalesce(sum(a), 0) AS a,
-           min(since) AS since, any_value(business) AS business, any_value(scenario) AS scenario,
+           min(since) AS since, min(business) AS business, min(scenario) AS scenario,
            arg_max(card_id, (coalesce(a, 0), q, card_id)) AS card_id, arg_max(node_id, (coalesce(a, 0), q, card_id)) AS node_id,
            arg_max(model, (coalesce(a, 0), q, card_id)) AS model
     FROM cards GROUP BY workload_id, department_id
@@ -80,19 +88,19 @@ WITH held AS (
 SELECT i.workload_id, i.department_id, i.business, i.scenario, i.cards, i.card_id, i.node_id, i.model, i.since, i.q, i.a,
        h.q, h.until
 FROM idle i
-JOIN (SELECT workload_id, department_id, sum(quantity) AS q, max(to_us) AS until FROM held
+JOIN (SELECT workload_id, department_id, sum(quantity) AS q, max(until) AS until FROM held
       WHERE workload_id IN (SELECT workload_id FROM idle) GROUP BY ALL) h USING (workload_id, department_id)
 ORDER BY i.a DESC, i.q DESC, i.workload_id;
 
 -- name: workloads
 -- Who held cards, the dearest first; what comes after the first $top is one row.
 WITH held AS (
-    SELECT coalesce(workload_id, '') AS workload_id, department_id, business, scenario, card_id, from_us, to_us, state, quantity,
+    SELECT coalesce(workload_id, '') AS workload_id, department_id, business, scenario, card_id, since, until, state, quantity,
            CASE WHEN currency = $currency THEN atoms ELSE 0 END AS a, price_micro IS NULL AS unpriced
-    FROM segment WHERE state IN ('used', 'allocated_idle', 'unknown')
+    FROM spent WHERE state IN ('used', 'allocated_idle', 'unknown')
 ), workloads AS (
-    SELECT workload_id, department_id, business, scenario, count(DISTINCT card_id) AS cards, min(from_us) AS since,
-           max(to_us) AS until,
+    SELECT workload_id, department_id, business, scenario, count(DISTINCT card_id) AS cards, min(since) AS since,
+           max(until) AS until,
            coalesce(sum(quantity) FILTER (state = 'used'), 0) AS used_q, coalesce(sum(a) FILTER (state = 'used'), 0) AS used_a,
            coalesce(sum(quantity) FILTER (state = 'allocated_idle'), 0) AS idle_q,
            coalesce(sum(a) FILTER (state = 'allocated_idle'), 0) AS idle_a,
@@ -116,11 +124,11 @@ SELECT l.place, l.n, l.workload_id, w.name, w.kind, l.department_id, l.business,
 FROM listed l LEFT JOIN workload w USING (workload_id) ORDER BY l.place;
 
 -- name: workload_count
-SELECT count(DISTINCT workload_id) FROM segment WHERE state IN ('used', 'allocated_idle', 'unknown');
+SELECT count(DISTINCT workload_id) FROM spent WHERE state IN ('used', 'allocated_idle', 'unknown');
 
 -- name: idle_workloads
 -- How many workloads held cards idle at all.
-SELECT count(DISTINCT workload_id), max(to_us) FROM segment WHERE state = 'allocated_idle';
+SELECT count(DISTINCT workload_id) FROM spent WHERE state = 'allocated_idle';
 
 -- name: last_instant
 SELECT max(to_us) FROM segment;
@@ -164,21 +172,21 @@ SELECT CASE WHEN w.namespace IS NOT NULL THEN CASE WHEN w.kind = 'slurm_job' THE
             WHEN w.user_name IS NOT NULL THEN 'user' ELSE 'workload' END AS kind,
        coalesce(w.namespace, w.user_name, s.workload_id, '') AS name,
        count(DISTINCT s.workload_id), sum(s.quantity), coalesce(sum(s.atoms) FILTER (s.currency = $currency), 0)
-FROM segment s LEFT JOIN workload w USING (workload_id)
+FROM spent s LEFT JOIN workload w USING (workload_id)
 WHERE s.department_id = '__unallocated__' GROUP BY 1, 2 ORDER BY 5 DESC, 4 DESC, 1, 2 LIMIT $top;
 
 -- name: assumed
 SELECT p.price_id, p.model, p.pool, p.price_micro, p.currency, p.source, sum(s.quantity), sum(s.atoms)
-FROM segment s JOIN price p USING (price_id) WHERE p.assumed AND p.currency = $currency
+FROM spent s JOIN price p USING (price_id) WHERE p.assumed AND p.currency = $currency
 GROUP BY ALL ORDER BY 8 DESC, 1;
 
 -- name: unlisted
 SELECT s.card_id, any_value(s.node_id), any_value(s.vendor), any_value(s.model), sum(s.quantity),
        coalesce(sum(s.atoms) FILTER (s.currency = $currency), 0)
-FROM segment s JOIN card c USING (card_id) WHERE NOT c.listed GROUP BY s.card_id ORDER BY 6 DESC, 5 DESC, 1 LIMIT $top;
+FROM spent s JOIN card c USING (card_id) WHERE NOT c.listed GROUP BY s.card_id ORDER BY 6 DESC, 5 DESC, 1 LIMIT $top;
 
 -- name: origins
-SELECT origin, count(DISTINCT card_id), sum(quantity) FROM segment GROUP BY origin ORDER BY origin;
+SELECT origin, count(DISTINCT card_id), sum(quantity) FROM spent GROUP BY origin ORDER BY origin;
 
 -- name: recommendations
 -- The ledger's rows that were opened before the span's end.
