@@ -115,7 +115,7 @@ class _Sheets:
             return
         if cell.at is not None:
             sheet.write_datetime(row, column, self._local(cell.at), self._formats[kind])
-        elif cell.number and len(Decimal(cell.value).as_tuple().digits) <= EXACT_DIGITS:
+        elif cell.number and _exact(cell.value):
             sheet.write_number(row, column, float(cell.value), self._format(cell, kind))
         else:
             sheet.write_string(row, column, cell.value if cell.number else _text(cell.value))
@@ -131,6 +131,11 @@ class _Sheets:
 
     def _local(self, at: date) -> date:
         return at.astimezone(self._zone).replace(tzinfo=None) if isinstance(at, datetime) else at
+
+
+def _exact(figure: str) -> bool:
+    """Whether a spreadsheet keeps all its digits; most figures are shorter as they stand."""
+    return len(figure) <= EXACT_DIGITS or len(Decimal(figure).as_tuple().digits) <= EXACT_DIGITS
 
 
 def _text(value: str) -> str:
