@@ -105,6 +105,7 @@ def routes(views: Views) -> list[Route]:
         ("GET", "/api/v1/cards/{card:path}", Role.VIEWER, _card),
         ("GET", "/api/v1/nodes", Role.VIEWER, _nodes),
         ("GET", "/api/v1/allocations", Role.VIEWER, _allocations),
+        ("GET", "/api/v1/serving", Role.VIEWER, _serving),
         ("GET", "/api/v1/incidents", Role.VIEWER, _incidents),
         ("GET", "/api/v1/findings", Role.VIEWER, _findings),
         ("GET", "/api/v1/ledger", Role.DEPARTMENT, _ledger),
@@ -484,6 +485,13 @@ def _allocations(views: Views, request: Request) -> Any:
         for name in ("attributes", "labels", "workload_attributes"):
             row[name] = json.loads(row[name]) if row[name] else {}
     return {"schema_version": SCHEMA_VERSION, "allocations": rows}
+
+
+def _serving(views: Views, request: Request) -> Any:
+    to = _instant(request, "to", views.clock.wall() + 1)
+    start = _instant(request, "from", views.clock.wall() - 86_400)
+    asked = {"from": start, "to": to, "workload": request.query_params.get("workload"), "limit": MAX_ROWS}
+    return {"schema_version": SCHEMA_VERSION, "serving": select(views, "serving", "list_hours", asked)}
 
 
 def incidents(views: Views, subject: str | None, *, closed: bool) -> list[dict[str, Any]]:

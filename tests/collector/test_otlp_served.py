@@ -138,7 +138,7 @@ def test_they_reach_the_store_once_over_kills_and_only_for_the_node_the_pod_is_o
         )
 
         def push(node: str, minute: int, value: float) -> Batch:
-            rows = [Served("k8s/c1/web/chat-0", "t", "vllm", "s", "requests", NOON + minute * 60, value)]
+            rows = [Served("k8s/c1/web/chat-0", node, "vllm", "s", "requests", NOON + minute * 60, value)]
             return fleet.push([], node=node, stream=(node * 16)[:32], served=rows, at=NOON + minute * 60)
 
         for minute in range(5):

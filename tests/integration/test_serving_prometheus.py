@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import threading
 import time
 import urllib.request
@@ -18,6 +19,8 @@ from collector_process import CollectorProcess
 from real_prometheus import MISSING, RealPrometheus
 from tests.collector.fleet_world import DAY, LATER, World, at, us
 from tests.collector.serving_world import source
+from tests.collector.test_otlp import request
+from tests.collector.test_otlp_served import PLACE, vllm
 from whole_stack import wait_for
 
 from ullage_collector import published
@@ -225,6 +228,17 @@ def test_a_day_without_requests_goes_from_prometheus_to_the_finding_and_the_publ
         server.close()
 
 
+def tell(address: str, bodies: list[list[dict[str, Any]]]) -> int:
+    """Send OTLP bodies; the last answer's status."""
+    status = 0
+    for metrics in bodies:
+        body = json.dumps(request(*metrics, **PLACE)).encode()
+        asked = urllib.request.Request(f"{address}/v1/metrics", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            status = answer.status
+    return status
+
+
 def test_serve_asks_in_a_part_of_its_own_and_a_wrong_table_is_refused_at_start(tmp_path: Path) -> None:
     dead = '[[serving]]\nname = "dead"\nurl = "http://127.0.0.1:9"\nevery_seconds = 15\n'
     collector = CollectorProcess(tmp_path / "good", config=dead)
@@ -238,6 +252,13 @@ def test_serve_asks_in_a_part_of_its_own_and_a_wrong_table_is_refused_at_start(t
         assert "ullage_collector_serving_source_up{" not in page, "not asked yet: unknown"
         with urllib.request.urlopen(f"{address}/healthz", timeout=10) as answer:
             assert answer.status == 200
+        node = tell(
+            address, [vllm(requests, time.time() - 120 + n * 60) for n, requests in enumerate((5, 8))]
+        )
+        assert node == 200
+        url = f"{address}/api/v1/serving?from=2026-01-01T00:00:00Z"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            assert json.load(answer) == {"schema_version": 1, "serving": []}, "nobody holds a card"
     finally:
         collector.ensure_ended()
     wrong = CollectorProcess(tmp_path / "wrong", config=dead.replace("every_seconds", "every_second"))

@@ -104,3 +104,11 @@ WITH process AS (
 )
 SELECT workload_key, source, sum(requests), min(covered_us), max(running), max(waiting), max(last_us)
 FROM process WHERE newest >= make_timestamp($from_us) GROUP BY workload_key, source ORDER BY ALL;
+
+-- name: list_hours
+-- Hours of a span, of one workload or of all, the newest first.
+SELECT w.workload_id, w.cluster_id, h.hour, h.source, h.requests, h.prompt_tokens, h.generated_tokens,
+       h.running AS running_most, h.waiting AS waiting_most, h.replicas AS processes, h.covered_seconds
+FROM serving_hour h JOIN workload w USING (workload_key)
+WHERE h.hour >= time_bucket(INTERVAL 1 HOUR, $from::TIMESTAMP) AND h.hour < $to AND ($workload IS NULL OR w.workload_id = $workload)
+ORDER BY h.hour DESC, w.workload_id LIMIT $limit;
