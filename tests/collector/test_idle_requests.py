@@ -208,6 +208,14 @@ def test_what_holds_requests_back() -> None:
     assert held_back(Requests(1, 60, 0, 0, None, ()), RULES) == "requests_served"
 
 
+def test_of_two_workloads_of_one_gang_the_less_known_bounds_and_both_count() -> None:
+    leader = Requests(2, 86_400, 1, None, 10, ("a",))
+    worker = Requests(None, 600, None, 3, 20, ("b",))
+    assert leader.together(worker) == worker.together(leader) == Requests(2, 600, 1, 3, 20, ("a", "b"))
+    assert leader.together(leader).in_window == 4
+    assert leader.besides(worker) == Requests(2, 86_400, 1, 3, 20, ("a", "b"))
+
+
 def test_a_wrong_minimum_says_so() -> None:
     with pytest.raises(ConfigError, match="whole number"):
         rules_of({"minimum_replicas": {"k8s/*": -1}})
