@@ -169,13 +169,18 @@ def _moved(shared: Shared, label: str) -> dict[str, list[Any]]:
             found[name].append(value)
 
     for (stretch, method, lot, giver), moves in taken.items():
-        units = [move.atoms // lot.price_micro // HOUR_US for move in moves]
-        ratios = ledger.split(ledger.NANO, {n: move.atoms for n, move in enumerate(moves)})
         state = lot.state.replace("_", " ")
-        add(
-            stretch, method, lot, giver, -sum(units), None, f"{lot.model} card, {state}: shared out, {method}"
-        )
-        for number, move in enumerate(moves):
-            said = f"{lot.model} card, {state}: a part of what {giver.department} paid, {method}"
-            add(stretch, method, lot, move.taker, units[number], ratios[number], said)
+        given: list[tuple[Payer, int]] = []
+        for move in moves:
+            units = move.atoms // lot.price_micro // HOUR_US
+            given += shared.divided(stretch, move.taker, units).items()
+        if not any(units for _, units in given):
+            continue
+        said = f"{lot.model} card, {state}: shared out, {method}"
+        for payer, units in shared.divided(stretch, giver, -sum(units for _, units in given)).items():
+            add(stretch, method, lot, payer, units, None, said)
+        ratios = ledger.split(ledger.NANO, {n: units for n, (_, units) in enumerate(given)})
+        said = f"{lot.model} card, {state}: a part of what {giver.department} paid, {method}"
+        for number, (payer, units) in enumerate(given):
+            add(stretch, method, lot, payer, units, ratios[number], said)
     return found

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.ledger import HOUR_US, PLATFORM, UNALLOCATED_IDLE
@@ -23,7 +24,7 @@ from ullage_reports.cost_sharing import NOTHING
 from ullage_reports.sql import statements
 
 if TYPE_CHECKING:
-    from ullage_reports.shared_costs import Lot, Payer
+    from ullage_reports.shared_costs import Lot
 
 SQL: Final = "bill"
 _CARDS: Final = ("cards", "card_shares")
@@ -34,10 +35,10 @@ NOBODY: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Hours of one lot that a payer held in one UTC hour; of the platform: that were free."""
+    """Hours of one lot that a department held in one UTC hour; of the platform: that were free."""
 
     hour_us: int
-    payer: Payer
+    department: str
     lot: Lot
     quantity: int
     atoms: int
@@ -64,10 +65,7 @@ class Scope:
 
     def takes(self, lot: Lot) -> bool:
         """Whether its limits are about cards of this make and model. A pool of cards is not told from the others of a model."""
-        if self.vendor and self.vendor.casefold() != lot.vendor.casefold():
-            return False
-        globs = (self.model or "*").casefold().split("|")
-        return any(fnmatchcase(lot.model.casefold(), glob) for glob in globs)
+        return _takes(self.vendor, self.model, lot.vendor, lot.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,13 @@ class Guarantees:
         for cell in cells:
             by_hour[cell.hour_us].append(cell)
         for hour, mine in sorted(by_hour.items()):
+            scopes = self.hours.get(hour, ())
+            if len(scopes) == 1:
+                for number, part, departments, lent in self._scope(scopes[0], mine):
+                    yield mine[number], part, departments, lent
+                continue
             given: dict[int, Fraction] = defaultdict(Fraction)
-            for scope in self.hours.get(hour, ()):
+            for scope in scopes:
                 for number, asked, departments, lent in self._scope(scope, mine):
                     part = min(asked, 1 - given[number])
                     if part > 0:
@@ -113,14 +116,15 @@ class Guarantees:
         bound = frozenset(n.department for n in scope.nodes if n.department and n.leaf)
         held: dict[str, list[int]] = defaultdict(list)
         for number, cell in taken:
-            owner = self._owner(cell.payer.department, bound)
+            owner = self._owner(cell.department, bound)
             if owner is not None and cell.lot.state != UNALLOCATED_IDLE:
                 held[owner].append(number)
         lenders = cost_sharing.whole(book.lent)
         for name, amount in sorted(book.borrowed.items()):
             quantity = sum(cells[number].quantity for number in held[name])
-            for number in held[name] if quantity else ():
-                yield number, min(Fraction(1), amount / quantity), lenders, True
+            part = min(Fraction(1), amount / quantity) if quantity else NOTHING
+            for number in held[name] if part else ():
+                yield number, part, lenders, True
         kept = cost_sharing.whole(book.kept)
         stands = sum(book.kept.values(), NOTHING)
         for number in free if stands else ():
@@ -132,6 +136,13 @@ class Guarantees:
             if name in bound:
                 return name
         return None
+
+
+@cache
+def _takes(vendor: str | None, glob: str | None, lot_vendor: str, lot_model: str) -> bool:
+    if vendor and vendor.casefold() != lot_vendor.casefold():
+        return False
+    return any(fnmatchcase(lot_model.casefold(), one) for one in (glob or "*").casefold().split("|"))
 
 
 def read(facts: Facts, policy: CostPolicy, from_us: int, to_us: int) -> Guarantees:

@@ -36,11 +36,13 @@ SQL: Final = "bill"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Payer:
-    """Whose cost it is; business and scenario are "" where not given."""
+    """Whose cost it is; business and scenario are "" where not given. whole: a department's, to be divided among its payers by what each
+    pays for what it held."""
 
     department: str
     business: str = ""
     scenario: str = ""
+    whole: bool = False
 
 
 THE_PLATFORM: Final = Payer(PLATFORM)
@@ -62,8 +64,8 @@ class Lot:
 class Move:
     """Cost taken from one payer and given to another.
 
-    method: which policy and word, e.g. ``unallocated_idle/even``. share, of: the payer's weight and all weights together: its part of
-    the lot is share / of. atoms: never below 0.
+    method: which policy and word, e.g. ``unallocated_idle/even``. share, of: the taker's weight and all weights together: its part of
+    what the giver gives of the lot is share / of. atoms: never below 0.
     """
 
     stretch: Stretch
@@ -91,20 +93,36 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Everything moved in a period. hours_without_quota: hours of a borrowing policy for which no quota is published."""
+    """Everything moved in a period. hours_without_quota: hours of a borrowing policy for which no quota is published. inside: stretch ->
+    department -> what each of its payers pays for what it held."""
 
     stretches: tuple[Stretch, ...]
     moves: tuple[Move, ...]
     pools: tuple[Pool, ...]
+    inside: Mapping[Stretch, Mapping[str, Mapping[Payer, int]]]
     hours_without_quota: int = 0
 
     def by_payer(self) -> dict[Payer, int]:
         """Payer -> atoms, below 0 for who gives; adds up to 0."""
-        found: dict[Payer, int] = defaultdict(int)
+        whole: dict[tuple[Stretch, Payer], int] = defaultdict(int)
         for move in self.moves:
-            found[move.giver] -= move.atoms
-            found[move.taker] += move.atoms
+            whole[move.stretch, move.giver] -= move.atoms
+            whole[move.stretch, move.taker] += move.atoms
+        found: dict[Payer, int] = defaultdict(int)
+        for (stretch, payer), atoms in whole.items():
+            for part, amount in self.divided(stretch, payer, atoms).items():
+                found[part] += amount
         return {payer: atoms for payer, atoms in sorted(found.items()) if atoms}
+
+    def divided(self, stretch: Stretch, payer: Payer, amount: int) -> dict[Payer, int]:
+        """An amount of a payer, that of a whole department among its payers; one that held nothing has it without business and scenario."""
+        if not payer.whole:
+            return {payer: amount}
+        mine = self.inside.get(stretch, {}).get(payer.department)
+        if not mine:
+            return {Payer(payer.department): amount}
+        sign = -1 if amount < 0 else 1
+        return {part: sign * units for part, units in ledger.split(abs(amount), mine).items()}
 
 
 @dataclass(slots=True)
@@ -141,6 +159,7 @@ def share_out(facts: Facts, currency: str, stretches: Sequence[Stretch]) -> Shar
     """
     moves: list[Move] = []
     pools: list[Pool] = []
+    inside: dict[Stretch, Mapping[str, Mapping[Payer, int]]] = {}
     missing = 0
     for stretch in stretches:
         if stretch.policy.moves:
@@ -148,8 +167,9 @@ def share_out(facts: Facts, currency: str, stretches: Sequence[Stretch]) -> Shar
             made.apply()
             moves += made.books.moves
             pools += made.pools
+            inside[stretch] = made.inside
             missing += made.missing
-    return Shared(tuple(stretches), tuple(moves), tuple(pools), missing)
+    return Shared(tuple(stretches), tuple(moves), tuple(pools), inside, missing)
 
 
 class _Sharing:
@@ -163,6 +183,7 @@ class _Sharing:
         self._given = {"currency": currency, "from_us": self._span_us[0], "to_us": self._span_us[1]}
         self.books = _Books()
         self.pools: list[Pool] = []
+        self.inside: Mapping[str, Mapping[Payer, int]] = {}
         self.missing = 0
         for payer, lot, atoms in _cells(self._rows("charged")):
             self.books.amounts[payer, lot] += atoms
@@ -177,6 +198,7 @@ class _Sharing:
             self._idle_to_platform()
         if policy.faulty == "department_pays":
             self._faulty_to_holders()
+        self.inside = _within(self.books.paid())
         guaranteed = self._guarantees()
         if guaranteed is not None and policy.borrowing in CREDIT:
             self._lend(guaranteed)
@@ -213,30 +235,32 @@ class _Sharing:
 
     def _lend(self, guaranteed: Guarantees) -> None:
         """Hour by hour: borrowers keep the credit's part of what is lent to them, lenders pay the rest and what stands free."""
-        paid = self.books.paid()
-        inside = _within(paid)
         keep = 1 - CREDIT[self._policy.borrowing]
-        moved: dict[tuple[str, Lot, Payer, Payer], int] = defaultdict(int)
+        moved: dict[tuple[bool, Lot, str, str], int] = defaultdict(int)
         cells = [
-            Held(int(row[0]), Payer(*map(str, row[1:4])), Lot(*row[4:10]), int(row[10]), int(row[11]))
+            Held(int(row[0]), str(row[1]), Lot(*row[2:8]), int(row[8]), int(row[9]))
             for row in self._rows("charged_hours")
         ]
-        idle = self._policy.allocated_idle == "platform_pays"
-        cells = [cell for cell in cells if not (idle and cell.lot.state == ALLOCATED_IDLE)]
-        word = self._policy.borrowing
+        if self._policy.allocated_idle == "platform_pays":
+            cells = [cell for cell in cells if cell.lot.state != ALLOCATED_IDLE]
         for cell, part, departments, lent in guaranteed.parts(cells):
-            atoms = int(cell.atoms * (part * keep if lent else part))
-            method = f"borrowing/{word}" if lent else f"guarantee/{word}"
-            for name, whole in ledger.split(atoms, departments).items() if atoms else ():
-                for payer, amount in _split_inside(name, whole, inside).items():
-                    moved[method, cell.lot, cell.payer, payer] += amount
+            paid = part * keep if lent else part
+            left = cell.atoms * paid.numerator // paid.denominator
+            of = sum(departments.values())
+            for name, weight in departments.items():
+                amount = left * weight // of if of != weight else left
+                moved[lent, cell.lot, cell.department, name] += amount
+                left, of = left - amount, of - weight
         self.missing += guaranteed.missing
-        totals: dict[tuple[str, Lot, Payer], int] = defaultdict(int)
-        for (method, lot, giver, _), atoms in moved.items():
-            totals[method, lot, giver] += atoms
-        for (method, lot, giver, taker), atoms in sorted(moved.items()):
-            of = totals[method, lot, giver]
-            self.books.move(self._stretch, method, lot, giver, taker, atoms, Fraction(atoms), Fraction(of))
+        totals: dict[tuple[bool, Lot, str], int] = defaultdict(int)
+        for (lent, lot, giver, _), atoms in moved.items():
+            totals[lent, lot, giver] += atoms
+        for (lent, lot, giver, taker), atoms in sorted(moved.items()):
+            word = f"{'borrowing' if lent else 'guarantee'}/{self._policy.borrowing}"
+            of = totals[lent, lot, giver]
+            self.books.move(
+                self._stretch, word, lot, _whole(giver), _whole(taker), atoms, Fraction(atoms), Fraction(of)
+            )
 
     # ------------------------------------------------------------------------------- the free pool
     def _share_pool(self, guaranteed: Guarantees | None) -> None:
@@ -276,12 +300,17 @@ class _Sharing:
         of = Fraction(sum(whole.values()))
         if not of:
             return
-        inside = _within(paid)
         for lot, atoms in lots.items():
             for name, part in ledger.split(atoms, whole).items():
-                for payer, amount in _split_inside(name, part, inside).items():
-                    share = Fraction(whole[name]) * Fraction(amount, part) if part else Fraction(0)
-                    self.books.move(self._stretch, method, lot, THE_PLATFORM, payer, amount, share, of)
+                self.books.move(
+                    *(self._stretch, method, lot, THE_PLATFORM, _whole(name), part),
+                    *(Fraction(whole[name]), of),
+                )
+
+
+def _whole(department: str) -> Payer:
+    """A department as a whole; the platform is one anyway."""
+    return THE_PLATFORM if department == PLATFORM else Payer(department, whole=True)
 
 
 def _cells(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Payer, Lot, int]]:
@@ -297,10 +326,3 @@ def _within(paid: Mapping[Payer, int]) -> dict[str, dict[Payer, int]]:
         if atoms > 0:
             found[payer.department][payer] = atoms
     return found
-
-
-def _split_inside(department: str, atoms: int, inside: Mapping[str, Mapping[Payer, int]]) -> dict[Payer, int]:
-    mine = inside.get(department)
-    if not mine:
-        return {Payer(department): atoms}
-    return ledger.split(atoms, mine)

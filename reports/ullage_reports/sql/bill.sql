@@ -22,9 +22,9 @@ GROUP BY ALL ORDER BY ALL;
 SELECT column_name FROM (DESCRIBE segment);
 
 -- name: charged_hours
--- What was held, and what was free, by UTC hour: for guarantees, which are kept by the hour.
-SELECT from_us // 3600000000 * 3600000000 AS hour_us, department_id, coalesce(business, ''), coalesce(scenario, ''), vendor, model,
-       cluster_id, price_id, price_micro, state, sum(q), sum(q::HUGEINT * price_micro)
+-- What departments held, and what was free, by UTC hour: for guarantees, which are kept by the hour.
+SELECT from_us // 3600000000 * 3600000000 AS hour_us, department_id, vendor, model, cluster_id, price_id, price_micro, state, sum(q),
+       sum(q::HUGEINT * price_micro)
 FROM (SELECT *, (least(to_us, $to_us) - greatest(from_us, $from_us)) * share_nano AS q
       FROM segment WHERE currency = $currency AND from_us < $to_us AND to_us > $from_us
                      AND ((state IN ('used', 'allocated_idle', 'unknown') AND department_id <> 'platform')
