@@ -316,7 +316,7 @@ def _whole(department: str) -> Payer:
 def _cells(rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Payer, Lot, int]]:
     """Rows of query ``charged``."""
     for row in rows:
-        yield Payer(*map(str, row[:3])), Lot(*row[3:9]), int(row[10])
+        yield Payer(str(row[0]), str(row[1]), str(row[2])), Lot(*row[3:9]), int(row[10])
 
 
 def _within(paid: Mapping[Payer, int]) -> dict[str, dict[Payer, int]]:
