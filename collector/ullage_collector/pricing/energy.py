@@ -76,6 +76,8 @@ class _Day:
 
     def work_out(self) -> Any:
         cards, hosts = self._readings(), self._host_column()
+        if cards is not None and not self._execute(fill(self._sql["any"], readings=cards[0])).fetchall():
+            cards = None  # a day on which nothing was measured is not guessed
         if cards is None and hosts is None:
             return self._connection.sql(self._sql["no_lines"].rstrip(";")).to_arrow_table()
         self._run("cards")

@@ -36,6 +36,10 @@ SELECT s.card_key, epoch_us(s.minute) AS us, s.covered_seconds >= {covered} AS c
 FROM {source} s WHERE s.minute >= make_timestamp({from_us}) AND s.minute < make_timestamp({to_us})
   AND ({watts} IS NOT NULL OR {board_watts} IS NOT NULL OR {joules} IS NOT NULL)
 
+-- name: any
+-- A row if anything was measured.
+SELECT 1 FROM ({readings}) LIMIT 1;
+
 -- name: boards
 -- What a board drew in a minute, once, in parts for each of its cards; whoever of them told it.
 CREATE OR REPLACE TEMP TABLE energy_board AS
