@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import random
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, at, us
 from tests.collector.serving_world import MadePrometheus, matrix, source
 
@@ -288,6 +291,55 @@ def test_garbage_is_no_answer_and_nothing_is_kept_of_it(
     served.prometheus.said = None
     served.prometheus.vllm("chat-0", lambda at: at // 60)
     assert served.rounds(1) == [True]
+
+
+_GOOD = matrix(
+    [
+        {
+            "metric": {
+                "__name__": "vllm:request_success_total",
+                "namespace": "web",
+                "pod": "chat-0",
+                "instance": "i",
+            },
+            "values": [[60, "1"], [120, "2"]],
+        }
+    ]
+)
+_LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**30), 10**400), st.floats(), st.text(max_size=3), st.just([]), st.just({}),
+    st.just([1]), st.just([[1, 2, 3]]), st.just("9" * 5000),
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 14), _LEAVES), min_size=1, max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_server_answers_is_readings_or_bad_input(changes: list[tuple[int, Any]]) -> None:
+    document = copy.deepcopy(_GOOD)
+    for place, value in changes:
+        paths: list[tuple[Any, Any]] = []
+        todo: list[Any] = [document]
+        while todo:
+            one = todo.pop()
+            for key in list(one) if isinstance(one, dict) else range(len(one)):
+                paths.append((one, key))
+                if isinstance(one[key], dict | list):
+                    todo.append(one[key])
+        if paths:
+            holder, key = paths[place % len(paths)]
+            holder[key] = copy.deepcopy(value)
+
+    def fetch(*_: Any) -> bytes:
+        return json.dumps(document).encode()
+
+    try:
+        answer = prometheus.ask(source(), 60, 120, fetch)
+    except BadInput:
+        return
+    for reading in answer.readings:
+        assert reading.value >= 0
+        assert 60 <= reading.time <= 120
+        assert reading.workload.startswith("k8s/dc1/")
 
 
 def test_series_without_a_workload_nan_and_other_peoples_pods_add_nothing(

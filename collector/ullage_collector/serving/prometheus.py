@@ -93,7 +93,7 @@ def _read(source: Source, body: bytes, first: float, last: float) -> Answer:
                     strange += 1
             labels = {str(k): str(v) for k, v in one["metric"].items() if k not in source.ignore_labels}
             series.append(_Series(labels, labels.pop("__name__", ""), points))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise BadInput(f"the answer cannot be read: {str(e)[:100]}") from e
     readings: list[Served] = []
     unnamed = 0
@@ -103,7 +103,7 @@ def _read(source: Source, body: bytes, first: float, last: float) -> Answer:
         if workload is None:
             unnamed += 1
         else:
-            by_process[workload, found.labels.get("instance", "")].append(found)
+            by_process[workload, found.labels.get("instance", "")[:200]].append(found)
     for (workload, instance), rows in sorted(by_process.items()):
         for system in source.systems:
             readings += _of_process(workload, instance, system, rows, absent_is_zero=source.absent_is_zero)
