@@ -300,6 +300,8 @@ def _tell_missing(report: Report) -> bool:
             trust.unpriced_hours,
             ", ".join(r.model for r in trust.unpriced[:5]),
         )
+    if report.bill is not None and report.bill.unpriced_kwh:
+        log.warning("%s kWh have no tariff and are in no sum", report.bill.unpriced_kwh)
     for foreign in trust.foreign:
         log.warning("%s card-hours are priced in %s and are in no sum", foreign.hours, foreign.currency)
     return report.status.value == "partial"

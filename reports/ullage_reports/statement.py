@@ -29,6 +29,7 @@ from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.economics import economics
 from ullage_reports.model import (
     Amounts,
+    Bill,
     Change,
     ClosedBy,
     DepartmentRow,
@@ -192,7 +193,7 @@ class _Statement:
             previous=self._before[0] if self._before else None,
             currency=self._currency,
             minor_units=ledger.minor_units(self._currency),
-            status=self._status(),
+            status=self._status(owed),
             generated_at=self._now,
             cards=reading.whole.cards,
             total=self._total,
@@ -230,12 +231,13 @@ class _Statement:
             return None
         return ClosedBy(closing.closed_at, closing.closed_by, closing.rule, closing.reason)
 
-    def _status(self) -> Status:
+    def _status(self, owed: Bill) -> Status:
         foreign = self._reading.rows("foreign_currencies", {"currency": self._currency})
         if (
             self._reading.facts.missing
             or not self._reading.whole.lines
             or self._total.unpriced_hours
+            or owed.unpriced_kwh
             or foreign
         ):
             return Status.PARTIAL

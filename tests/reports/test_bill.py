@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.collector.fleet_world import DAY, LATER, World, at
+from tests.collector.fleet_world import DAY, LATER, World, at, us
 from tests.collector.random_fleet import random_world
+from tests.reports.bill_world import add_energy
 
 from ullage_collector import ledger, published
 from ullage_collector.published import Published
@@ -28,7 +29,7 @@ from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.department_copy import department_copy
 from ullage_reports.json_form import text
 from ullage_reports.mailing import revision
-from ullage_reports.model import Bill, Charges, Report
+from ullage_reports.model import Bill, Charges, Report, Status
 from ullage_reports.pages import pages
 from ullage_reports.period import Period
 from ullage_reports.statement import statement
@@ -196,6 +197,29 @@ def test_corrections_and_credits_are_columns_of_their_own_and_may_be_below_nothi
         ("correction", Decimal("200.33")),
         ("credit", Decimal("-5.00")),
     ], "what is posted on another day is on another statement"
+
+
+def test_energy_is_a_column_and_what_has_no_tariff_makes_the_statement_partial(
+    tmp_path: Path, world: World
+) -> None:
+    line = {"from_us": us(0), "to_us": us(1), "department": "cv", "scenario": "training", "mj": 3_600_000_000}
+    root = publish(world, tmp_path)
+    add_energy(root, DAY.date(), [line, {**line, "department": "platform", "estimated": True}])
+    report = statement(Published(root), ONE_DAY, currency="CNY", now=LATER)
+    assert_adds_up(report)
+    bill = owed(report)
+    # 1 kWh x 1.3 at 0.80
+    assert {row.department_id: row.own.energy for row in bill.departments} == {
+        "cv": Decimal("1.04"),
+        "nlp": Decimal("0.00"),
+        "platform": Decimal("1.04"),
+    }
+    assert (bill.energy_kwh, bill.estimated_kwh, bill.unpriced_kwh) == (Decimal("2.600"), Decimal("1.300"), 0)
+    assert report.status is Status.SEALED
+    add_energy(root, DAY.date(), [{**line, "tariff_micro": None}])
+    report = statement(Published(root), ONE_DAY, currency="CNY", now=LATER)
+    assert owed(report).total.energy == 0 and owed(report).unpriced_kwh == Decimal("1.300")
+    assert report.status is Status.PARTIAL, "what nobody gave a tariff for is no free energy"
 
 
 def test_what_was_only_asked_for_is_no_money(world: World) -> None:
