@@ -513,7 +513,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true")
     args = parser.parse_args(argv)
     answer: dict[str, float | int] = measured(args.jobs, args.cards, args.seed)
-    made = fleet(max(1, args.servers * A_NODE // args.cards), args.cards, args.seed + 7)
+    made = fleet(-(-args.servers * A_NODE // args.cards), args.cards, args.seed + 7)
     big = window(made)
     took = []
     for _ in range(3):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.collector.fleet_fixture import NOON, Fleet, card_sample
-from tests.collector.fleet_world import NANO, us
+from tests.collector.fleet_world import NANO, at, us
 from tests.collector.idle_world import TRAINING, Watched, busy_then_quiet
 
 from ullage_collector.allocation.book import AllocationBook
@@ -41,6 +41,19 @@ def test_the_grade_grows_with_the_quiet_and_the_finding_is_dated_back(watched: W
     assert (proposed.action, proposed.evidence["held_back_by"]) == ("propose_reclaim", None)
     assert proposed.evidence["host"] == "quiet"
     assert proposed.confidence >= 0.5
+
+
+def test_minutes_that_nobody_saw_make_no_quiet_older(watched: Watched) -> None:
+    busy_then_quiet(watched, "A")
+    watched.hosts("n1", 0, 12)
+    watched.world.db.execute(
+        "DELETE FROM card_minute WHERE minute >= ? AND minute(minute) % 2 = 1", [at(1.0)]
+    )
+    assert watched.until(2.2) == [], "36 of 72 minutes are known"
+    (note,) = watched.until(3.2, 2.2)
+    assert (note.action, note.since_us, note.evidence["held_back_by"]) == ("note", us(1.0), None)
+    (told,) = watched.until(5.2, 3.2)
+    assert (told.action, told.since_us) == ("tell_owner", us(1.0))
 
 
 def test_it_ends_when_somebody_works_again_or_gives_the_card_back(watched: Watched) -> None:

@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at a subject. at: epoch seconds. held_bytes None: not known. pool: whose tide it shares."""
+    """One look at a subject. at: epoch seconds. held_bytes None: not known. pool: whose tide it shares.
+
+    unseen: seconds since its sample before of which nobody knows, where samples are thinned out; 0: their distance tells.
+    """
 
     subject: str
     at: float
     look: Look
     held_bytes: float | None = None
     pool: str = ""
+    unseen: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class IdleDetector:
         if sample.held_bytes is not None:
             subject.held = sample.held_bytes
         self._learn(subject, sample)
-        ended = subject.quiet.see(sample.at, sample.look, self._settings.bridges)
+        ended = subject.quiet.see(sample.at, sample.look, self._settings.bridges, sample.unseen)
         turns: list[Turn] = []
         if ended is not None:
             if subject.asked is not None and not subject.lasted and ended is End.WORKED:
@@ -112,7 +116,7 @@ class IdleDetector:
             probability = self._judge(subject, sample, age)
             if probability is not None:
                 subject.raised = True
-                subject.began = sample.at - age
+                subject.began = sample.at - age - subject.quiet.unseen
                 turns.append(Raised(sample.subject, sample.at, subject.began, probability))
         return turns
 
@@ -149,6 +153,11 @@ class IdleDetector:
         """When the subject's spell began, epoch seconds; None: it is in none."""
         subject = self._subjects.get(name)
         return None if subject is None else subject.quiet.began
+
+    def unseen(self, name: str) -> float:
+        """Seconds of the subject's spell of which nobody knows; 0 where it is in none."""
+        subject = self._subjects.get(name)
+        return 0.0 if subject is None or subject.quiet.began is None else subject.quiet.unseen
 
     def seen(self, name: str) -> float | None:
         """When anything was known of the subject last, epoch seconds; None: never."""

@@ -69,7 +69,8 @@ class Quiet:
 
     host: quiet, busy, shared (the nodes are not its alone), unknown. host_busy: when its own host was last at work; None: not
     since it was looked at. goes_on: probability that the quiet lasts for another ``goes_on_seconds``. at_most: the greatest of
-    each signal since then. usual: it has such spells at this time and comes back from them; None: not as far as is known.
+    each signal since then. unseen: seconds of it of which nobody knows: they make nothing quiet for longer. usual: it has such
+    spells at this time and comes back from them; None: not as far as is known.
     """
 
     began: float
@@ -79,6 +80,7 @@ class Quiet:
     goes_on: float
     at_most: Mapping[str, float] = field(default_factory=dict)
     usual: Usual | None = None
+    unseen: float = 0.0
 
 
 def find(
@@ -152,7 +154,7 @@ def grade_of(gang: Gang, seen: Quiet, rules: IdleRules, *, may_go: bool = False)
     use = rules.use(gang.scenario, gang.source)
     begun = min(held.begun_us for held in gang.held) / 1e6
     since = max(seen.began, begun + use.grace)
-    calm = seen.through - max(since, seen.host_busy or since)
+    calm = seen.through - max(since, seen.host_busy or since) - seen.unseen
     if any(held.incident is not None for held in gang.held):
         return Grade.NOTE, "incident"
     if use.most is Grade.NOTE:
@@ -164,7 +166,7 @@ def grade_of(gang: Gang, seen: Quiet, rules: IdleRules, *, may_go: bool = False)
         if why is not None:
             return Grade.NOTE, why
     if calm < use.tell:
-        return Grade.NOTE, "host_busy" if seen.through - since >= use.tell else None
+        return Grade.NOTE, "host_busy" if seen.through - since - seen.unseen >= use.tell else None
     if use.most is Grade.TELL_OWNER:
         return Grade.TELL_OWNER, use.why
     needed = use.propose if seen.host == "quiet" else use.unseen

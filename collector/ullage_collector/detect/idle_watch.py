@@ -75,6 +75,7 @@ class IdleWatch:
         self._hosts: dict[int, _Host] = defaultdict(_Host)
         self._members: dict[str, list[int]] = {}
         self._early = settings.settings[SETTING]
+        self._looked: dict[str, int] = {}
         self._histories = Histories(rules.usual)
 
     def look(self, cursor: duckdb.DuckDBPyConnection, now_us: int) -> tuple[list[Found], set[str]]:
@@ -101,6 +102,7 @@ class IdleWatch:
         self._feed(cursor, gangs)
         self._through_us = through
         self._detector.forget(through / 1e6 - FORGET_SECONDS)
+        self._looked = {name: minute for name, minute in self._looked.items() if name in gangs}
         self._histories.forget(gangs)
         return self._judge(cursor, gangs, subjects, through, now_us)
 
@@ -210,12 +212,18 @@ class IdleWatch:
         """Give the detector the span's minutes in time order."""
         words = {"busy": Look.BUSY, "quiet": Look.QUIET, "unknown": Look.UNKNOWN}
         rows = cursor.execute(statements("idle")["looks"])
+        before: dict[str, int] = {}
         while batch := rows.fetchmany(20_000):
-            for name, minute, look in batch:
+            for name, minute, look, known in batch:
                 gang = gangs.get(name)
-                if gang is not None:
-                    use = self._rules.use(gang.scenario, gang.source).name
-                    self._detector.see(Sample(name, minute * 60.0, words[look], pool=f"{gang.cluster}/{use}"))
+                if gang is None:
+                    continue
+                lost = minute - self._looked.get(name, minute - 1) - (known - before.get(name, 0))
+                self._looked[name], before[name] = minute, known
+                pool = f"{gang.cluster}/{self._rules.use(gang.scenario, gang.source).name}"
+                self._detector.see(
+                    Sample(name, minute * 60.0, words[look], pool=pool, unseen=60.0 * max(0, lost))
+                )
 
     def _standing(self, cursor: duckdb.DuckDBPyConnection) -> set[str]:
         rows = cursor.execute(statements("unallocated_use")["open_subjects"], [KIND]).fetchall()
@@ -244,7 +252,7 @@ class IdleWatch:
             began = self._detector.began(name)
             if known is None or at - known > self._rules.bridge_seconds:
                 unheard.add(name)
-            elif began is not None and at - began >= self._early.ask_seconds:
+            elif began is not None and at - began - self._detector.unseen(name) >= self._early.ask_seconds:
                 spells[name] = began
         pasts = self._histories.of(cursor, {name: self._members[name] for name in spells}, now_us)
         for name, began in spells.items():
@@ -254,7 +262,8 @@ class IdleWatch:
             nodes = {node_key for _, node_key in places[name] if node_key is not None}
             host, busy = self._host(nodes, all(len(holders[node]) == 1 for node in nodes), began, through)
             goes_on = self._detector.goes_on(name, at, self._rules.goes_on_seconds)
-            raised[name] = Quiet(began, at, host, busy, goes_on, usual=past.usual)
+            unseen = self._detector.unseen(name)
+            raised[name] = Quiet(began, at, host, busy, goes_on, usual=past.usual, unseen=unseen)
         self._ask_requests(cursor, gangs, raised, through)
         back = through - round(self._rules.look_back_seconds * 1e6)
         since = {name: max(round(one.began * 1e6), back) for name, one in raised.items()}

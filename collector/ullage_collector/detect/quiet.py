@@ -42,16 +42,20 @@ class Quiet:
     """The spell a subject is in.
 
     began: epoch seconds of its first quiet look; None: it is in none. last: the newest quiet look of the spell.
+    unseen: seconds of it that were bridged and of which nobody knows.
     """
 
     began: float | None = None
     last: float = 0.0
+    unseen: float = 0.0
 
-    def see(self, at: float, look: Look, bridges: Bridges) -> End | None:
+    def see(self, at: float, look: Look, bridges: Bridges, unseen: float = 0.0) -> End | None:
         """Take one look; times ascend. The end of the spell that this look ended, else None.
 
-        A quiet look after too long a silence ends the old spell and begins a new one.
+        A quiet look after too long a silence ends the old spell and begins a new one. unseen: seconds since the look before
+        of which nobody knows, where looks are thinned out and their distance does not tell.
         """
+        self.unseen = 0.0 if self.began is None else self.unseen + unseen
         if self.began is None:
             if look is Look.QUIET:
                 self.began = self.last = at
@@ -59,6 +63,7 @@ class Quiet:
         since = at - self.last
         if since > bridges.hole_seconds:
             self.began, self.last = (at, at) if look is Look.QUIET else (None, 0.0)
+            self.unseen = 0.0
             return End.UNHEARD
         if look is Look.QUIET:
             self.last = at
@@ -69,5 +74,5 @@ class Quiet:
         return End.LET_GO if look is Look.EMPTY else End.WORKED
 
     def age(self, at: float) -> float | None:
-        """Seconds since the spell began; None: in none."""
-        return None if self.began is None else at - self.began
+        """Seconds of the spell that were seen; None: in none. What is lost may hide work, so it makes no spell older."""
+        return None if self.began is None else at - self.began - self.unseen

@@ -30,7 +30,8 @@ WHERE a."rank" = 'work' AND a.to_us = $to_us ORDER BY a.workload_key, c.card_id;
 
 -- name: looks
 -- Each gang's minutes: busy when one of its cards was active, quiet when all it held were seen and none was, else unknown.
--- Of minutes that say the same one in three is enough.
+-- Of minutes that say the same one in three is enough; the last column counts the known ones so far, so that those that are
+-- left out and those that nobody saw can be told apart.
 WITH held AS (
     SELECT g.gang, a.allocation_id, a.subject_key, a.from_us // 60000000 AS first,
            (a.to_us + 59999999) // 60000000 AS past
@@ -46,7 +47,7 @@ WITH held AS (
 ), looked AS (
     SELECT gang, minute, CASE WHEN busy THEN 'busy' WHEN quiet >= held THEN 'quiet' ELSE 'unknown' END AS look FROM whole
 )
-SELECT gang, minute, look FROM looked
+SELECT gang, minute, look, count(*) FILTER (look <> 'unknown') OVER w AS known FROM looked
 WINDOW w AS (PARTITION BY gang ORDER BY minute)
 QUALIFY look IS DISTINCT FROM lag(look) OVER w OR minute % 3 = 0 OR lead(minute) OVER w IS NULL
 ORDER BY minute, gang;
