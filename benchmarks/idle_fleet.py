@@ -8,10 +8,10 @@ stopped for good, or never began; a replica of online inference when nobody aske
 than its minimum. The traps are in idle_traps.py, services in idle_services.py, each by name.
 
 Shown: what is proposed for reclaim and told to owners, against the truth; how late; and the same with every fifth sample lost and
-with three hours of every job lost, which may only take findings away. Losing every fifth minute whole is harder: there a note may
-come (a short stretch of work can be lost entirely), but nobody may be told. The peer waits for two hours of mean utilisation 0,
-silence read as 0, as simple rules do; it sees the same rows. The last line is JSON; with --strict the exit code is 1 when a promise
-is missed.
+with three hours of every job lost, which may only take findings away. Losing every fifth minute whole is harder: a short stretch
+of work can be lost entirely; then, too, findings may only get fewer, and one trap in a hundred may be told. The peer waits for
+two hours of mean utilisation 0, silence read as 0, as simple rules do; it sees the same rows. The last line is JSON; with --strict
+the exit code is 1 when a promise is missed.
 """
 
 from __future__ import annotations
@@ -414,7 +414,12 @@ def measured(
     told = {name for name, grades in said.grades.items() if grades.keys() - {"note"}}
     figures["findings"] = len(said.grades)
     for lost in losses:
-        fewer = watched(filled(jobs, lost=lost, seed=seed), every).grades
+        thinned = watched(filled(jobs, lost=lost, seed=seed), every)
+        fewer = thinned.grades
+        traps = [job for job in jobs if job.idle_from is None]
+        figures[f"traps_told_with_{lost}_lost"] = sum(thinned.told(job) is not None for job in traps) / len(
+            traps
+        )
         figures[f"findings_with_{lost}_lost"] = len(fewer)
         figures[f"told_only_because_{lost}_were_lost"] = len(
             {name for name, grades in fewer.items() if grades.keys() - {"note"}} - told
@@ -436,9 +441,11 @@ def kept(figures: dict[str, float | int | None], every: int = LOOK_MINUTES) -> l
         "hangs": of("wrong_hangs") == 0,
     }
     for lost in (loss for loss in LOSSES if f"findings_with_{loss}_lost" in figures):
-        good[f"{lost} lost"] = of(f"told_only_because_{lost}_were_lost") == 0
-        if lost != "minutes":
-            good[f"{lost} lost"] &= of(f"findings_with_{lost}_lost") <= of("findings")
+        good[f"{lost} lost"] = of(f"findings_with_{lost}_lost") <= of("findings") and (
+            of(f"traps_told_with_{lost}_lost") <= FALSE_FLAGS
+            if lost == "minutes"
+            else of(f"told_only_because_{lost}_were_lost") == 0
+        )
     return [name for name, fine in good.items() if not fine]
 
 
