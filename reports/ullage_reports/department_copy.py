@@ -78,6 +78,7 @@ def department_copy(report: Report, department_id: str) -> Report | None:
         findings=(),
         proposals=None,
         economics=None,
+        outlook=None,
         anomalies=None,
         budgets=(),
         trend=(),

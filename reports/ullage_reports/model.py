@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ullage_reports.anomalies import Anomalies
     from ullage_reports.budgets import BudgetRow
     from ullage_reports.economics import Economics
+    from ullage_reports.outlook import Outlook
     from ullage_reports.proposals import Proposals
 
 SCHEMA_VERSION = 1
@@ -669,7 +670,7 @@ class Report:
     """A whole statement. previous: the period compared with, None where none of it is published.
 
     tree: by which organisation departments are summed. workload_count: distinct workloads that held cards. held: what they held together. workloads with workloads_rest,
-    which is None where every row is listed, add up to held. proposals: None where the ledger of recommendations has none. economics: None where it is not worked out. anomalies: None where nobody asked for them. copy: None for the
+    which is None where every row is listed, add up to held. proposals: None where the ledger of recommendations has none. economics, outlook: None where they are not worked out. anomalies: None where nobody asked for them. copy: None for the
     whole report (department_copy.py). closed: None while some of the period is open, and the statement provisional. total and all
     tables but the bill are capacity; the bill is what is owed. bill None: of a report that
     was made without.
@@ -705,6 +706,7 @@ class Report:
     tree: TreeCut = TreeCut()
     proposals: Proposals | None = None
     economics: Economics | None = None
+    outlook: Outlook | None = None
     anomalies: Anomalies | None = None
     budgets: tuple[BudgetRow, ...] = ()
     copy: DepartmentCopy | None = None

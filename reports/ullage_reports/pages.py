@@ -18,7 +18,9 @@ from ullage_reports import (
     bill_tables,
     budget_tables,
     economics_tables,
+    exception_tables,
     figures,
+    outlook_tables,
     proposal_tables,
     tables,
     trust_tables,
@@ -309,6 +311,8 @@ def _notices(w: Wording) -> tuple[Notice, ...]:
 def _sections(w: Wording, held: Table) -> tuple[Section, ...]:
     report = w.report
     found = [
+        *_exceptions(w),
+        *_outlook(w),
         *_bill(w),
         _section(
             w,
@@ -379,6 +383,24 @@ def _copy_sections(w: Wording, held: Table) -> tuple[Section, ...]:
         _section(w, "workloads", _held_lead(w), held),
         _trust(w),
     )
+
+
+def _exceptions(w: Wording) -> tuple[Section, ...]:
+    """What a day's operators have to look at, before anything else."""
+    if w.report.period.kind is not PeriodKind.DAILY:
+        return ()
+    table = exception_tables.rows(w)
+    count = len(table.rows)
+    lead = w.t("lead.exceptions", count=w.f.number(count)) if count else w.t("lead.no_exceptions")
+    return (_section(w, "exceptions", lead, table if count else None),)
+
+
+def _outlook(w: Wording) -> tuple[Section, ...]:
+    """Where it goes, and what to decide, where the report says so: of a quarter and a year."""
+    if w.report.outlook is None:
+        return ()
+    tables_of = (outlook_tables.months(w), outlook_tables.models(w))
+    return (_section(w, "outlook", outlook_tables.lead(w, w.report), *tables_of, new_page=True),)
 
 
 def _economics(w: Wording) -> tuple[Section, ...]:
@@ -565,6 +587,9 @@ def _file_tables(w: Wording, states: Table, held: Table) -> tuple[Table, ...]:
         economics_tables.scenarios(w),
         economics_tables.jobs(w),
         economics_tables.served(w),
+        outlook_tables.months(w),
+        outlook_tables.models(w),
+        *((exception_tables.rows(w),) if report.period.kind is PeriodKind.DAILY else ()),
         held,
         tables.holders(w),
         tables.incidents(w),

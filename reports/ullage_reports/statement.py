@@ -42,6 +42,7 @@ from ullage_reports.model import (
     Report,
     Status,
 )
+from ullage_reports.outlook import outlook
 from ullage_reports.page_one import page_one
 from ullage_reports.peaks import Peak
 from ullage_reports.period import Period, PeriodKind
@@ -56,7 +57,9 @@ TOP: Final = 50
 """Rows of ranked lists. our choice: a page shows ten, a file fifty; nobody acts on the fifty-first this week."""
 TOP_NAMES: Final = 200
 """Rows of findings and incidents."""
-COUNTED: Final = (PeriodKind.MONTHLY, PeriodKind.QUARTERLY)
+LONG: Final = (PeriodKind.QUARTERLY, PeriodKind.YEARLY)
+"""Kinds of several months, which look ahead."""
+COUNTED: Final = (PeriodKind.MONTHLY, *LONG)
 """Kinds that say what work cost. our choice: a day or a week is too short for what a job costs."""
 NO_CURRENCY: Final = "XXX"
 """ISO 4217: no currency involved. Of a report without any price."""
@@ -221,6 +224,7 @@ class _Statement:
             tree=self._figures.tree,
             closed=self._closed(),
             proposals=proposed,
+            outlook=outlook(reading, trend) if reading.period.kind in LONG else None,
             economics=economics(reading, self._peaks) if reading.period.kind in COUNTED else None,
             bill=owed,
         )

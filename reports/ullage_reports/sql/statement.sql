@@ -54,6 +54,13 @@ SELECT from_us // 3600000000 * 3600000000, state, sum(quantity), coalesce(sum(at
        coalesce(sum(quantity) FILTER (price_micro IS NULL), 0)
 FROM segment GROUP BY ALL;
 
+-- name: model_hours
+-- Of each card model and UTC hour: what was owned, held, used, and held and idle.
+SELECT vendor, model, from_us // 3600000000 * 3600000000, sum(quantity),
+       coalesce(sum(quantity) FILTER (state IN ('used', 'allocated_idle', 'unknown')), 0),
+       coalesce(sum(quantity) FILTER (state = 'used'), 0), coalesce(sum(quantity) FILTER (state = 'allocated_idle'), 0)
+FROM segment GROUP BY ALL;
+
 -- name: slots
 -- Sums by slots shorter than an hour, for zones whose midnight is not on a UTC hour; lines are cut.
 SELECT slot, state, sum(q), coalesce(sum(q::HUGEINT * price_micro) FILTER (currency = $currency), 0),
