@@ -170,6 +170,18 @@ def test_a_board_that_several_cards_share_is_counted_once() -> None:
     assert by_card[made.cards["G1"]] == pytest.approx(by_card[made.cards["G2"]])
 
 
+def test_a_hole_of_a_shared_board_is_filled_once_whoever_of_its_cards_tells_it() -> None:
+    made = world()
+    for name in ("G1", "G2"):
+        made.card(name)
+    made.db.execute("UPDATE inventory SET board_id = 'B7'")
+    made.minutes("G1", 0, 11, 0.9, board_power_watts=600.0)
+    made.minutes("G1", 12, 24, 0.9, board_power_watts=600.0)
+    lines = drawn(made)
+    assert kwh(lines, "estimated") == pytest.approx({False: 23 * 0.6, True: 0.6})
+    assert kwh(lines, "card_key") == pytest.approx({made.cards["G1"]: 7.2, made.cards["G2"]: 7.2})
+
+
 def test_a_servers_own_power_is_shared_evenly_by_its_cards() -> None:
     made = world()
     for name in ("G1", "G2", "G3"):

@@ -232,3 +232,23 @@ def test_energy_and_remainders_cut_at_any_instant_are_the_whole_again(tmp_path: 
     assert energy == 1_000_000_007
     assert cost == 1_000_000_007 * 1370 * 335_800 * 10**6
     assert remainder == -43199999999999999999999989
+
+
+def test_columns_that_an_older_ullage_did_not_publish_read_as_null(tmp_path: Path) -> None:
+    manifest = publish(small(), tmp_path)
+    told = manifest.folder / "manifest.json"
+    data = json.loads(told.read_text())
+    old = manifest.folder / "segments.parquet"
+    with duckdb.connect() as db:
+        db.execute(f"CREATE TABLE line AS SELECT * EXCLUDE (list_micro) FROM read_parquet('{old}')")
+        db.execute(f"COPY line TO '{old}' (FORMAT parquet)")
+    body = old.read_bytes()
+    data["files"]["segments.parquet"] = {
+        "bytes": len(body),
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    told.write_text(json.dumps(data))
+    with Published(tmp_path).open(DAY, NEXT) as facts:
+        assert facts.rows("SELECT count(list_micro), count(*) > 0, sum(atoms) > 0 FROM segment") == [
+            (0, True, True)
+        ]
