@@ -137,8 +137,15 @@ def test_a_closed_month_is_the_same_to_the_byte_whatever_happens_later(
     month.round()
     dropped = Retention(month.store, StoreSettings()).step(month.now())
     assert ("card_minute", date(2026, 10, 6)) in dropped
+    before = month.store.reader().execute("SELECT max(adjustment_id) FROM adjustment").fetchall()[0][0]
     month.price("H800", 77_000_000)
     month.round()
+    late = (
+        month.store.reader()
+        .execute("SELECT DISTINCT state, quantity, reason FROM adjustment WHERE adjustment_id > ?", [before])
+        .fetchall()
+    )
+    assert {(int(q), reason) for _, q, reason in late} == {(0, "late: price")}, "no hour became unknown"
     month.to(datetime(2027, 1, 9, tzinfo=UTC))
     assert prune_names(month.store, month.root, now=month.now())
     assert len(list((month.root / "dimensions").glob("rev=*"))) == 2, "the newest, and the closing's"
