@@ -179,6 +179,21 @@ def test_the_minimum_is_a_setting_a_label_or_the_last_replica(
     assert {one.evidence["minimum_from"] for one in found.values()} == {said}
 
 
+def test_work_nobody_said_the_purpose_of_is_online_inference_where_its_requests_are_counted() -> None:
+    chat = Chat(3)
+    chat.world.db.execute("UPDATE workload SET scenario = NULL")
+    chat.served(0)
+    chat.served(1)
+    found = chat.found()
+    assert [
+        (one.evidence["use"], *grade) for one, grade in zip(found.values(), grades(found), strict=True)
+    ] == [
+        ("online_inference", "propose_reclaim", None),
+        ("online_inference", "propose_reclaim", None),
+        ("unknown", "note", "scenario_unknown"),
+    ]
+
+
 def test_pods_of_one_controller_are_replicas_of_one_service() -> None:
     chat = Chat(2, labels={})
     chat.world.db.execute(

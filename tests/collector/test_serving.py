@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ from ullage_collector.serving.counting import SPAN_US, Process, Reading, count
 from ullage_collector.serving.settings import Source, sources_of
 from ullage_collector.serving.systems import by_prefix, parse, shipped
 from ullage_collector.serving.watch import ServingWatch
+from ullage_collector.sql import migrations
 from ullage_collector.store.retention import Retention
 from ullage_collector.store.store import Store
 from ullage_contract.clock import ManualClock
@@ -502,6 +504,27 @@ def test_five_minutes_go_with_the_minutes_and_hours_stay(served: ServingStore) -
     assert served.rows("SELECT count(*) > 0 FROM serving_hour") == [(True,)]
     retention.step(datetime.fromtimestamp(day + 801 * 86_400, UTC))
     assert served.rows("SELECT count(*) FROM serving_hour") == [(0,)]
+
+
+def test_a_store_that_kept_requests_with_an_index_keeps_them_without_it() -> None:
+    database = duckdb.connect()
+    plain = next(version for version, file, _ in migrations() if file.endswith("serving_plain.sql"))
+    for version, _, text in migrations():
+        if version == plain:
+            database.execute(
+                "INSERT INTO serving VALUES (1, 's/vllm', 't', '2026-10-07', 5, NULL, 7, 1, NULL, 300000000, 0)"
+            )
+            database.execute(
+                "INSERT INTO serving_hour VALUES (1, '2026-10-07', 's/vllm', 5, NULL, 7, 1, NULL, 1, 300)"
+            )
+        database.execute(text)
+    assert database.execute("SELECT requests, prompt_tokens, covered_us FROM serving").fetchall() == [
+        (5, None, 300_000_000)
+    ]
+    assert database.execute("SELECT requests, covered_seconds FROM serving_hour").fetchall() == [(5, 300)]
+    assert database.execute(
+        "SELECT count(*) FROM duckdb_constraints() WHERE table_name IN ('serving', 'serving_hour') AND constraint_type LIKE 'PRIMARY%'"
+    ).fetchall() == [(0,)]
 
 
 # ------------------------------------------------------------------------------- settings and the table

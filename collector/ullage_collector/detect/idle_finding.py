@@ -95,7 +95,7 @@ def find(
         if gang.service is not None and held_back(gang.requests, rules.requests) is None
     )
     for gang, seen in quiet:
-        use = rules.use(gang.scenario, gang.source)
+        use = rules.use(gang.scenario, gang.source, serving=gang.requests is not None)
         begun = min(held.begun_us for held in gang.held) / 1e6
         if seen.through < begun + use.grace:
             continue
@@ -151,7 +151,7 @@ def grade_of(gang: Gang, seen: Quiet, rules: IdleRules, *, may_go: bool = False)
 
     may_go: it is one of the replicas its service can do without.
     """
-    use = rules.use(gang.scenario, gang.source)
+    use = rules.use(gang.scenario, gang.source, serving=gang.requests is not None)
     begun = min(held.begun_us for held in gang.held) / 1e6
     since = max(seen.began, begun + use.grace)
     calm = seen.through - max(since, seen.host_busy or since) - seen.unseen

@@ -84,13 +84,18 @@ class IdleRules:
     thresholds: IdleSettings = field(default_factory=default_settings)
     usual: UsualRules = field(default_factory=UsualRules)
 
-    def use(self, scenario: str | None, source: str) -> Use:
-        """What a workload's work is for. source: its kind, as table ``workload`` has it. The last row fits everything."""
+    def use(self, scenario: str | None, source: str, *, serving: bool = False) -> Use:
+        """What a workload's work is for. source: its kind, as table ``workload`` has it. The last row fits everything.
+
+        serving: its requests are counted, so that where nobody says what it is for it is online inference.
+        """
         if scenario:
             word = scenario.casefold()
             return next(
                 use for use in self.uses if any(fnmatchcase(word, glob.casefold()) for glob in use.scenarios)
             )
+        if serving and (served := next((use for use in self.uses if use.requests), None)):
+            return served
         return next((use for use in self.uses if source in use.sources), self.uses[-1])
 
 

@@ -149,7 +149,7 @@ class IdleWatch:
             gangs[name] = Gang(
                 name, kind, about.cluster, owner.scenario, owner.department, about.user, tuple(held)
             )
-            if self._rules.use(owner.scenario, kind).requests:
+            if not owner.scenario or self._rules.use(owner.scenario, kind).requests:
                 service = service_name(about, _attributes(attributes), self._rules.requests)
                 services[name] = (service, *minimum_of(about, self._rules.requests))
         replicas = Counter(service for service, *_ in services.values())
@@ -279,7 +279,7 @@ class IdleWatch:
         raised: Mapping[str, Quiet],
         through: int,
     ) -> None:
-        """Put to quiet online inference what is known of its requests."""
+        """Put to quiet online inference, and to work nobody said the purpose of, what is known of its requests."""
         of = {name: self._members[name] for name in raised if gangs[name].service is not None}
         told = read(cursor, (key for keys in of.values() for key in keys), through, self._rules.requests)
         for name, keys in of.items():
