@@ -146,8 +146,13 @@ def _sentences(w: Wording) -> tuple[str, ...]:
 
 
 def _owed(w: Wording) -> tuple[str, ...]:
+    """What is owed, unless the period's cost says the same."""
     bill = w.report.bill
-    return () if bill is None or bill.plain else (bill_tables.said(w, bill),)
+    if bill is None or bill.plain:
+        return ()
+    total = bill.total
+    same = not (total.shared or total.energy or total.corrections or total.credits)
+    return () if same else (bill_tables.said(w, bill),)
 
 
 def _sentence(w: Wording, sentence: Sentence) -> str:
