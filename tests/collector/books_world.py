@@ -118,19 +118,21 @@ class Books:
             )
         self.clock.advance(60)
 
-    def minutes(self, card: str, start: datetime, count: int, active: float) -> None:
+    def minutes(
+        self, card: str, start: datetime, count: int, active: float, *, watts: float | None = None
+    ) -> None:
         """Minutes of telemetry that came now, all alike. active: the SM's share, 0..1."""
         now = self._known()
         with self.store.write() as w:
             for day in {(start + timedelta(minutes=n)).date() for n in range(count)}:
                 table = self.store.days.ensure(
-                    w, CARD_MINUTE, day, ("utilization_ratio_max", "sm_active_ratio_max")
+                    w, CARD_MINUTE, day, ("utilization_ratio_max", "sm_active_ratio_max", "power_watts")
                 )
                 w.execute(
                     f"INSERT INTO {table.name} BY NAME SELECT minute, card_key, node_key, 60 AS covered_seconds, 6 AS samples, "
-                    "'real' AS origin, ? AS sm_active_ratio_max, ? AS utilization_ratio_max FROM card, "
+                    "'real' AS origin, ? AS sm_active_ratio_max, ? AS utilization_ratio_max, ? AS power_watts FROM card, "
                     "(SELECT ?::TIMESTAMP + to_minutes(m) AS minute FROM range(?) r(m)) WHERE card_id = ? AND minute::DATE = ?",
-                    [active, active, start, count, card, day],
+                    [active, active, watts, start, count, card, day],
                 )
             w.execute(
                 "INSERT INTO touched_day SELECT DISTINCT (?::TIMESTAMP + to_minutes(m))::DATE, ?::TIMESTAMP FROM range(?) r(m) "

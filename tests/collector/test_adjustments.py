@@ -158,6 +158,31 @@ def test_a_line_is_disputed_for_what_it_costs_and_no_more(books: Books) -> None:
             line_disputed(books.root, id_)
 
 
+def test_energy_is_disputed_like_capacity(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    with books.store.write() as w:
+        w.execute(
+            "INSERT INTO tariff VALUES (1, NULL, 'CNY', 1000000, 'UTC', NULL, NULL, ?, NULL, ?, NULL, 'file')",
+            [t(1), t(1)],
+        )
+    books.minutes("G0", t(6), 180, 0.9, watts=500.0)
+    books.publish()
+    start = datetime(2026, 10, 6, 1, tzinfo=UTC)
+    with Published(books.root).open(start, start + timedelta(hours=1)) as facts:
+        ((line, cost),) = facts.rows(
+            "SELECT line_id, cost_atoms FROM raw_energy WHERE from_us = ?", [int(start.timestamp()) * 10**6]
+        )
+    disputed = line_disputed(books.root, line)
+    assert (disputed.department_id, disputed.atoms) == ("old", int(cost)) and cost == ATOMS_PER_UNIT // 2
+    request_dispute(books.store, disputed, amount=None, reason="x", requester="lin", recorded_by="lin")
+    assert books.store.reader().execute("SELECT cost_class, cost_atoms FROM adjustment").fetchall() == [
+        ("energy", -cost)
+    ]
+    whole = period_disputed(books.root, "old", DAYS[0], DAYS[1], "UTC", None)
+    # 24 card-hours at 20, and half a kilowatt in each: hours nobody measured are taken like those around them.
+    assert whole.atoms == 480 * ATOMS_PER_UNIT + 24 * cost
+
+
 def test_a_department_disputes_its_own_days_and_an_open_period_carries_its_own(books: Books) -> None:
     disputed = period_disputed(books.root, "old", DAYS[1], DAYS[2], "Asia/Shanghai", None)
     assert (disputed.currency, disputed.atoms // ATOMS_PER_UNIT) == ("CNY", 480)

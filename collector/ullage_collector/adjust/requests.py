@@ -7,6 +7,7 @@ audit. A dispute that is approved is a credit of what it disputes. Not here: cor
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -30,6 +31,7 @@ MOST_AMOUNT: Final = Decimal(10) ** 12
 MOST_LISTED: Final = (
     10_000  # our choice: because a longer list is read by no person; readers take the published table
 )
+_LINE: Final = re.compile(r".+@(\d{1,17})[#~]\d{1,9}", re.DOTALL)
 DECISIONS: Final = {"approve": "posted", "reject": "rejected", "withdraw": "withdrawn"}
 LISTED: Final = (
     "adjustment_id",
@@ -143,17 +145,17 @@ def request_dispute(
 
 
 def line_disputed(root: Path, line_id: str) -> Disputed:
-    """The cost of one line of the ledger, as its statement has it. root: DIR/published.
+    """The cost of one line of the ledger, of capacity or energy, as its statement has it. root: DIR/published.
 
     Raises BadInput for an id that is none, and a line that is not there or has no price.
     """
-    begins = line_id.rpartition("@")[2].partition("#")[0]
-    if not (begins.isdigit() and len(begins) <= 17 and "#" in line_id):
+    found = _LINE.fullmatch(line_id)
+    if found is None:
         raise BadInput(
-            f"{line_id[:100]!r} is no line id; write CARD@MICROSECONDS#NUMBER as segments.parquet and "
+            f"{line_id[:100]!r} is no line id; write CARD@MICROSECONDS#NUMBER (~NUMBER of energy) as the published day and "
             "ullage-report explain have it"
         )
-    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(begins))
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(found[1]))
     with Published(root).open(at, at + timedelta(microseconds=1)) as facts:
         cursor = facts.connection.execute(statements("adjustments")["line"], {"line": line_id})
         names = [column[0] for column in cursor.description or ()]
@@ -179,7 +181,7 @@ def line_disputed(root: Path, line_id: str) -> Disputed:
 def period_disputed(
     root: Path, department: str, first: date, end: date, zone: str, currency: str | None
 ) -> Disputed:
-    """What a department's own lines cost over the local days [first, end) of an IANA zone. root: DIR/published.
+    """What a department's own lines, of capacity and energy, cost over the local days [first, end) of an IANA zone. root: DIR/published.
 
     Raises BadInput for a period that is empty, has nothing published, or is priced in several currencies and none is named.
     """
@@ -352,7 +354,7 @@ def _ask(
                 "pool": line.get("pool"),
                 "cluster_id": line.get("cluster_id"),
                 "state": line.get("state"),
-                "cost_class": "capacity",
+                "cost_class": line.get("cost_class", "capacity"),
                 "zone": about.zone if about else None,
                 "period_from": about.period_from if about else None,
                 "period_to": about.period_to if about else None,

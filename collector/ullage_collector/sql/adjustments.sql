@@ -34,12 +34,19 @@ SELECT EXISTS (SELECT 1 FROM department WHERE department_id = $department)
     OR EXISTS (SELECT 1 FROM segment WHERE department_id = $department);
 
 -- name: line
--- One line of a published day.
-SELECT line_id, department_id, business, scenario, vendor, model, pool, cluster_id, state, from_us, to_us, currency, cost_atoms,
+-- One line of a published day, of capacity or of energy.
+SELECT 'capacity' AS cost_class, line_id, department_id, business, scenario, vendor, model, pool, cluster_id, state, from_us, to_us, currency, cost_atoms,
        source_rows
-FROM raw_segment WHERE line_id = $line;
+FROM raw_segment WHERE line_id = $line
+UNION ALL
+SELECT 'energy', line_id, department_id, business, scenario, vendor, model, pool, cluster_id, state, from_us, to_us,
+       CASE WHEN tariff_micro IS NOT NULL THEN currency END, cost_atoms, source_rows
+FROM raw_energy WHERE line_id = $line;
 
 -- name: department_cost
--- What a department's own lines cost in the open span, by currency.
-SELECT currency, sum(atoms) FROM segment WHERE department_id = $department AND currency IS NOT NULL
+-- What a department's own lines of capacity and energy cost in the open span, by currency.
+SELECT currency, sum(atoms)
+FROM (SELECT currency, atoms FROM segment WHERE department_id = $department AND price_micro IS NOT NULL
+      UNION ALL
+      SELECT currency, cost_atoms::HUGEINT FROM energy WHERE department_id = $department AND tariff_micro IS NOT NULL)
 GROUP BY currency HAVING sum(atoms) > 0 ORDER BY currency;
