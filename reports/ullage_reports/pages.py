@@ -20,6 +20,7 @@ from ullage_reports import (
     economics_tables,
     exception_tables,
     figures,
+    finding_tables,
     outlook_tables,
     proposal_tables,
     tables,
@@ -368,7 +369,7 @@ def _sections(w: Wording, held: Table) -> tuple[Section, ...]:
                 proposal_tables.lead(w, report),
                 proposal_tables.standing(w) if report.proposals and report.proposals.standing else None,
                 proposal_tables.settled(w) if report.proposals and report.proposals.settled else None,
-                tables.findings(w) if report.findings else None,
+                finding_tables.printed(w) if report.findings else None,
             )
         )
     if report.anomalies is not None:
@@ -598,7 +599,7 @@ def _file_tables(w: Wording, states: Table, held: Table) -> tuple[Table, ...]:
         held,
         tables.holders(w),
         tables.incidents(w),
-        tables.findings(w),
+        finding_tables.listed(w),
         proposal_tables.standing(w),
         proposal_tables.settled(w),
         budget_tables.rows(w),

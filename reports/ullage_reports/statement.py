@@ -56,7 +56,9 @@ from ullage_reports.workloads import workloads
 TOP: Final = 50
 """Rows of ranked lists. our choice: a page shows ten, a file fifty; nobody acts on the fifty-first this week."""
 TOP_NAMES: Final = 200
-"""Rows of findings and incidents."""
+"""Rows of incidents."""
+TOP_FINDINGS: Final = 10_000
+"""Rows of findings: a fleet without agents has one a node, and a page says how many say the same."""
 LONG: Final = (PeriodKind.QUARTERLY, PeriodKind.YEARLY)
 """Kinds of several months, which look ahead."""
 COUNTED: Final = (PeriodKind.MONTHLY, *LONG)
@@ -395,7 +397,7 @@ class _Statement:
                 owner=row[7],
                 action=row[8],
             )
-            for row in self._reading.rows("findings", {"top": TOP_NAMES, **self._reading.span})
+            for row in self._reading.rows("findings", {"top": TOP_FINDINGS, **self._reading.span})
         )
 
     def _changed(self, amounts: Amounts, before: Amounts | None) -> Change | None:

@@ -334,42 +334,6 @@ def incidents(w: Wording) -> Table:
     )
 
 
-def findings(w: Wording) -> Table:
-    """What the detectors propose: a finding that says what to do comes first, as a recommendation."""
-    t = w.t
-    ranked = sorted(w.report.findings, key=lambda row: not row.action)
-    return Table(
-        key="recommendations",
-        caption=t("table.recommendations", window=w.window),
-        columns=(
-            Column("finding_id", t("column.finding"), figures=False, shown=False),
-            Column("kind", t("column.kind"), figures=False, weight=2.0),
-            Column("subject", t("column.where"), figures=False, weight=2.4),
-            Column("action", t("column.suggested"), figures=False, weight=2.6),
-            Column("owner", t("column.owner"), figures=False, weight=1.4),
-            Column("confidence", t("column.confidence"), weight=0.9, holds=Holds.RATIO),
-            Column("since", t("column.since"), figures=False, weight=1.85, steady=True, holds=Holds.INSTANT),
-            Column("until", t("column.until"), figures=False, shown=False, holds=Holds.INSTANT),
-        ),
-        rows=tuple(
-            (
-                w.text_cell(row.finding_id),
-                Cell(t.known("finding", w.plain(row.kind)), w.plain(row.kind)),
-                w.text_cell(row.subject),
-                Cell(t.known("action", w.plain(row.action)) or "–", w.plain(row.action)),
-                w.text_cell(row.owner),
-                w.ratio_cell(row.confidence, places=0),
-                w.instant_cell(row.since, sub="" if row.until else t("word.still")),
-                w.instant_cell(row.until),
-            )
-            for row in ranked
-        ),
-        printed=ROWS_PRINTED,
-        more=w.more(len(ranked), ROWS_PRINTED),
-        empty=t("empty.recommendations"),
-    )
-
-
 def days(w: Wording) -> Table:
     """Each local day, or hour of a daily report; a gap says so and shows no figure."""
     t, currency = w.t, w.report.currency

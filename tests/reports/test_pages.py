@@ -9,7 +9,17 @@ from decimal import Decimal
 import pytest
 from rendering_sample import sample
 
-from ullage_reports.model import Change, OriginRow, PageOne, Report, Sentence, Status, SumCheck, TrendPoint
+from ullage_reports.model import (
+    Change,
+    FindingRow,
+    OriginRow,
+    PageOne,
+    Report,
+    Sentence,
+    Status,
+    SumCheck,
+    TrendPoint,
+)
 from ullage_reports.pages import Pages, pages
 from ullage_reports.period import daily
 from ullage_reports.table import Table
@@ -158,3 +168,33 @@ def test_the_workloads_of_a_page_add_up_with_their_others(lang: str) -> None:
         assert sum(Decimal(row[n].value) for row in shown) == pytest.approx(
             Decimal(cell.value), abs=Decimal(0) if n < 7 else Decimal("0.001")
         )
+
+
+def test_findings_that_say_the_same_of_many_nodes_are_one_row_of_the_page_and_all_are_in_the_file() -> None:
+    def finding(number: int, kind: str, action: str | None, until: datetime | None = None) -> FindingRow:
+        since = datetime(2026, 10, 1, number % 24, tzinfo=UTC)
+        return FindingRow(
+            str(number), kind, "node", f"n-{number:03}", since, until, Decimal(1), "platform", action
+        )
+
+    many = [finding(n, "not_seen", "install_agent") for n in range(20)]
+    over = [finding(20, "not_seen", "install_agent", datetime(2026, 10, 3, tzinfo=UTC))]
+    others = [finding(30 + n, "idle_workload", "tell_owner") for n in range(3)] + [
+        finding(40, "odd_driver", None)
+    ]
+    report = dataclasses.replace(sample(), findings=(*many, *over, *others))
+    laid = pages(report, "en")
+    (page,) = [
+        part
+        for section in laid.sections
+        for part in section.blocks
+        if isinstance(part, Table) and part.key == "recommendations"
+    ]
+    shown = [[cell.text for cell in row] for row in page.shown_rows]
+    assert len(shown) == 5, "one for the nodes, three idle ones, one without a suggestion"
+    (nodes,) = [row for row in page.rows if "…" in row[2].text]
+    assert (nodes[2].text, nodes[2].sub) == ("n-000, n-001, n-002, …", "21 in all")
+    assert nodes[6].sub == "20 still so"
+    assert shown[-1][2] == "–", "what suggests nothing comes last"
+    (file,) = [table for table in laid.file_tables if table.key == "recommendations"]
+    assert [row[2].value for row in file.rows] == [row.subject for row in report.findings]
