@@ -144,6 +144,30 @@ def test_what_was_rejected_keeps_no_money_from_others(ledger: Ledger) -> None:
     assert shown.totals(rows.values()) == {"CNY": "14400.00"}
 
 
+def test_a_node_out_of_order_counts_its_free_cards_once_too(ledger: Ledger) -> None:
+    ledger.world.card("C", node="n2")  # nobody holds it
+    ledger.fault("C")
+    ledger.db.execute(
+        "INSERT INTO incident SELECT 2, 'node', 'n2', cause, severity, vendor, code, onset, opened_at, closed_at, closed_by, confirmed, "
+        "'isolate_node', proposal, evidence, history, origin, 'dc1', 'n2', parent_id, \"mode\", follow, reason FROM incident"
+    )
+    ledger.round()
+    rows = {row["family"]: row for row in book.rows(ledger.db)}
+    assert rows["card"]["month_atoms"] == rows["node"]["month_atoms"] == 7200 * ATOMS_PER_UNIT
+    assert shown.totals(rows.values()) == {"CNY": "7200.00"}
+
+
+def test_what_nobody_knows_the_saving_of_takes_nothing_from_others(ledger: Ledger) -> None:
+    starved = Found(
+        "starved_cards", "workload", JOB, us(0), {"cost_per_day": {"CNY": "240"}, "activity": None}
+    )
+    scattered = Found("scattered_job", "workload", JOB, us(0), {"cost_per_day": {"CNY": "24"}})
+    ledger.find(starved, scattered, kinds=("starved_cards", "scattered_job"))
+    ledger.round()
+    row = ledger.rows()["gather_job"]
+    assert (row["counted_atoms"], row["shared_with"]) == (720 * ATOMS_PER_UNIT, [])
+
+
 def test_a_share_held_by_another_is_no_overlap(ledger: Ledger) -> None:
     for number, workload in enumerate(("k8s/dc1/a/p/1", "k8s/dc1/b/p/2")):
         if not number:

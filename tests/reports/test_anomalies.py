@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 from benchmarks import anomalies as benchmark
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.reports.anomaly_world import FIRST, Days, on
 
+from ullage_collector import ledger
 from ullage_collector.published import Published
 from ullage_reports import cli
 from ullage_reports import period as periods
-from ullage_reports.anomalies import Anomalies, AnomalyRow, anomalies
+from ullage_reports.anomalies import Anomalies, AnomalyRow, _merged, anomalies
+from ullage_reports.anomaly import runs
+from ullage_reports.anomaly_causes import Part, parts, together
 from ullage_reports.anomaly_rules import default_rules
 from ullage_reports.pages import pages
 from ullage_reports.statement import statement
@@ -145,6 +150,66 @@ def test_a_statement_says_what_when_how_much_and_why_in_both_languages(root: Pat
 def test_the_made_series_of_the_benchmark_in_its_short_form() -> None:
     """Ours as shipped against the best of all percentages off a mean, chosen with hindsight; gaps make no alarms."""
     assert benchmark.main(["--series", "16", "--days", "98", "--seed", "4", "--strict"]) == 0
+
+
+def test_a_difference_is_unusual_only_beyond_a_part_of_the_expected() -> None:
+    for more, found in ((10, 0), (20, 1)):
+        values = {on(number): 10_000 for number in range(40)}
+        values[on(35)] += 100 * more
+        assert len(runs(values, frozenset(values), default_rules(), least=100)) == found
+
+
+def test_a_weekly_habit_and_growth_are_not_unusual_and_a_holiday_is_like_its_sunday() -> None:
+    rules = default_rules().of_zone("Asia/Shanghai")
+    values = {}
+    for number in range(70):
+        day = on(number)
+        sunday = rules.likeness(day).key == "sun"
+        values[day] = round(10_000 * 1.01**number * (0.3 if sunday else 1.0))
+    assert runs(values, frozenset(values), rules, least=100) == []
+    plain = default_rules().of_zone("UTC")  # the same fleet where nobody knows of the holiday
+    there = {odd.day for run in runs(values, frozenset(values), plain, least=100) for odd in run.days}
+    assert date(2026, 10, 1) in there
+
+
+PART = st.builds(
+    Part,
+    department=st.sampled_from(("rd", "platform")), scenario=st.just(""), vendor=st.just("nvidia"),
+    model=st.sampled_from(("H800", "H20")), pool=st.just(""), state=st.sampled_from(ledger.STATES),
+    work=st.sampled_from(("a", "b")), price=st.sampled_from((None, 0, 7, 9)), alone=st.booleans(),
+    incident=st.sampled_from((None, 3)), example=st.just("a-1"), quantity=st.integers(0, 10**12), atoms=st.just(0),
+)  # fmt: skip
+
+
+@given(st.lists(PART, max_size=8), st.lists(PART, max_size=8), st.integers(0, 10**15), st.booleans())
+def test_parts_add_up_whatever_moved(
+    day: list[Part], other: list[Part], expected: int, of_hours: bool
+) -> None:
+    priced = [[replace(p, atoms=p.quantity * (p.price or 0)) for p in some] for some in (day, other)]
+    found = parts(*priced, expected, of_hours=of_hours)
+    whole = sum(p.quantity if of_hours else p.atoms for p in priced[0])
+    assert sum(one.amount for one in found) == whole - expected
+    assert sum(one.amount for one in together([found, found], 2)) == 2 * (whole - expected)
+    if not other:
+        lost = [p for p in priced[0] if p.state in ("faulty", "isolated")]
+        told = sum(one.amount for one in found if one.cause.kind == "incident")
+        assert told == sum(p.quantity if of_hours else p.atoms for p in lost)
+
+
+def test_series_that_show_the_same_are_one_and_those_that_go_the_other_way_are_not() -> None:
+    def made(of: str, subject: str, difference: int) -> AnomalyRow:
+        amounts = (Decimal(2000 + difference), Decimal(2000), Decimal(difference))
+        return AnomalyRow(of, subject, "cost", on(1), on(1), 1, *amounts, None, "closed", ())
+
+    main, same, opposite = (
+        made("department", "rd", 700),
+        made("scenario", "training", 500),
+        made("scenario", "x", -700),
+    )
+    freed, fuller = made("department", "platform", -600), made("department", "platform", 600)
+    assert _merged([main, same, freed])[0].also == ("scenario training", "department platform")
+    assert len(_merged([main, opposite])) == len(_merged([main, fuller])) == 2
+    assert len(_merged([main, made("scenario", "training", 300)])) == 2  # less than half of it
 
 
 def test_too_few_days_are_no_judgement(root: Path) -> None:
