@@ -6,6 +6,7 @@ unknown; a short one neither ends an inactive stretch nor counts towards it, as 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,18 +29,40 @@ class Stretch:
     began_us: int | None = None
 
 
-def stretches(world: World, held: Allocation) -> tuple[Stretch, ...]:
-    """The states of an allocation, in order, covering its time; an open end is the window's.
+class Told:
+    """A world's readings of activity by job and by card, so that an allocation is not held against all of them."""
+
+    def __init__(self, world: World) -> None:
+        self.any = False
+        self._by_job: dict[str, list[Telemetry]] = defaultdict(list)
+        self._by_card: dict[str, list[Telemetry]] = defaultdict(list)
+        for row in world.telemetry:
+            if row.active is None:
+                continue
+            self.any = True
+            if row.job is not None:
+                self._by_job[row.job].append(row)
+            elif row.card is not None:
+                self._by_card[row.card].append(row)
+
+    def about(self, held: Allocation) -> list[Telemetry]:
+        """Readings that may be about an allocation, as ``readings`` chooses among them."""
+        of_job = self._by_job.get(held.job, []) if held.job is not None else []
+        return [*of_job, *(self._by_card.get(held.card, []) if held.card is not None else [])]
+
+
+def stretches(world: World, held: Allocation, told: Told) -> tuple[Stretch, ...]:
+    """The states of an allocation, in order, covering its time; an open end is the window's. told: of the same world.
 
     A file without any reading of activity counts everything held as used; with some, what they do not cover is unknown.
     """
     end = world.to_us if held.end_us is None else held.end_us
     if end <= held.start_us:
         return ()
-    rows = [row for row in world.telemetry if row.active is not None]
-    if not rows:
+    if not told.any:
         return (Stretch(held.start_us, end, USED),)
-    return _judged(_pieces(readings(held, rows), held.start_us, end), world.policy.idle_window_us)
+    rows = readings(held, told.about(held))
+    return _judged(_pieces(rows, held.start_us, end), world.policy.idle_window_us)
 
 
 def readings(held: Allocation, rows: Sequence[Telemetry]) -> list[Telemetry]:

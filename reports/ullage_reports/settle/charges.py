@@ -27,7 +27,7 @@ from ullage_collector.ledger import (
     UNMAPPED,
 )
 from ullage_reports.cost_sharing import NOTHING, unused_of
-from ullage_reports.settle.activity import Stretch, stretches
+from ullage_reports.settle.activity import Stretch, Told, stretches
 from ullage_reports.settle.energy import Draw, card_power, host_watts, job_power, tariff_at, watts_at
 from ullage_reports.settle.shares import WHOLE, held_shares
 from ullage_reports.settle.spans import Span, label_at
@@ -186,8 +186,10 @@ class _Walk:
     def __init__(self, world: World) -> None:
         self._world = world
         self._by_start = sorted(world.allocations, key=lambda held: held.start_us)
-        self._starts = [held.start_us for held in self._by_start]
-        self._states = {held.number: stretches(world, held) for held in world.allocations}
+        self._begun = 0
+        self._holding: dict[int, Allocation] = {}
+        told = Told(world)
+        self._states = {held.number: stretches(world, held, told) for held in world.allocations}
         self._power: dict[str, tuple[Draw, ...]] = card_power(world) if world.tariffs else {}
         self._job_power = job_power(world, self._power) if world.tariffs else {}
         self._host = host_watts(world) if world.tariffs else {}
@@ -217,15 +219,18 @@ class _Walk:
         return sorted(t for t in found if t is not None and world.from_us <= t <= world.to_us)
 
     def pieces(self, at_us: int) -> list[Piece]:
-        """Every card's shares at an instant; they add up to 1 each."""
+        """Every card's shares at an instant; they add up to 1 each. Instants come in order."""
         world = self._world
         out = self._out_of_order(at_us)
-        holding = [
-            held
-            for held in self._by_start[: bisect_right(self._starts, at_us)]
-            if held.end_us is None or at_us < held.end_us
-        ]
-        holding.sort(key=lambda held: held.number)
+        while self._begun < len(self._by_start) and self._by_start[self._begun].start_us <= at_us:
+            held = self._by_start[self._begun]
+            self._holding[held.number] = held
+            self._begun += 1
+        for number in [
+            n for n, held in self._holding.items() if held.end_us is not None and held.end_us <= at_us
+        ]:
+            del self._holding[number]
+        holding = [self._holding[number] for number in sorted(self._holding)]
         shares = held_shares(world, at_us, holding, out)
         found: list[Piece] = []
         for card in world.cards:
