@@ -3,7 +3,7 @@
     python benchmarks/ledger.py [--cards 512] [--days 14] [--month-cards 2000] [--peer-cards 64]
 
 A simulated fleet: six jobs a card and day, minutes of telemetry with idle stretches, forty departments, two
-models. Measured on one thread: states of --days days, publishing them, and a monthly statement over
+models. Measured on one thread: states of --days days with what their cards drew, publishing them, and a monthly statement over
 --month-cards cards (one day made, then shifted to the other days of October: the reading is what is
 measured). The peer reads the same day card by card and must come to the same money, to the atom.
 The last line is JSON.

@@ -161,8 +161,9 @@ WITH minute AS (
       ON p.card_key = m.card_key AND p.hour = m.us // 3600000000 GROUP BY ALL
 ), cut AS (
     SELECT p.card_key, p.from_us, p.to_us, m.estimated,
-           (m.mj::HUGEINT * (least(p.to_us, m.us + 60000000) - m.us) // 60000000
-            - m.mj::HUGEINT * (greatest(p.from_us, m.us) - m.us) // 60000000)::BIGINT AS mj
+           CASE WHEN p.from_us <= m.us AND p.to_us >= m.us + 60000000 THEN m.mj
+                ELSE (m.mj::HUGEINT * (least(p.to_us, m.us + 60000000) - m.us) // 60000000
+                      - m.mj::HUGEINT * (greatest(p.from_us, m.us) - m.us) // 60000000)::BIGINT END AS mj
     FROM minute m JOIN energy_piece p ON p.card_key = m.card_key AND p.hour = m.us // 3600000000
     WHERE NOT p.whole AND p.from_us < m.us + 60000000 AND p.to_us > m.us
 )
