@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ullage_collector.detect.findings import Found
 from ullage_collector.detect.idle_finding import Held, cost_a_day
-from ullage_collector.ledger import NANO, PLATFORM
+from ullage_collector.ledger import NANO
 from ullage_collector.pricing.now import book_now
 from ullage_collector.sql import statements
 from ullage_collector.store.store import naive_utc
@@ -29,8 +29,8 @@ _UNPRICED: Final = Held("", None, None, NANO, 0)
 def with_cost(
     cursor: duckdb.DuckDBPyConnection, found: Sequence[Found], life: Mapping[str, str], now_us: int
 ) -> list[Found]:
-    """The findings with ``cost_per_day`` and ``cards_without_price`` where they have none, and the platform as owner of what
-    nobody owns. Of family node all cards the inventory has on it are meant.
+    """The findings with ``cost_per_day`` and ``cards_without_price`` where they have none. Of family node all cards the inventory
+    has on it are meant.
 
     life: [life] of states.toml.
     """
@@ -56,10 +56,5 @@ def with_cost(
     for one in found:
         cost, unpriced = cost_a_day(cards(one), prices, now_us)
         money = {"cost_per_day": cost, "cards_without_price": unpriced or None}
-        told.append(replace(one, evidence={**money, **one.evidence}, owner=one.owner or PLATFORM))
+        told.append(replace(one, evidence={**money, **one.evidence}))
     return told
-
-
-def of_platform(found: Iterable[Found]) -> list[Found]:
-    """Findings of lists, versions and sources that disagree: no money is lost by them, and the platform mends them."""
-    return [replace(one, owner=one.owner or PLATFORM) for one in found]

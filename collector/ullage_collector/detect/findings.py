@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ullage_collector.ledger import PLATFORM
 from ullage_collector.sql import statements
 from ullage_collector.store.store import naive_utc
 
 if TYPE_CHECKING:
     import duckdb
+
+
+OF_SOMEBODY: Final = ("workload", "department")
+"""Families that somebody else owns than the platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,8 @@ class Found:
     family: card, node, slice, port, workload, pool, department or fleet. subject: its id.
     since_us: from when it is so, microseconds since the epoch. evidence: what a person can check by hand.
     key: tells findings of one kind and subject apart (a process id, a package); part of the evidence.
-    confidence: 0..1. owner: whom it concerns. action: what is suggested, one word or short phrase.
+    confidence: 0..1. owner: whom it concerns; None: nobody knows whose the work is, and of anything but work the platform.
+    action: what is suggested, one word or short phrase.
     """
 
     kind: str
@@ -82,6 +88,7 @@ def keep(
             ended += 1
     opened = 0
     for name, item in wanted.items():
+        owner = item.owner or (None if item.family in OF_SOMEBODY else PLATFORM)
         evidence = {**item.evidence, "key": item.key} if item.key else dict(item.evidence)
         text = json.dumps(evidence, ensure_ascii=False, sort_keys=True, default=str)
         before = standing.get(name)
@@ -89,9 +96,9 @@ def keep(
             since = naive_utc(item.since_us / 1e6)
             cursor.execute(
                 sql["open"],
-                [item.kind, item.family, item.subject, since, text, item.confidence, item.owner, item.action],
+                [item.kind, item.family, item.subject, since, text, item.confidence, owner, item.action],
             )
             opened += 1
         elif before[1] != text:
-            cursor.execute(sql["renew"], [text, item.confidence, item.owner, item.action, before[0]])
+            cursor.execute(sql["renew"], [text, item.confidence, owner, item.action, before[0]])
     return Kept(opened, ended, len(standing) - ended + opened)

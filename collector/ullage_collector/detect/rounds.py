@@ -20,7 +20,7 @@ from ullage_collector.config import Config
 from ullage_collector.detect import idle_finding, over_subscription
 from ullage_collector.detect import inventory as inventory_kinds
 from ullage_collector.detect import versions as version_kinds
-from ullage_collector.detect.card_cost import of_platform, with_cost
+from ullage_collector.detect.card_cost import with_cost
 from ullage_collector.detect.findings import Found, keep
 from ullage_collector.detect.fragmentation import finding as fragmentation
 from ullage_collector.detect.fragmentation import reading as fragmentation_reading
@@ -116,7 +116,7 @@ class Rounds:
             handed_out = over_subscription.find(over_subscription.now_held(cursor, now_us))
             compared_found = [
                 *with_cost(cursor, [f for f in compared.found if f.kind in COSTING], self._life, now_us),
-                *of_platform(f for f in compared.found if f.kind not in COSTING),
+                *(f for f in compared.found if f.kind not in COSTING),
             ]
             handed_out = with_cost(cursor, handed_out, self._life, now_us)
             fleet = FleetNow(store.cursor, store.clock, keep_seconds=0)
@@ -140,8 +140,8 @@ class Rounds:
                     now_us,
                     unjudged=frozenset(compared.unjudged),
                 ),
-                keep(writer, version_kinds.KINDS, of_platform(odd), now_us),
-                keep(writer, TOPOLOGY_KINDS, of_platform(conflicts), now_us),
+                keep(writer, version_kinds.KINDS, odd, now_us),
+                keep(writer, TOPOLOGY_KINDS, conflicts, now_us),
                 keep(writer, [over_subscription.KIND], handed_out, now_us),
                 keep(writer, [fragmentation.KIND], fragmented, now_us),
                 *(

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Final
 
 from ullage_collector.detect.findings import Found
+from ullage_collector.ledger import PLATFORM
 from ullage_collector.versions import NAMES, Ran, Running, compare
 from ullage_contract import rule_file
 from ullage_contract.settings import Table
@@ -272,7 +273,14 @@ def _mixed(
     }
     key = f"{name} {kind}"
     return Found(
-        "version_drift_in_job", "workload", workload, now_us, evidence, key=key, action="align_version"
+        "version_drift_in_job",
+        "workload",
+        workload,
+        now_us,
+        evidence,
+        key=key,
+        owner=PLATFORM,
+        action="align_version",
     )
 
 

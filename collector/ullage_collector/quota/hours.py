@@ -235,7 +235,8 @@ def found(known: Known) -> list[Found]:
         evidence = {"cards": nowhere, "first_cards": cards[:10]}
         listed.append(Found("pool_none", "pool", NO_POOL, since, evidence, action="add_pool_rule"))
     listed += [
-        Found("quota_refused", "quota", text[:100], since, {"message": text[:500]}) for text in known.refused
+        Found("quota_refused", "quota", text[:100], since, {"message": text[:500]}, action="mend_quota_tree")
+        for text in known.refused
     ]
     return listed
 
