@@ -236,31 +236,32 @@ class _Sharing:
     def _lend(self, guaranteed: Guarantees) -> None:
         """Hour by hour: borrowers keep the credit's part of what is lent to them, lenders pay the rest and what stands free."""
         keep = 1 - CREDIT[self._policy.borrowing]
-        moved: dict[tuple[bool, Lot, str, str], int] = defaultdict(int)
+        moved: dict[tuple[bool, Lot, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
         cells = [
             Held(int(row[0]), str(row[1]), Lot(*row[2:8]), int(row[8]), int(row[9]))
             for row in self._rows("charged_hours")
         ]
         if self._policy.allocated_idle == "platform_pays":
             cells = [cell for cell in cells if cell.lot.state != ALLOCATED_IDLE]
+        before, paid = Fraction(0), Fraction(0)
         for cell, part, departments, lent in guaranteed.parts(cells):
-            paid = part * keep if lent else part
+            if part is not before:  # one for all cells of a borrower in an hour
+                before, paid = part, part * keep if lent else part
             left = cell.atoms * paid.numerator // paid.denominator
             of = sum(departments.values())
+            given = moved[lent, cell.lot, cell.department]
             for name, weight in departments.items():
-                amount = left * weight // of if of != weight else left
-                moved[lent, cell.lot, cell.department, name] += amount
+                amount = left * weight // of
+                given[name] += amount
                 left, of = left - amount, of - weight
         self.missing += guaranteed.missing
-        totals: dict[tuple[bool, Lot, str], int] = defaultdict(int)
-        for (lent, lot, giver, _), atoms in moved.items():
-            totals[lent, lot, giver] += atoms
-        for (lent, lot, giver, taker), atoms in sorted(moved.items()):
+        for (lent, lot, giver), given in sorted(moved.items()):
             word = f"{'borrowing' if lent else 'guarantee'}/{self._policy.borrowing}"
-            of = totals[lent, lot, giver]
-            self.books.move(
-                self._stretch, word, lot, _whole(giver), _whole(taker), atoms, Fraction(atoms), Fraction(of)
-            )
+            whole = Fraction(sum(given.values()))
+            for taker, atoms in sorted(given.items()):
+                self.books.move(
+                    self._stretch, word, lot, _whole(giver), _whole(taker), atoms, Fraction(atoms), whole
+                )
 
     # ------------------------------------------------------------------------------- the free pool
     def _share_pool(self, guaranteed: Guarantees | None) -> None:
