@@ -124,6 +124,7 @@ class _Making:
         }
         total = self._charges(self._columns)
         shared = self._charged.shared
+        billed = bool(self._reading.rows("energy_billed")[0][0])
         found = Bill(
             total=total,
             departments=departments,
@@ -134,7 +135,8 @@ class _Making:
             shared=self._shared_rows(),
             adjustments=tuple(self._adjustment(row) for row in self._charged.adjustments),
             energy_kwh=None if self._charged.energy is None else _kwh(self._charged.energy),
-            unpriced_kwh=_kwh(self._charged.unpriced),
+            unpriced_kwh=_kwh(self._charged.unpriced if billed else 0),
+            energy_billed=billed,
             estimated_kwh=_kwh(self._charged.estimated),
             hours_without_quota=shared.hours_without_quota,
         )

@@ -219,6 +219,8 @@ def lines(w: Wording, bill: Bill) -> Lines:
         found.append(t("bill.energy", kwh=f.number(bill.energy_kwh)))
     if bill.estimated_kwh:
         found.append(t("bill.estimated", kwh=f.number(bill.estimated_kwh)))
+    if bill.energy_kwh and not bill.energy_billed:
+        found.append(t("bill.not_billed"))
     if bill.unpriced_kwh:
         found.append(t("bill.unpriced", kwh=f.number(bill.unpriced_kwh)))
     if bill.hours_without_quota:

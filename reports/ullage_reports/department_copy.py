@@ -108,6 +108,7 @@ def _bill(bill: Bill, department_id: str) -> Bill:
         shared=tuple(row for row in bill.shared if row.department_id in inside),
         adjustments=tuple(row for row in bill.adjustments if row.department_id in inside),
         energy_kwh=None if bill.energy_kwh is None else bill.energy_kwh * 0,
+        energy_billed=bill.energy_billed,
         unpriced_kwh=bill.unpriced_kwh * 0,
         estimated_kwh=bill.estimated_kwh * 0,
         hours_without_quota=bill.hours_without_quota,

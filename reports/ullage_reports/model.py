@@ -473,7 +473,8 @@ class Bill:
     """What everybody owes. total: all rows together.
 
     exact: column -> atoms before rounding, as text: a reader can add them up. policies: in the order they held. energy_kwh: with the PUE in it;
-    None: no energy is published. unpriced_kwh: without a tariff, and so without cost. estimated_kwh: energy nobody measured.
+    None: no energy is published. energy_billed: False: the price book has no tariff at all, so that energy is told and in no
+    bill. unpriced_kwh: what no tariff of the price book covers, and so without cost. estimated_kwh: energy nobody measured.
     hours_without_quota: hours in which the policy asks for guarantees and no quota is published.
     """
 
@@ -486,6 +487,7 @@ class Bill:
     shared: tuple[SharedRow, ...]
     adjustments: tuple[AdjustmentRow, ...]
     energy_kwh: Decimal | None
+    energy_billed: bool
     unpriced_kwh: Decimal
     estimated_kwh: Decimal
     hours_without_quota: int
@@ -493,7 +495,7 @@ class Bill:
     @property
     def plain(self) -> bool:
         """Nothing but capacity: then it says no more than the tables of cost."""
-        return not (self.shared or self.adjustments or self.energy_kwh)
+        return not (self.shared or self.adjustments or (self.energy_kwh and self.energy_billed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def billed(report: Report, *, energy: bool = True, credit: Decimal = Decimal("-1
         ),
         adjustments=tuple(_adjustments(report, others)),
         energy_kwh=Decimal("48211.507") if energy else None,
+        energy_billed=True,
         unpriced_kwh=Decimal("12.500") if energy else Decimal(0),
         estimated_kwh=Decimal("301.250") if energy else Decimal(0),
         hours_without_quota=3,

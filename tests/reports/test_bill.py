@@ -218,6 +218,14 @@ def test_energy_is_a_column_and_what_has_no_tariff_makes_the_statement_partial(
     assert report.status is Status.SEALED
     add_energy(root, DAY.date(), [{**line, "tariff_micro": None}])
     report = statement(Published(root), ONE_DAY, currency="CNY", now=LATER)
+    assert (owed(report).energy_billed, owed(report).unpriced_kwh) == (False, 0)
+    assert report.status is Status.SEALED, "a site without any tariff pays for power in some other way"
+    world.db.execute(
+        "INSERT INTO tariff (tariff_id, currency, tariff_micro, zone, valid_from, known_from, source) "
+        "VALUES (1, 'CNY', 800000, 'UTC', '2027-01-01', '2026-01-01', 'book.toml')"
+    )
+    published.publish_dimensions(world.db, root, now=LATER)
+    report = statement(Published(root), ONE_DAY, currency="CNY", now=LATER)
     assert owed(report).total.energy == 0 and owed(report).unpriced_kwh == Decimal("1.300")
     assert report.status is Status.PARTIAL, "what nobody gave a tariff for is no free energy"
 

@@ -165,6 +165,10 @@ SELECT department_id, name, parent_id, owner, cost_center FROM department
 WHERE known_to IS NULL AND epoch_us(valid_from) < $to_us
 QUALIFY row_number() OVER (PARTITION BY department_id ORDER BY valid_from DESC, known_from DESC) = 1;
 
+-- name: energy_billed
+-- Whether the price book has a tariff for any time: where it has none, power is paid for in some other way.
+SELECT count(*) > 0 FROM tariff;
+
 -- name: unpriced
 SELECT model, pool, count(DISTINCT card_id), sum(quantity), min(from_us), max(to_us) FROM segment
 WHERE price_micro IS NULL GROUP BY model, pool ORDER BY sum(quantity) DESC, model, pool NULLS FIRST;
