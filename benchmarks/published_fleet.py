@@ -85,6 +85,18 @@ SELECT card_id, any_value(node_id) AS node_id, any_value(cluster_id) AS cluster_
 FROM lines GROUP BY card_id, from_us // 3600000000 ORDER BY card_id, hour_us
 """
 
+# Of every held hour: matrix units are told by NVIDIA and Ascend cards, the others tell compute units alone.
+_ACTIVITY: Final = """
+SELECT card_id, workload_id, any_value(vendor) AS vendor, any_value(model) AS model, from_us // 3600000000 * 3600000000 AS hour_us,
+       sum((to_us - from_us) * share_nano) / 1e15 AS covered_seconds,
+       sum((to_us - from_us) * share_nano) FILTER (vendor IN ('nvidia', 'ascend')) / 1e15 AS tensor_seconds,
+       sum((to_us - from_us) * share_nano * 0.25) FILTER (vendor IN ('nvidia', 'ascend') AND state = 'used') / 1e15 AS tensor_active_seconds,
+       sum((to_us - from_us) * share_nano) / 1e15 AS sm_seconds,
+       sum((to_us - from_us) * share_nano * 0.5) FILTER (state = 'used') / 1e15 AS sm_active_seconds
+FROM lines WHERE state IN ('used', 'allocated_idle')
+GROUP BY card_id, workload_id, from_us // 3600000000 ORDER BY card_id, hour_us, workload_id
+"""
+
 _SUMS: Final = """
 SELECT state, currency, sum((to_us - from_us)::HUGEINT * share_nano)::VARCHAR, sum(cost_atoms)::VARCHAR, count(*)
 FROM lines GROUP BY ALL ORDER BY ALL
@@ -138,6 +150,7 @@ def publish(root: Path, first: date, days: int, cards: int, now: datetime) -> in
         def write(folder: Path, sums: list[Any] = sums, rows: int = rows) -> Mapping[str, Any]:
             _copy(db, "SELECT * FROM lines", folder / "segments.parquet")
             _copy(db, _COVERAGE, folder / "coverage.parquet")
+            _copy(db, _ACTIVITY, folder / "activity.parquet")
             return {
                 "states_revision": 1,
                 "rows": rows,

@@ -4,8 +4,9 @@
 
 published_fleet.py writes the days; ``ullage-report`` then runs as a process of its own, once for each thing asked: the month in all
 formats with FOCUS, the week as PDF. Wall and processor seconds and the peak of memory are the process's own (getrusage of the child), so
-what else the machine does shows in the wall alone. The peers read the same files: the departments' costs of one day line by line in Python
-(rows of pyarrow, Python's integers), and of the month by one plain SQL statement; both must come to the same money, to the atom.
+what else the machine does shows in the wall alone. The peers read the same files: one day line by line in Python into the sums that the
+statement's tables are made of (rows of pyarrow, Python's integers; the month is that many times the day), and the departments' costs alone by one plain SQL
+statement; both must come to the same money, to the atom.
 The last line is JSON; with --strict the exit code is 1 above 60 s or 2 GiB for the month, or 10 s for the week.
 """
 
@@ -66,17 +67,46 @@ def run(data: Path, arguments: list[str]) -> Run:
 
 
 def by_python(file: Path) -> tuple[int, float, dict[str, int]]:
-    """A day's atoms by department, line by line: (lines, processor seconds, sums)."""
+    """A day's lines one by one into the sums a statement's tables are made of: by department, scenario, business, model, pool and
+    cluster with their states, by workload, by hour, and the cards. (lines, processor seconds, atoms by department)."""
     began = time.process_time()
-    found: dict[str, int] = defaultdict(int)
-    columns = ["department_id", "from_us", "to_us", "share_nano", "price_micro"]
+    cells: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0])
+    workloads: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0])
+    hours: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
+    cards: dict[str, set[str]] = defaultdict(set)
+    columns = [
+        "department_id",
+        "scenario",
+        "business",
+        "vendor",
+        "model",
+        "pool",
+        "cluster_id",
+        "state",
+        "workload_id",
+        "card_id",
+    ]
     lines = 0
-    for batch in pq.ParquetFile(file).iter_batches(columns=columns):
+    for batch in pq.ParquetFile(file).iter_batches(
+        columns=[*columns, "from_us", "to_us", "share_nano", "price_micro"]
+    ):
         for row in batch.to_pylist():
-            found[row["department_id"]] += (
-                (row["to_us"] - row["from_us"]) * row["share_nano"] * row["price_micro"]
-            )
+            quantity = (row["to_us"] - row["from_us"]) * row["share_nano"]
+            atoms = quantity * row["price_micro"]
+            sums = [
+                cells[tuple(row[name] or "" for name in columns[:8])],
+                hours[row["from_us"] // 3_600_000_000, row["state"]],
+            ]
+            if row["workload_id"]:
+                sums.append(workloads[row["workload_id"], row["department_id"], row["state"]])
+                cards[row["workload_id"]].add(row["card_id"])
+            for one in sums:
+                one[0] += quantity
+                one[1] += atoms
             lines += 1
+    found: dict[str, int] = defaultdict(int)
+    for key, (_, atoms) in cells.items():
+        found[key[0]] += atoms
     return lines, time.process_time() - began, dict(found)
 
 
@@ -135,9 +165,9 @@ def main() -> int:
         python_month = python_cpu / day_lines * lines
         ratio = python_month / made["statement"].cpu
         print(
-            f"peers: departments' costs alone, line by line in Python: {python_cpu:.1f} s for a day's {day_lines} lines, {python_month:.0f} s "
-            f"for the month: the whole statement is {ratio:.1f} x as fast; in one SQL statement {sql_cpu:.1f} s of processor: "
-            f"the statement, with every table, is {made['statement'].cpu / sql_cpu:.1f} of them; {len(sums)} departments"
+            f"peers: the tables' sums line by line in Python: {python_cpu:.1f} s for a day's {day_lines} lines, {python_month:.0f} s for the month: "
+            f"the whole statement, laid out as HTML, is {ratio:.1f} x as fast; departments' costs alone in one SQL statement: {sql_cpu:.1f} s of "
+            f"processor; {len(sums)} departments"
         )
     finally:
         if args.keep is None:
