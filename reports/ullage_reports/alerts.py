@@ -41,8 +41,6 @@ def of_budgets(rows: Iterable[BudgetRow], settings: AlertSettings) -> Iterator[A
         if passed:
             keys = [f"{about}/{percent}%" for percent in passed]
             yield Alert(keys[-1], "budget_spent", tuple(keys[:-1]), budget=row)
-        if row.spent > row.amount:
-            continue
         words = [standing.value for standing in STANDINGS]
         if row.standing in words:
             reached = words[: words.index(row.standing) + 1]

@@ -207,9 +207,12 @@ def test_the_schedule_tells_it_and_looks_again_only_when_a_day_is_published(
     monkeypatch.setattr(alerting, "look", lambda *a, **k: (looked.append(1), before(*a, **k))[1])
     clock = ManualClock(datetime(2026, 9, 14, 6, tzinfo=UTC).timestamp())
     asked = ["schedule", "--once", "--config", str(config), "--data", str(data)]
+    box.refuse[FINOPS] = "451 later"
+    assert cli.main(asked, clock=clock) == FAILED  # somebody was not told: the next run looks again
+    box.refuse.clear()
     for _ in range(3):
         assert cli.main(asked, clock=clock) == GOOD
-    assert (len(box.letters()), len(looked)) == (1, 1)
+    assert (len(box.letters()), len(looked)) == (1, 2)
 
 
 def test_what_there_is_to_tell_can_be_seen_without_telling_anybody(
