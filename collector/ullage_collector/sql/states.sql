@@ -23,7 +23,7 @@ WHERE source = 'seen' AND known_to IS NULL
 INSERT INTO finding (finding_id, kind, family, subject, since, until, evidence, confidence, owner, action)
 SELECT (SELECT coalesce(max(finding_id), 0) FROM finding) + row_number() OVER (ORDER BY i.card_id),
        'unlisted_card', 'card', i.card_id, i.valid_from, NULL,
-       json_object('node', i.node_id, 'model', i.model, 'inventory_id', i.inventory_id), 1.0, NULL, 'list_in_inventory'
+       json_object('node', i.node_id, 'model', i.model, 'inventory_id', i.inventory_id), 1.0, 'platform', 'list_in_inventory'
 FROM inventory i
 WHERE i.source = 'seen' AND i.known_to IS NULL
   AND NOT EXISTS (SELECT 1 FROM finding f WHERE f.kind = 'unlisted_card' AND f.subject = i.card_id AND f.until IS NULL);
