@@ -64,7 +64,9 @@ def _found(args: argparse.Namespace, config: Config) -> dict[str, Any]:
 def show_lines(found: dict[str, Any]) -> list[str]:
     """What ``prices show`` prints."""
     lines = [f"at {found['at']}, as known at {found['known']}"]
-    rows: list[tuple[str, ...]] = [("price", "kind", "for", "a card-hour", "list", "", "valid", "from")]
+    rows: list[tuple[str, ...]] = [
+        ("price", "kind", "for", "a card-hour", "list", "made of", "valid", "from")
+    ]
     for price in found["prices"]:
         parts = ", ".join(f"{name} {amount}" for name, amount in price["components"].items())
         rows.append(
