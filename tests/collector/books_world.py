@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from tests.collector.fleet_world import HOUR, NANO
 
@@ -26,12 +28,20 @@ def t(day: int, hour: int = 0, minute: int = 0) -> datetime:
 
 
 class Books:
-    """A real store with one card that account nlp holds all the time, and everything published."""
+    """A real store with one card that account nlp holds all the time, and everything published.
 
-    def __init__(self, folder: Path) -> None:
-        self.clock = ManualClock(NOW.timestamp())
+    wall: the folder is a copy of one that was made before, and this is its time; see ``kept`` and ``copied``.
+    """
+
+    def __init__(self, folder: Path, *, wall: float | None = None) -> None:
+        self.clock = ManualClock(NOW.timestamp() if wall is None else wall)
+        self.folder = folder
         self.store = Store.open(folder / "collector" / "store.duckdb", clock=self.clock)
         self.root = folder / "published"
+        if wall is None:
+            self._begin()
+
+    def _begin(self) -> None:
         with self.store.write() as w:
             w.execute(
                 "INSERT INTO inventory (inventory_id, card_id, cluster_id, node_id, vendor, model, life, valid_from, "
@@ -55,6 +65,17 @@ class Books:
                 "'test', 'work' FROM card WHERE card_id = 'G0'"
             )
         self.rule("old")
+
+    def kept(self) -> tuple[Path, float]:
+        """Close the store; what ``copied`` makes others from, as making one takes seconds."""
+        self.store.close()
+        return self.folder, self.clock.wall()
+
+    @classmethod
+    def copied(cls, kept: tuple[Path, float], folder: Path) -> Self:
+        """A copy of what was kept, in a folder that is not there yet."""
+        shutil.copytree(kept[0], folder)
+        return cls(folder, wall=kept[1])
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.clock.wall(), UTC)

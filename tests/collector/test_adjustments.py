@@ -40,12 +40,17 @@ CREDIT = {
 }
 
 
-@pytest.fixture
-def books(tmp_path: Path) -> Books:
-    found = Books(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    found = Books(tmp_path_factory.mktemp("made"))
     found.publish()
     publish_names(found.store, found.root, now=found.now())
-    return found
+    return found.kept()
+
+
+@pytest.fixture
+def books(made: tuple[Path, float], tmp_path: Path) -> Books:
+    return Books.copied(made, tmp_path / "data")
 
 
 def listed(books: Books, **asked: str) -> list[dict[str, Any]]:

@@ -24,11 +24,16 @@ SHANGHAI = ("Asia/Shanghai", 16)  # its midnight is 16:00 UTC
 CALCUTTA = ("Asia/Kolkata", 18.5)  # and here 18:30, within a UTC hour
 
 
-@pytest.fixture
-def books(tmp_path: Path) -> Books:
-    found = Books(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    found = Books(tmp_path_factory.mktemp("made"))
     found.publish()
-    return found
+    return found.kept()
+
+
+@pytest.fixture
+def books(made: tuple[Path, float], tmp_path: Path) -> Books:
+    return Books.copied(made, tmp_path / "data")
 
 
 def test_a_rule_changed_retroactively_moves_open_days_only(books: Books) -> None:

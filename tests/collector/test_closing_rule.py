@@ -19,15 +19,20 @@ from ullage_contract.errors import ConfigError
 SHANGHAI = {"zone": "Asia/Shanghai", "coverage": 0.0}
 
 
-@pytest.fixture
-def books(tmp_path: Path) -> Books:
-    """Cards that were owned on three days of October, all published and sealed; it is the 4th of November, 17:00 in Shanghai."""
-    found = Books(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    found = Books(tmp_path_factory.mktemp("made"))
     with found.store.write() as w:
         w.execute("UPDATE inventory SET valid_to = TIMESTAMP '2026-10-09'")
     found.publish()
     found.clock.advance(datetime(2026, 11, 4, 9, tzinfo=UTC).timestamp() - found.clock.wall())
-    return found
+    return found.kept()
+
+
+@pytest.fixture
+def books(made: tuple[Path, float], tmp_path: Path) -> Books:
+    """Cards that were owned on three days of October, all published and sealed; it is the 4th of November, 17:00 in Shanghai."""
+    return Books.copied(made, tmp_path / "data")
 
 
 def findings(books: Books) -> list[Any]:

@@ -22,12 +22,17 @@ Key = tuple[Any, ...]
 KEYS = "department_id, business, scenario, vendor, model, pool, cluster_id, state"
 
 
-@pytest.fixture
-def books(tmp_path: Path) -> Books:
-    found = Books(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    found = Books(tmp_path_factory.mktemp("made"))
     found.publish()
     close(found.store, found.root, DAYS[0], DAYS[2], "Asia/Shanghai", reason="signed", actor="ada")
-    return found
+    return found.kept()
+
+
+@pytest.fixture
+def books(made: tuple[Path, float], tmp_path: Path) -> Books:
+    return Books.copied(made, tmp_path / "data")
 
 
 def corrections(books: Books) -> list[tuple[Any, ...]]:

@@ -39,10 +39,16 @@ unallocated_idle = "{policy}"
 class Month(Books):
     """October with three days of cards, telemetry and names, published and sealed; it is November."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.data = folder
-        self.settings = folder / "report.toml"
+    @property
+    def data(self) -> Path:
+        return self.folder
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "report.toml"
+
+    def _begin(self) -> None:
+        super()._begin()
         self.configure("AI Platform", "none")
         with self.store.write() as w:
             w.execute("UPDATE inventory SET valid_to = TIMESTAMP '2026-10-09'")
@@ -85,9 +91,14 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    return Month(tmp_path_factory.mktemp("made")).kept()
+
+
 @pytest.fixture
-def month(tmp_path: Path) -> Month:
-    return Month(tmp_path / "data")
+def month(made: tuple[Path, float], tmp_path: Path) -> Month:
+    return Month.copied(made, tmp_path / "data")
 
 
 def test_a_closed_month_is_the_same_to_the_byte_whatever_happens_later(
