@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
-from ullage_reports import config, mail_settings, schedule
+from ullage_reports import alert_settings, config, mail_settings, schedule
 from ullage_reports.formats import FORMATS
 from ullage_reports.mail_settings import MailSettings
 from ullage_reports.period import PeriodKind
@@ -27,6 +28,9 @@ def test_the_settings_of_the_page_are_read(tmp_path: Path) -> None:
     assert mail is not None and mail.departments == {"rd/cv": ("cv-lead@example.com",)}
     plan = schedule.load(path, "Asia/Shanghai")
     assert plan is not None and set(plan.rules) == set(PeriodKind) and len(plan.days.holidays) == 7
+    assert config.watch(path).budgets == Path("/etc/ullage/budgets.toml")
+    told = alert_settings.load(path)
+    assert told is not None and (told.percents, told.anomaly) == ((80, 100), Decimal("5000.00"))
 
 
 def test_defaults_are_as_the_page_says() -> None:
