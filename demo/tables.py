@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,6 +46,14 @@ INVENTORY_COLUMNS = (
     "card_id", "cluster_id", "node_id", "vendor", "model", "serial", "board_id", "pool", "life", "from", "to",
     "purchase_price", "purchase_currency", "purchased", "depreciation_months",
 )  # fmt: skip
+
+DAY_TARIFF: Final = "0.85"
+NIGHT_TARIFF: Final = "0.35"
+NIGHT: Final = "23:00-07:00"
+ZONE: Final = "Asia/Shanghai"
+"""A kilowatt-hour in CNY. our choice: round figures near a Chinese industrial tariff of two times of day."""
+PUE: Final = "1.30"
+"""our choice: an ordinary air-cooled hall."""
 
 
 def allocations(path: Path, workloads: Iterable[Workload], cards: Sequence[Card], end: float) -> int:
@@ -116,7 +124,8 @@ def inventory(path: Path, cards: Sequence[Card], happenings: Iterable[Happening]
 
 
 def prices(path: Path, begin: float) -> None:
-    """Assumed prices of a card-hour, valid since long before the window."""
+    """Assumed prices of a card-hour and of power by day and by night, valid since long before the window."""
+    since = _time(begin - 365 * 86400)
     lines = [
         "# Assumed for the demonstration: pages that show these prices say so.",
         "schema_version = 1",
@@ -128,10 +137,21 @@ def prices(path: Path, begin: float) -> None:
             f"model = {json.dumps(model)}",
             f'currency = "{CURRENCY}"',
             f'hourly = "{price}"',
-            f'from = "{_time(begin - 365 * 86400)}"',
+            f'from = "{since}"',
             "assumed = true",
             "",
         ]
+    for per_kwh, hours in ((DAY_TARIFF, None), (NIGHT_TARIFF, NIGHT)):
+        lines += [
+            "[[tariff]]",
+            f'per_kwh = "{per_kwh}"',
+            f'currency = "{CURRENCY}"',
+            f'zone = "{ZONE}"',
+            *([f'hours = "{hours}"'] if hours else []),
+            f'from = "{since}"',
+            "",
+        ]
+    lines += ["[[pue]]", f'pue = "{PUE}"', f'from = "{since}"', ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 

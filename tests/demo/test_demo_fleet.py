@@ -209,8 +209,11 @@ def test_inventory_covers_every_card_once_at_every_instant(made: Path) -> None:
 
 
 def test_every_model_has_a_price_and_every_event_is_of_a_known_kind(made: Path) -> None:
-    priced = {price["model"] for price in tomllib.loads((made / "prices.toml").read_text())["price"]}
-    assert priced == {group.model for group in GROUPS}
+    book = tomllib.loads((made / "prices.toml").read_text())
+    assert {price["model"] for price in book["price"]} == {group.model for group in GROUPS}
+    assert [tariff.get("hours") for tariff in book["tariff"]] == [None, "23:00-07:00"] and len(
+        book["pue"]
+    ) == 1
     events = [json.loads(line) for line in (made / "events.jsonl").read_text().splitlines()]
     assert {event["kind"] for event in events} <= set(KINDS)
     assert {"xid", "card_lost", "ecc_uncorrected", "port_down", "ras"} <= {event["kind"] for event in events}
