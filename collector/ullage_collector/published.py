@@ -164,7 +164,7 @@ def publish_facts_day(
             folder / "activity.parquet",
         )
         _copy(connection, fill(sql["serving"], day=text), folder / "serving.parquet")
-        _copy(connection, fill(sql["quota"], day=text), folder / "quota.parquet")
+        _copy(connection, fill(sql["quota"], day=text, maker=_maker()), folder / "quota.parquet")
         for name in ("energy", "remainder"):
             _copy(connection, fill(sql[f"day_{name}"], day=text), folder / f"{name}.parquet")
         sums = connection.execute(sql["day_sums"], {"day": day}).fetchall()
@@ -302,6 +302,17 @@ def write_revision(
     found = _manifest(place)
     assert found is not None, "BUG: a manifest just written cannot be read"
     return found
+
+
+def _maker() -> str:
+    """SQL for the maker of a quota as cards have it: a limit may be stated with another word for it."""
+    from ullage_collector.quota.resources import makers
+
+    cases = " ".join(
+        "WHEN '{}' THEN '{}'".format(*(word.replace("'", "''") for word in pair))
+        for pair in sorted(makers().items())
+    )
+    return f"CASE lower(trim(vendor)) {cases} ELSE lower(trim(vendor)) END"
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

@@ -215,6 +215,25 @@ def test_hours_without_a_quota_are_paid_by_use_and_counted() -> None:
             assert charged(facts, ONE_DAY, "CNY", (policy,)).shared.hours_without_quota == 18
 
 
+def test_a_guarantee_of_one_maker_or_model_is_about_its_cards_alone() -> None:
+    """Of another it is a guarantee of nothing that stands here; a maker may be called by another of its names."""
+    both = Both(random.Random(3), faults=False, quota=True)
+    policy = CostPolicy(borrowing="reserved_with_half_credit")
+    everywhere, plain = both.billed(policy), both.billed(CostPolicy())
+    assert everywhere != plain
+    for vendor, model, same in (
+        ("NVIDIA", "*h*|none", True),
+        ("huawei", None, False),
+        (None, "MI300*", False),
+    ):
+        both.store.db.execute("UPDATE quota_hour SET vendor = ?, model = ?", [vendor, model])
+        assert both.billed(policy) == (everywhere if same else plain), (vendor, model)
+    both.store.db.execute("UPDATE card SET vendor = 'ascend'")
+    both.store.db.execute("UPDATE inventory SET vendor = 'ascend'")
+    both.store.db.execute("UPDATE quota_hour SET vendor = 'Huawei', model = NULL")
+    assert both.billed(policy) == everywhere
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_two_trees_that_guarantee_cards_must_be_told_apart(rows: int) -> None:
     both = Both(random.Random(5), faults=False, quota=True)

@@ -86,6 +86,12 @@ def maker(word: str) -> str:
     return found
 
 
+def makers() -> dict[str, str]:
+    """Other words for makers -> the word Ullage has for them, both in lower case."""
+    found: dict[str, str] = dict(_data()["aliases"])
+    return found
+
+
 def _typed(word: str) -> str:
     """A glob over models from a scheduler's type word: h20 is no H200, nvidia_h100_80gb is NVIDIA H100 80GB."""
     loose = word.replace("_", "?").replace("-", "?")

@@ -123,8 +123,9 @@ SELECT count(*) FROM duckdb_columns() WHERE schema_name = 'main' AND database_na
   AND table_name = 'card_minute' AND column_name = 'covered_seconds';
 
 -- name: quota
--- What came of the quotas in each UTC hour of the day, as the quota book has it; integrals of nano-shares over microseconds.
-SELECT epoch_us(hour) AS hour_us, tree, pool, resource, vendor, model, quota, parent, department_id, seconds,
+-- What came of the quotas in each UTC hour of the day, as the quota book has it but for a maker's other names; integrals of nano-shares
+-- over microseconds.
+SELECT epoch_us(hour) AS hour_us, tree, pool, resource, {maker} AS vendor, model, quota, parent, department_id, seconds,
        "min"::DECIMAL(38, 0) AS "min", "max"::DECIMAL(38, 0) AS "max", used::DECIMAL(38, 0) AS used,
        guaranteed_used::DECIMAL(38, 0) AS guaranteed_used, borrowed::DECIMAL(38, 0) AS borrowed, lent::DECIMAL(38, 0) AS lent,
        waiting::DECIMAL(38, 0) AS waiting, headroom::DECIMAL(38, 0) AS headroom, sprint
