@@ -12,6 +12,7 @@ import pytest
 from tests.collector.price_world import HOUR, atoms, card, micros, priced, prices, us
 
 from ullage_collector.imports.prices import price_rows
+from ullage_collector.imports.rates import policy_rows, pue_rows, rate_rows, tariff_rows
 from ullage_collector.ledger import ATOMS_PER_UNIT, NANO
 from ullage_collector.prices import PriceBook, same_rank
 from ullage_collector.pricing.exchange import Policy, Rate
@@ -306,3 +307,29 @@ def test_without_a_rate_or_a_wish_a_price_stays_in_its_currency(policy: tuple) -
 def test_a_wrong_entry_is_refused_by_what_is_wrong(entry: dict, said: str) -> None:
     with pytest.raises(UllageError, match=said):
         price_rows(entry, "t")
+
+
+@pytest.mark.parametrize(
+    ("rows", "entry", "said"),
+    [
+        (rate_rows, {"from": "USD", "to": "CNY", "rate": "7.1234567891"}, "nine digits"),
+        (rate_rows, {"from": "USD", "to": "CNY", "rate": "0"}, "above 0"),
+        (rate_rows, {"from": "USD", "to": "USD", "rate": "1"}, "to itself"),
+        (tariff_rows, {"currency": "CNY"}, "no tariff"),
+        (tariff_rows, {"currency": "CNY", "per_kwh": "1", "hours": "08:00-22:00"}, "need their zone"),
+        (tariff_rows, {"currency": "CNY", "per_kwh": "1", "zone": "Mars/Base"}, "no IANA name"),
+        (tariff_rows, {"currency": "CNY", "per_kwh": "1", "zone": "UTC", "hours": "8-22"}, "write e.g."),
+        (tariff_rows, {"currency": "CNY", "per_kwh": "1", "zone": "UTC", "weekdays": "mo"}, "weekdays"),
+        (pue_rows, {"pue": "0.9"}, "1 to 10"),
+        (policy_rows, {"gap_energy": "guess"}, "none of mean_of_neighbours"),
+        (policy_rows, {}, "neither currency nor gap_energy"),
+    ],
+)
+def test_a_wrong_rate_tariff_pue_or_policy_is_refused_by_what_is_wrong(rows, entry: dict, said: str) -> None:
+    with pytest.raises(UllageError, match=said):
+        rows(entry, "t")
+
+
+def test_weekdays_may_go_over_the_end_of_the_week() -> None:
+    given = {"currency": "CNY", "per_kwh": "1", "zone": "UTC", "weekdays": "sat-mon, wed"}
+    assert tariff_rows(given, "t")[0][5] == "1367"

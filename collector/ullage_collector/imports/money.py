@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from ullage_collector.imports.map import RecordMap
 from ullage_collector.imports.records import read, zone_of
 from ullage_collector.imports.report import Report
 from ullage_collector.imports.source import Source, unreadable
+from ullage_collector.ledger import MICRO
 from ullage_collector.mapping import KINDS as MATCH_KINDS
 from ullage_collector.sql import fill, statements
 from ullage_collector.store import incoming
@@ -43,6 +45,8 @@ class DatedTable:
     sourced: bool
 
 
+DATED: Final = ("from", "to", "valid_from", "valid_to")
+"""How an entry says when it holds; the two pairs mean the same."""
 DATES: Final = {"valid_from": incoming.TIMESTAMP, "valid_to": incoming.TIMESTAMP}
 _RULE: Final = DatedTable(
     "mapping_rule",
@@ -216,6 +220,18 @@ def instant_of(value: Any, name: str) -> int | None:
     if value is None or value == "":
         return None
     return value if isinstance(value, int) else instant_us(value, name)
+
+
+def micro_of(text: Any, name: str) -> int:
+    """A decimal with at most six digits behind the point as micro-units. Raises BadInput."""
+    try:
+        micro = Decimal(str(text)) * MICRO
+        whole = int(micro)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise BadInput(f"{name} {str(text)[:40]!r} is no decimal number") from None
+    if isinstance(text, bool) or whole != micro or not 0 <= whole < 2**63:
+        raise BadInput(f"{name} {str(text)[:40]!r}: at least 0, at most six digits behind the point")
+    return whole
 
 
 def keep_dated(

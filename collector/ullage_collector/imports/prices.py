@@ -1,8 +1,9 @@
-"""The price book from TOML as people write it, or prices of a table by a map: prices, exchange rates, tariffs, PUE, policy.
+"""The price book from TOML as people write it, or prices of a table by a map.
 
 A file says everything its name ever said (money.py). A price is a list price or a contract price (``hourly``), or the
 purchase of owned cards (``capex``), which becomes a rate of its life and one of the time after it; a price of a whole node becomes
-one row for each kind of its cards. Not here: which price a card gets (ullage_collector/prices.py).
+one row for each kind of its cards. Not here: rates and tariffs
+(rates.py), and which price a card gets (ullage_collector/prices.py).
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from ullage_collector.imports.money import (
+    DATED,
     DATES,
     DatedTable,
     Entry,
@@ -26,13 +26,22 @@ from ullage_collector.imports.money import (
     end_dated,
     instant_of,
     keep_dated,
+    micro_of,
     only,
     text_of,
 )
+from ullage_collector.imports.rates import (
+    POLICY,
+    PUE,
+    RATE,
+    TARIFF,
+    policy_rows,
+    pue_rows,
+    rate_rows,
+    tariff_rows,
+)
 from ullage_collector.imports.report import Report
-from ullage_collector.ledger import MICRO, NANO, minor_units
-from ullage_collector.pricing.exchange import GAPS
-from ullage_collector.pricing.tariffs import WEEK, hours_of
+from ullage_collector.ledger import minor_units
 from ullage_collector.pricing.terms import (
     DEFAULT_SPLIT,
     KINDS,
@@ -53,7 +62,6 @@ TABLES: Final = ("price", "rate", "tariff", "pue", "policy")
 PARTS: Final = ("licence", "rack", "network", "other")
 """What an owned card costs beside its purchase; each with one of the periods below."""
 PERIODS: Final = ("hour", "month", "year", "once")
-_DATED: Final = ("from", "to", "valid_from", "valid_to")
 _PRICE: Final = DatedTable(
     "price",
     {
@@ -74,42 +82,6 @@ _PRICE: Final = DatedTable(
     "price_id",
     True,
 )
-_RATE: Final = DatedTable(
-    "exchange_rate",
-    {
-        "from_currency": pa.string(),
-        "to_currency": pa.string(),
-        "rate_nano": pa.int64(),
-        **DATES,
-        "source": pa.string(),
-    },
-    "rate_id",
-    True,
-)
-_TARIFF: Final = DatedTable(
-    "tariff",
-    {
-        "cluster": pa.string(),
-        "currency": pa.string(),
-        "tariff_micro": pa.int64(),
-        "zone": pa.string(),
-        "hours": pa.string(),
-        "weekdays": pa.string(),
-        **DATES,
-        "source": pa.string(),
-    },
-    "tariff_id",
-    True,
-)
-_PUE: Final = DatedTable(
-    "pue", {"cluster": pa.string(), "pue_milli": pa.int64(), **DATES, "source": pa.string()}, "pue_id", True
-)
-_POLICY: Final = DatedTable(
-    "money_policy",
-    {"currency": pa.string(), "gap_energy": pa.string(), **DATES, "source": pa.string()},
-    "policy_id",
-    True,
-)
 
 
 def import_prices(store: Store, tables: Mapping[str, Iterable[Entry]], path: Path, report: Report) -> None:
@@ -119,7 +91,13 @@ def import_prices(store: Store, tables: Mapping[str, Iterable[Entry]], path: Pat
     entry could be taken changes nothing.
     """
     source = f"import:{path.name}"
-    makers = {"price": price_rows, "rate": _rate, "tariff": _tariff, "pue": _pue, "policy": _policy}
+    makers = {
+        "price": price_rows,
+        "rate": rate_rows,
+        "tariff": tariff_rows,
+        "pue": pue_rows,
+        "policy": policy_rows,
+    }
     kept: dict[str, list[tuple[Any, ...]]] = {}
     left_out = set(tables) if "rate" in tables else set()  # a table file has prices alone
     for name, entries in tables.items():
@@ -131,7 +109,7 @@ def import_prices(store: Store, tables: Mapping[str, Iterable[Entry]], path: Pat
                 rows.extend(makers[name](entry, source))
             except (BadInput, ConfigError, LedgerError) as e:
                 report.refuse(number, str(e) if name == "price" else f"{name}: {e}")
-    for name, table in zip(TABLES, (_PRICE, _RATE, _TARIFF, _PUE, _POLICY), strict=True):
+    for name, table in zip(TABLES, (_PRICE, RATE, TARIFF, PUE, POLICY), strict=True):
         if name in kept:
             keep_dated(store, table, kept[name], source, report)
         if name in left_out and any(kept.values()):
@@ -180,7 +158,7 @@ def price_rows(entry: Mapping[str, Any], source: str) -> list[tuple[Any, ...]]:
         *("per", "cards", "split"),
         *owned,
         *beside,
-        *_DATED,
+        *DATED,
     )
     currency = text_of(entry, "currency") or ""
     minor_units(currency)
@@ -191,7 +169,7 @@ def price_rows(entry: Mapping[str, Any], source: str) -> list[tuple[Any, ...]]:
     if label is not None and not label.partition("=")[1]:
         raise BadInput(f"label {label[:40]!r}: write KEY=GLOB, e.g. zone=a*")
     starts, ends = dates_of(entry)
-    listed = None if entry.get("list") in (None, "") else _micro(entry["list"], "list")
+    listed = None if entry.get("list") in (None, "") else micro_of(entry["list"], "list")
     if listed is not None and kind == LIST:
         raise BadInput('list beside a list price: write hourly alone, or kind = "contract"')
     for name in (*owned, *beside):
@@ -236,7 +214,7 @@ def _spans(
         text = entry.get("hourly", entry.get("per_card_hour"))
         if text is None or text == "" or isinstance(text, bool):
             raise BadInput('no price: write hourly = "20.00"')
-        return [({kind: Fraction(_micro(text, "hourly"))}, starts, ends, starts)]
+        return [({kind: Fraction(micro_of(text, "hourly"))}, starts, ends, starts)]
     if entry.get("hourly", entry.get("per_card_hour")) not in (None, ""):
         raise BadInput("hourly beside capex: an owned card's rate is worked out; write one of both")
     bought = _purchase(entry)
@@ -324,101 +302,7 @@ def _split(text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-# ------------------------------------------------------------------------------- the others
-def _rate(entry: Mapping[str, Any], source: str) -> list[tuple[Any, ...]]:
-    only(entry, "currency", "to", "rate", "valid_from", "valid_to", "from")
-    # As finance writes it: from and to are currencies here, so the dates are valid_from and valid_to.
-    currency = text_of(entry, "from") or text_of(entry, "currency") or ""
-    target = text_of(entry, "to") or ""
-    minor_units(currency)
-    minor_units(target)
-    if currency == target:
-        raise BadInput(f"from {currency} to itself")
-    factor = decimal_fraction(entry.get("rate", ""), "rate") * NANO
-    if factor.denominator != 1 or not 0 < factor < 2**63:
-        raise BadInput(f"rate {str(entry.get('rate'))[:40]!r}: above 0, at most nine digits behind the point")
-    starts, ends = dates_of({k: v for k, v in entry.items() if k.startswith("valid_")})
-    return [(currency, target, int(factor), starts, ends, source)]
-
-
-def _tariff(entry: Mapping[str, Any], source: str) -> list[tuple[Any, ...]]:
-    only(entry, "cluster", "currency", "per_kwh", "zone", "hours", "weekdays", *_DATED)
-    currency = text_of(entry, "currency") or ""
-    minor_units(currency)
-    if entry.get("per_kwh") in (None, ""):
-        raise BadInput('no tariff: write per_kwh = "0.65"')
-    hours, weekdays, zone = (text_of(entry, name) for name in ("hours", "weekdays", "zone"))
-    if zone is None and (hours or weekdays):
-        raise BadInput("hours and weekdays need their zone, e.g. Asia/Shanghai")
-    try:
-        ZoneInfo(zone or "UTC")
-    except (KeyError, ValueError, OSError):
-        raise BadInput(f"zone {str(zone)[:40]!r} is no IANA name, e.g. Asia/Shanghai") from None
-    hours_of(hours)
-    starts, ends = dates_of(entry)
-    micro = _micro(entry["per_kwh"], "per_kwh")
-    return [
-        (
-            text_of(entry, "cluster"),
-            currency,
-            micro,
-            zone or "UTC",
-            hours,
-            _weekdays(weekdays),
-            starts,
-            ends,
-            source,
-        )
-    ]
-
-
-def _weekdays(text: str | None) -> str | None:
-    """``mon-fri`` or ``sat,sun`` as digits, 1 Monday to 7 Sunday. Raises BadInput."""
-    if text is None:
-        return None
-    found: set[int] = set()
-    for part in text.lower().split(","):
-        first, dash, last = (word.strip() for word in part.partition("-"))
-        if first not in WEEK or (dash and last not in WEEK):
-            raise BadInput(f"weekdays {text[:40]!r}: write e.g. mon-fri or sat,sun")
-        a, b = WEEK.index(first), WEEK.index(last or first)
-        found |= {n % 7 + 1 for n in range(a, (b if b >= a else b + 7) + 1)}
-    return "".join(str(n) for n in sorted(found))
-
-
-def _pue(entry: Mapping[str, Any], source: str) -> list[tuple[Any, ...]]:
-    only(entry, "cluster", "pue", *_DATED)
-    milli = decimal_fraction(entry.get("pue", ""), "pue") * 1000
-    if milli.denominator != 1 or not 1000 <= milli <= 10_000:
-        raise BadInput(f"pue {str(entry.get('pue'))[:20]!r}: 1 to 10, at most three digits behind the point")
-    return [(text_of(entry, "cluster"), int(milli), *dates_of(entry), source)]
-
-
-def _policy(entry: Mapping[str, Any], source: str) -> list[tuple[Any, ...]]:
-    only(entry, "currency", "gap_energy", *_DATED)
-    currency, gap = text_of(entry, "currency"), text_of(entry, "gap_energy")
-    if currency is not None:
-        minor_units(currency)
-    if gap is not None and gap not in GAPS:
-        raise BadInput(f"gap_energy {gap[:30]!r} is none of {', '.join(GAPS)}")
-    if currency is None and gap is None:
-        raise BadInput("it says neither currency nor gap_energy")
-    return [(currency, gap, *dates_of(entry), source)]
-
-
 # ------------------------------------------------------------------------------- numbers
-def _micro(text: Any, name: str) -> int:
-    """A decimal with at most six digits behind the point as micro-units. Raises BadInput."""
-    try:
-        micro = Decimal(str(text)) * MICRO
-        whole = int(micro)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise BadInput(f"{name} {str(text)[:40]!r} is no decimal number") from None
-    if isinstance(text, bool) or whole != micro or not 0 <= whole < 2**63:
-        raise BadInput(f"{name} {str(text)[:40]!r}: at least 0, at most six digits behind the point")
-    return whole
-
-
 def _number(entry: Mapping[str, Any], name: str) -> Fraction:
     value = entry.get(name)
     return Fraction(0) if value is None or value == "" else decimal_fraction(value, name)
