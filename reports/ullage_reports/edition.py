@@ -106,12 +106,14 @@ def _make(edition: Edition, clock: Clock) -> Made:
     mail = _mail(edition)
     published = published_below(edition.data)
     watched = settings.watch(edition.config)
+    closing = published.closing(period.start, period.end)
+    billed = closing is not None or FOCUS in formats
     chosen = settled(
-        published.closing(period.start, period.end),
+        closing,
         edition.data,
         Settled(
             cost_policy.load(edition.config, period.zone),
-            settings.issuer(edition.config),
+            settings.issuer(edition.config) if billed else settings.Issuer(),
             anomaly_rules.text_of(watched.anomalies),
             budget_settings.text_of(watched.budgets) if watched.budgets else "",
             peaks.load(edition.config),
