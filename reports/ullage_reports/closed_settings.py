@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -49,7 +49,7 @@ def settled(closing: PeriodClosing | None, data: Path, now: Settled) -> Settled:
     """
     if closing is None:
         return now
-    key = f"{closing.zone}/{_written(instant(closing.starts_us))}/{_written(closing.closed_at)}"
+    key = _key(closing)
     try:
         with holding(data / "reports" / STATE, wait=True) as kept:
             entries: dict[str, Any] = kept.content.setdefault("closed", {})
@@ -65,6 +65,25 @@ def settled(closing: PeriodClosing | None, data: Path, now: Settled) -> Settled:
     if found != now:
         log.info("%s: made with the policies and names of its closing, not those of report.toml now", key)
     return found
+
+
+def policies_of(closing: PeriodClosing | None, data: Path, now: Sequence[CostPolicy]) -> Sequence[CostPolicy]:
+    """The policies a period's statement is made with: those kept for its closing, else ``now``. Keeps nothing.
+
+    Raises StoreError for a file that is not ours.
+    """
+    if closing is None:
+        return now
+    try:
+        with holding(data / "reports" / STATE, wait=True) as kept:
+            entry = kept.content.get("closed", {}).get(_key(closing))
+    except (ConfigError, OSError):
+        return now
+    return now if entry is None else _of_json(entry).policies
+
+
+def _key(closing: PeriodClosing) -> str:
+    return f"{closing.zone}/{_written(instant(closing.starts_us))}/{_written(closing.closed_at)}"
 
 
 def _to_json(settled: Settled) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ullage_collector.published import Manifest, Published
 from ullage_contract.errors import BadInput
 from ullage_contract.plain import plain
 from ullage_reports import bill, period
+from ullage_reports.closed_settings import policies_of
 from ullage_reports.cost_policy import CostPolicy, Stretch
 from ullage_reports.period import Period, PeriodKind
 from ullage_reports.shared_costs import Lot, Pool
@@ -98,11 +99,12 @@ def explain(
     currency: str | None = None,
     verify: bool = True,
 ) -> SharedExplanation:
-    """See ``run``."""
+    """See ``run``. policies: as report.toml has them now; a closed period's are those its statement was made with."""
     span, department = _parsed(charge_id, zone)
     with published.open(span.start, span.end, verify=verify) as facts:
         chosen = currency_of(facts, currency)
-        shared = bill.charged(facts, span, chosen, policies).shared
+        held = policies_of(facts.closing, published.root.parent, policies)
+        shared = bill.charged(facts, span, chosen, held).shared
         days = facts.days
     pools = {(pool.stretch, pool.method): pool for pool in shared.pools}
     lots: dict[tuple[Stretch, str], dict[Lot, int]] = defaultdict(lambda: defaultdict(int))

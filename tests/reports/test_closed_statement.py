@@ -49,7 +49,7 @@ class Month(Books):
 
     def _begin(self) -> None:
         super()._begin()
-        self.configure("AI Platform", "none")
+        self.configure("AI Platform", "proportional")
         with self.store.write() as w:
             w.execute("UPDATE inventory SET valid_to = TIMESTAMP '2026-10-09'")
             w.execute(
@@ -83,7 +83,10 @@ class Month(Books):
 
     def explain(self, line: str, capsys: pytest.CaptureFixture[str]) -> str:
         capsys.readouterr()
-        assert cli.main(["--data", str(self.data), "explain", line, "--json"]) == 0
+        assert (
+            cli.main(["--data", str(self.data), "--config", str(self.settings), "explain", line, "--json"])
+            == 0
+        )
         return capsys.readouterr().out
 
 
@@ -119,7 +122,7 @@ def test_a_closed_month_is_the_same_to_the_byte_whatever_happens_later(
     assert (said["status"], said["generated_at"]) == ("partial", said["closed"]["at"])
     with Published(month.root).open(*(datetime(2026, 10, 7, h, tzinfo=UTC) for h in (3, 4))) as facts:
         line = facts.rows("SELECT line_id FROM raw_segment WHERE department_id = 'old' ORDER BY ALL")[0][0]
-    explained = month.explain(line, capsys)
+    explained = [month.explain(each, capsys) for each in (line, "shared/2026-10/old")]
 
     # Everything that could move it: names, prices, rules, telemetry, incidents, cards, credits, settings.
     with month.store.write() as w:
@@ -131,7 +134,7 @@ def test_a_closed_month_is_the_same_to_the_byte_whatever_happens_later(
     month.own("G7", "H800", t(6))
     with month.store.write() as w:
         w.execute("UPDATE inventory SET valid_to = TIMESTAMP '2026-10-09' WHERE card_id = 'G7'")
-    month.configure("Another Provider", "proportional")
+    month.configure("Another Provider", "none")
     month.round()
     number = request_credit(
         month.store,
@@ -166,7 +169,7 @@ def test_a_closed_month_is_the_same_to_the_byte_whatever_happens_later(
     found = files(again)
     assert found.keys() == made.keys()
     assert [name for name in made if found[name] != made[name]] == []
-    assert month.explain(line, capsys) == explained
+    assert [month.explain(each, capsys) for each in (line, "shared/2026-10/old")] == explained
 
     # What became known is in the first open period, and makes up the difference.
     november = tmp_path / "november"
