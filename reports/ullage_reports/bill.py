@@ -112,7 +112,7 @@ class _Making:
         self._organisation = reading.facts.organisation()
         self._tree_at_us = us(reading.period.end) - 1 if tree_at is None else us(tree_at)
         self._places: dict[str, str] = {}
-        self._remainder = ledger.half_up(self._charged.remainder, self._unit)
+        self._remainder = self._printed_remainder()
         self._columns = self._totals()
 
     def made(self) -> tuple[Bill, tuple[SumCheck, ...]]:
@@ -159,6 +159,14 @@ class _Making:
             for column, atoms in cells.items():
                 found[column] += atoms
         return found
+
+    def _printed_remainder(self) -> int:
+        """What prices leave, in whole minor units: what capacity with it comes to, less capacity as it is printed. Rounded by itself it
+        could bring the rest of the bill a whole unit from what its rows are."""
+        if not self._charged.remainder:
+            return 0
+        printed = _minor(self._reading.total.cost, self._digits)
+        return ledger.half_up(self._reading.whole.atoms + self._charged.remainder, self._unit) - printed
 
     def _totals(self) -> dict[str, int]:
         """Column -> whole minor units. Capacity is as the tables of cost print it; the others are rounded to what the total leaves."""

@@ -127,6 +127,7 @@ def write(
     for name, said in alike.items():
         db.execute(f"SET VARIABLE {name} = ?", [said])
     db.execute(sql["plain"])
+    db.execute(sql["exact"])
     db.execute(sql["rows"])
     made = [(out / f".{name}.{os.getpid()}", out / name, options) for name, options in FILES.items()]
     try:

@@ -356,3 +356,27 @@ def test_another_bill_of_the_same_days_is_mailed_again(world: World) -> None:
     after = made(world, [CostPolicy(unallocated_idle="even")])
     assert before.trust.days == after.trust.days
     assert revision(after) != revision(before)
+
+
+def test_a_remainder_and_two_columns_of_one_payer_are_rounded_and_add_up(tmp_path: Path) -> None:
+    """Capacity and remainder are both rounded up by 0.4 of a cent, and what else is owed is 10 cents exactly, in two columns."""
+    world = World()
+    world.card("G0")
+    world.price("H800", 10_000_250)  # 240.006 a day
+    world.rule("slurm:nlp", "nlp")
+    world.hold("G0", "slurm/dc1/nlp/2", 0, 24)
+    world.minutes("G0", 0, 24, 0.9)
+    cent = ledger.minor_atoms("CNY")
+    adjust(world, "nlp", 45 * cent // 10)
+    adjust(world, "nlp", 55 * cent // 10, kind="credit")
+    States(world.db).make(DAY.date(), LATER)
+    world.db.execute(
+        "INSERT INTO remainder_line SELECT DISTINCT day, card_key, inventory_id, 'host', ?, ?, 1, NULL, 'CNY', ? FROM segment",
+        [us(0), us(1), 6 * cent // 10],
+    )
+    published.publish_facts_day(world.db, tmp_path, DAY.date(), status="sealed", now=LATER)
+    published.publish_dimensions(world.db, tmp_path, now=LATER)
+    report = statement(Published(tmp_path), ONE_DAY, currency="CNY", now=LATER)
+    assert_adds_up(report)
+    assert owed(report).total.total == Decimal("240.11"), "240.006 and 0.006 and 0.1, half up"
+    assert rows(report)["nlp"][:1] == ["240.01"]

@@ -199,3 +199,35 @@ def test_the_validator_of_the_finops_foundation_passes_it(out: Path, name: str) 
         [part.replace("{}", str(out / name)) for part in command], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_charge_of_more_than_ten_million_is_written_to_the_last_digit(tmp_path: Path, sign: int) -> None:
+    world = World()
+    world.card("G0")
+    world.price("H800", 50_000_000_000)
+    atoms = sign * (123_456_789 * ledger.ATOMS_PER_UNIT + ledger.ATOMS_PER_UNIT // 7)
+    world.db.execute(
+        "INSERT INTO adjustment (adjustment_id, kind, department_id, cost_class, posted_at, known_at, quantity, currency, cost_atoms, "
+        "reason, requester, recorded_by) VALUES (1, 'credit', 'rd', 'capacity', ?, ?, 0, 'VND', ?, 'a year', 'li', 'li')",
+        [at(3), LATER.replace(tzinfo=None), atoms],
+    )
+    world.db.execute("UPDATE price SET currency = 'VND'")
+    States(world.db).make(DAY.date(), LATER)
+    published.publish_facts_day(world.db, tmp_path, DAY.date(), status="sealed", now=LATER)
+    published.publish_dimensions(world.db, tmp_path, now=LATER)
+    with Published(tmp_path).open(MONTH.start, MONTH.end) as facts:
+        focus.write(
+            facts,
+            MONTH,
+            "VND",
+            Issuer(),
+            tmp_path,
+            (CostPolicy(unallocated_idle="fixed", fixed={"rd": Fraction(1)}),),
+        )
+    found = {row["x_CostClass"]: Decimal(row["BilledCost"]) for row in rows(tmp_path)}
+    assert found["credit"] == sign * Decimal("123456789.142857142857142")
+    assert {row["BilledCost"] for row in rows(tmp_path) if row["x_CostClass"] == "shared"} == {
+        "1200000.000000000000000",
+        "-1200000.000000000000000",
+    }

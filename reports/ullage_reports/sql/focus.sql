@@ -133,6 +133,13 @@ ORDER BY from_us, line_id;
 -- A text in the characters FOCUS allows in names and descriptions: printable ASCII, others as question marks.
 CREATE TEMP MACRO plain(said) AS regexp_replace(said, '[^\x20-\x7E]', '?', 'g');
 
+-- name: exact
+-- Money from 10^-15 units as a decimal. Whole units and the rest apart: together they are too long for one factor where a charge is
+-- of ten million units and more.
+CREATE TEMP MACRO exact(money) AS
+    CAST(CAST(money // 1000000000000000 AS DECIMAL(22, 0)) * CAST(1 AS DECIMAL(16, 15))
+         + CAST(money % 1000000000000000 AS DECIMAL(22, 0)) * CAST(0.000000000000001 AS DECIMAL(16, 15)) AS DECIMAL(38, 15));
+
 -- name: rows
 -- View focus: all columns of FOCUS 1.2, then our own. One row a line and residue, in the table's order: no join, no sort. What every
 -- row says alike is in variables.
@@ -141,8 +148,8 @@ WITH priced AS (
     SELECT *, CAST(units AS DECIMAL(28, 0)) * CAST(0.000000001 AS DECIMAL(10, 9)) AS hours,
            CAST(price_micro AS DECIMAL(18, 0)) * CAST(0.000001 AS DECIMAL(7, 6)) AS price,
            CAST(list_micro AS DECIMAL(18, 0)) * CAST(0.000001 AS DECIMAL(7, 6)) AS list_price,
-           CAST(coalesce(money, units::HUGEINT * price_micro) AS DECIMAL(22, 0)) * CAST(0.000000000000001 AS DECIMAL(16, 15)) AS cost,
-           CAST(coalesce(money, units::HUGEINT * list_micro) AS DECIMAL(22, 0)) * CAST(0.000000000000001 AS DECIMAL(16, 15)) AS list_cost
+           exact(coalesce(money, units::HUGEINT * price_micro)) AS cost,
+           exact(coalesce(money, units::HUGEINT * list_micro)) AS list_cost
     FROM charge
 )
 SELECT NULL::VARCHAR AS AvailabilityZone,
