@@ -154,7 +154,7 @@ class _Computed:
 
     @property
     def flop_days(self) -> Fraction | None:
-        if self.peak is None or self.signal is None or not self.active_us:
+        if self.peak is None or self.peak.tflops_micro is None or self.signal is None or not self.active_us:
             return None
         seconds = Fraction(self.active_us, 10**6)
         return seconds * Fraction(self.peak.tflops_micro, 10**6) / 1000 / DAY_SECONDS
@@ -282,7 +282,7 @@ class _Economics:
             signal=signal,
             active_ratio=None if signal is None else ratio(sum(one.active_us for one in parts), measured),
             peak_tflops=None
-            if peak is None
+            if peak is None or peak.tflops_micro is None
             else Decimal(f"{Decimal(peak.tflops_micro).scaleb(-6):f}".rstrip("0").rstrip(".")),
             source=None if peak is None else peak.source,
             pflop_days=None if total is None else _decimal(total, 3),

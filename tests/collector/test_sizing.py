@@ -295,7 +295,20 @@ def test_a_wrong_rule_is_told(text: str, wrong: str) -> None:
 
 def test_the_shipped_rules_are_read() -> None:
     assert rules_of({}) == default_rules()
-    assert len(default_rules().slices) > 8 and len(default_rules().models) > 10
+    assert len(default_rules().slices) > 8 and default_rules().models == ()
+
+
+def test_a_model_is_proposed_by_documented_figures_alone_and_a_sites_own_stand_first() -> None:
+    work, fleet = need(activity=0.05), [Owned("nvidia", "NVIDIA A30", 24 * GIB, 1, "CNY")]
+    assert smaller_for(work, "nvidia", "NVIDIA H800", fleet, RULES) == fleet[0]
+    # no document names what these can do, or their bandwidth
+    assert smaller_for(work, "nvidia", "NVIDIA H800 PCIe", fleet, RULES) is None
+    assert smaller_for(work, "nvidia", "A100", fleet, RULES) is None
+    nobody = [Owned("nvidia", "NVIDIA H20-3e", 141 * GIB, 1, "CNY")]
+    assert smaller_for(work, "nvidia", "NVIDIA H800", nobody, RULES) is None
+    own = '[[model]]\nwords = ["H800 PCIe"]\ntflops = 700\ngb_per_second = 2000\nsource = "contract 7"\n'
+    mine = parse_rules(f"schema_version = 1\n{own}", "mine.toml")
+    assert smaller_for(work, "nvidia", "NVIDIA H800 PCIe", fleet, mine) == fleet[0]
 
 
 def test_of_made_work_what_is_small_for_days_is_told() -> None:

@@ -1,6 +1,6 @@
 """What would hold a piece of work: a slice of its card's model, a share by its maker's sharing system, or a smaller model. Pure.
 
-Only what the shipped tables know of the very model is named: sizing.toml, and allocation/sharing for shares.
+Only what the shipped tables know of the very model is named: sizing.toml for slices, allocation/sharing for shares, card_models.toml for models.
 """
 
 from __future__ import annotations
@@ -131,17 +131,21 @@ class Owned:
 def smaller_for(need: Need, vendor: str, model: str, owned: Iterable[Owned], rules: Rules) -> Owned | None:
     """The smallest model of the maker that the fleet has and that would hold it, the cheapest first; None: none does."""
     here = model_of(rules, model)
-    if here is None or need.memory_bytes is None or need.activity is None or need.bandwidth is None:
+    if here is None or here.tflops_micro is None or here.bytes_per_second is None:
+        return None
+    if need.memory_bytes is None or need.activity is None or need.bandwidth is None:
         return None
     fits: list[tuple[Any, ...]] = []
     for one in owned:
         there = model_of(rules, one.made or one.model)
-        if there is None or one.vendor != vendor or one.total_bytes is None or there.tflops >= here.tflops:
+        if there is None or there.tflops_micro is None or there.bytes_per_second is None:
+            continue
+        if one.vendor != vendor or one.total_bytes is None or there.tflops_micro >= here.tflops_micro:
             continue
         if (
             need.memory_bytes * rules.memory_headroom <= one.total_bytes
-            and need.activity * here.tflops <= rules.load * there.tflops
+            and need.activity * here.tflops_micro <= rules.load * there.tflops_micro
             and need.bandwidth * here.bytes_per_second <= rules.load * there.bytes_per_second
         ):
-            fits.append((one.price_micro is None, one.price_micro or 0, there.tflops, one.model, one))
+            fits.append((one.price_micro is None, one.price_micro or 0, there.tflops_micro, one.model, one))
     return min(fits, key=lambda fit: fit[:4])[-1] if fits else None

@@ -1,8 +1,7 @@
-"""sizing.toml as values; the file [sizing] of collector.toml names, or the shipped one."""
+"""sizing.toml as values; the file [sizing] of collector.toml names, or the shipped one. What models can do: ullage_contract.card_models."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from ullage_collector.allocation.sharing.profiles import GIB, piece
 from ullage_contract import rule_file
+from ullage_contract.card_models import CardModel, card_model, is_word, row_of, shipped
 from ullage_contract.settings import Table
 
 FILE: Final = "sizing.toml"
@@ -50,17 +50,8 @@ class Slices:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """One [[model]]. words: of the model's name. tflops: dense, 16 bit. bytes_per_second: of device memory."""
-
-    words: tuple[str, ...]
-    tflops: float
-    bytes_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
 class Rules:
-    """The file as values; what each means, and why it is so, stands in the shipped one."""
+    """The file as values; what each means, and why it is so, stands in the shipped one. models: the site's own, before the shared table."""
 
     days: int
     serving_days: int
@@ -76,7 +67,7 @@ class Rules:
     share: Sharing
     days_a_month: int
     slices: tuple[Slices, ...]
-    models: tuple[Model, ...]
+    models: tuple[CardModel, ...]
 
 
 @cache
@@ -126,7 +117,7 @@ def parse_rules(text: str, where: str) -> Rules:
         ),
         days_a_month=saving.whole("days_a_month", 30, 1, 31),
         slices=tuple(_slices(Table(row, where, "slices")) for row in top.tables("slices")),
-        models=tuple(_model(Table(row, where, "model")) for row in top.tables("model")),
+        models=tuple(row_of(Table(row, where, "model")) for row in top.tables("model")),
     )
     for table in (window, over, fit, share, saving, top):
         table.finish()
@@ -153,29 +144,6 @@ def _slices(row: Table) -> Slices:
     return found
 
 
-def _model(row: Table) -> Model:
-    found = Model(
-        words=row.texts("words"),
-        tflops=row.number("tflops", 0, 0.001, 1e6),
-        bytes_per_second=row.number("gb_per_second", 0, 0.001, 1e6) * 1e9,
-    )
-    row.text("source")
-    if not found.words:
-        raise row.wrong("words", list(found.words), 'write words of the name, e.g. ["H100"]')
-    row.finish()
-    return found
-
-
-@cache
-def is_word(word: str, model: str) -> bool:
-    """Whether a model's name has this word: H20 is in "NVIDIA H20-96G" and not in "H200"."""
-    loose = re.escape(word.casefold()).replace(r"\ ", "[ _-]")
-    return (
-        re.search(rf"(?<![a-z0-9]){loose}(?![a-z0-9])|ascend{loose}(?![a-z0-9])", model.casefold())
-        is not None
-    )
-
-
 def slices_of(rules: Rules, model: str, total_bytes: int) -> Slices | None:
     """How a card can be cut; None: not known. A longer word before a shorter one: 910B4-1 is no 910B4."""
     best: tuple[int, Slices] | None = None
@@ -188,7 +156,6 @@ def slices_of(rules: Rules, model: str, total_bytes: int) -> Slices | None:
     return None if best is None else best[1]
 
 
-def model_of(rules: Rules, model: str) -> Model | None:
-    """What a model can do; None: not known. The longest word that fits counts."""
-    fits = [(len(word), row) for row in rules.models for word in row.words if is_word(word, model)]
-    return max(fits, key=lambda one: one[0])[1] if fits else None
+def model_of(rules: Rules, model: str) -> CardModel | None:
+    """What a model can do: the site's own row, else the shared table's; None: not known."""
+    return card_model(model, rules.models) or card_model(model, shipped())
