@@ -114,7 +114,7 @@ def test_page_one_is_in_the_mail_and_the_report_attached(
     assert set(by_recipient(box)) == {CIO, RD, FIN}
     letter = by_recipient(box)[CIO]
     assert letter["Auto-Submitted"] == "auto-generated" and letter["From"] == "ullage@example.com"
-    assert letter["Subject"] == "Accelerator cost, day 2026-10-07 (Sealed)"
+    assert letter["Subject"] == "Accelerator cost, day 2026-10-07 (Data complete)"
     told = json.loads((data / "reports/ullage-daily-2026-10-07.json").read_text("utf-8"))
     total = f"{Decimal(told['total']['cost']):,}"
     text = letter.get_body(("plain",))
