@@ -163,6 +163,57 @@ def test_a_line_is_disputed_for_what_it_costs_and_no_more(books: Books) -> None:
             line_disputed(books.root, id_)
 
 
+def test_nothing_is_given_back_twice(books: Books) -> None:
+    start = datetime(2026, 10, 6, 5, tzinfo=UTC)
+    with Published(books.root).open(start, start + timedelta(hours=1)) as facts:
+        first, second = (
+            row[0]
+            for row in facts.rows("SELECT line_id FROM raw_segment WHERE department_id = 'old' LIMIT 2")
+        )
+    said = {"reason": "the card was broken", "requester": "lin", "recorded_by": "lin"}
+    line, other = line_disputed(books.root, first), line_disputed(books.root, second)
+    day = period_disputed(books.root, "old", DAYS[0], DAYS[1], "UTC", None)
+    part = request_dispute(books.store, line, amount="15", **said)
+    with pytest.raises(
+        BadInput, match=rf"15.00 of it or of its time is contested by adjustment {part} already"
+    ):
+        request_dispute(books.store, line, amount="5.01", **said)
+    request_dispute(books.store, line, amount="5", **said)
+    request_dispute(books.store, other, amount=None, **said)
+    with pytest.raises(BadInput, match=r"it costs 480.00 CNY, and 40.00 of it"):
+        request_dispute(books.store, day, amount=None, **said)
+    whole = request_dispute(books.store, day, amount="440", **said)
+    decide(books.store, whole, "approve", reason="it was", by="wang")
+    with pytest.raises(BadInput, match="contested"):
+        request_dispute(books.store, day, amount="0.01", **said)
+    # What was refused or taken back is contested no more.
+    decide(books.store, part, "reject", reason="no", by="wang")
+    request_dispute(books.store, day, amount="15", **said)
+
+
+def test_others_rows_take_no_place_in_a_departments_list(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_credit(books.store, **CREDIT)
+    for _ in range(3):
+        request_credit(books.store, **(CREDIT | {"department": "platform"}))
+    monkeypatch.setattr("ullage_collector.adjust.requests.MOST_LISTED", 2)
+    lin = client(books, DEPARTMENT)
+    assert [row["department_id"] for row in lin.get("/api/v1/adjustments").json()["adjustments"]] == ["old"]
+    assert len(client(books, OPERATOR).get("/api/v1/adjustments").json()["adjustments"]) == 2
+
+
+def test_a_token_is_told_nothing_of_what_another_department_pays(books: Books) -> None:
+    asked = {"from": "2026-10-06", "to": "2026-10-07", "zone": "UTC", "reason": "x"}
+    said = {
+        client(books, DEPARTMENT)
+        .post("/api/v1/disputes", json=asked | {"department": name})
+        .json()["message"]
+        for name in ("platform", "nobody", "new")
+    }
+    assert said == {"lin may dispute what its own departments pay, nothing else"}
+
+
 def test_energy_is_disputed_like_capacity(tmp_path: Path) -> None:
     books = Books(tmp_path)
     with books.store.write() as w:

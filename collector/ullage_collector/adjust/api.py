@@ -37,10 +37,11 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
                 kind=asked.get("kind"),
                 status=asked.get("status"),
                 department=asked.get("department"),
+                sees=None if identity.allows(Role.VIEWER) else identity.sees_department,
             )
         finally:
             cursor.close()
-        return {"adjustments": [row for row in rows if identity.sees_department(row["department_id"])]}
+        return {"adjustments": rows}
 
     def credit(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
         number = requests.request_credit(
@@ -55,9 +56,12 @@ def routes(store: Callable[[], Store], config: Config) -> list[Route]:
         return {"adjustment_id": number, "status": "requested"}
 
     def dispute(request: Request, identity: Identity, body: dict[str, Any]) -> dict[str, Any]:
+        refusal = BadInput(f"{identity.name} may dispute what its own departments pay, nothing else")
+        if not body.get("line_id") and not identity.sees_department(text_of(body, "department")):
+            raise refusal  # before anything of another department is read, or said
         disputed = disputed_of(body, config)
         if not identity.sees_department(disputed.department_id):
-            raise BadInput(f"{identity.name} may dispute what its own departments pay, nothing else")
+            raise refusal
         number = requests.request_dispute(
             store(),
             disputed,

@@ -8,6 +8,7 @@ audit. A dispute that is approved is a credit of what it disputes. Not here: cor
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -119,7 +120,7 @@ def request_dispute(
 ) -> int:
     """Contest a line or a department's period; its number. amount: less than all of it, in units of its currency; None: all of it.
 
-    Raises BadInput for more than it costs, for what costs nothing, or no reason.
+    Raises BadInput for more than it costs, with what other disputes that stand contest of it, for what costs nothing, or no reason.
     """
     atoms = disputed.atoms if amount is None else atoms_of(amount, disputed.currency)
     if disputed.atoms <= 0:
@@ -130,6 +131,7 @@ def request_dispute(
             "no more can be disputed"
         )
     with store.write() as connection:
+        _not_contested(connection, disputed, atoms)
         return _ask(
             store,
             connection,
@@ -302,11 +304,19 @@ def adjustments(
     kind: str | None = None,
     status: str | None = None,
     department: str | None = None,
+    sees: Callable[[str], bool] | None = None,
 ) -> list[dict[str, Any]]:
-    """Corrections, credits and disputes, the newest first; exact numbers as text, ``cost`` in units, half up."""
+    """Corrections, credits and disputes, the newest MOST_LISTED first; exact numbers as text, ``cost`` in units, half up.
+
+    sees: whose alone; None: everybody's. Others' rows take no place in the list.
+    """
+    sql = statements("adjustments")
+    own = None
+    if sees is not None:
+        own = [name for (name,) in connection.execute(sql["departments"]).fetchall() if sees(name)]
     found = connection.execute(
-        statements("adjustments")["all"],
-        {"kind": kind, "status": status, "department": department, "most": MOST_LISTED},
+        sql["all"],
+        {"kind": kind, "status": status, "department": department, "own": own, "most": MOST_LISTED},
     )
     names = [column[0] for column in found.description or ()]
     listed = []
@@ -400,6 +410,26 @@ def _carrier(connection: duckdb.DuckDBPyConnection, period_from: datetime | None
             return audit.naive_utc(now)
         period_from = last
     return first_open(connection, period_from)
+
+
+def _not_contested(connection: duckdb.DuckDBPyConnection, disputed: Disputed, atoms: int) -> None:
+    """Raise BadInput where more than it costs would be contested: nothing is given back twice."""
+    contested, numbers = connection.execute(
+        statements("adjustments")["contested"],
+        {
+            "department": disputed.department_id,
+            "currency": disputed.currency,
+            "from": disputed.period_from,
+            "to": disputed.period_to,
+            "line": (disputed.line or {}).get("line_id"),
+        },
+    ).fetchall()[0]
+    if int(contested) + atoms > disputed.atoms:
+        costs, already = (ledger.rounded(n, disputed.currency) for n in (disputed.atoms, int(contested)))
+        raise BadInput(
+            f"it costs {costs} {disputed.currency}, and {already} of it or of its time is contested by adjustment "
+            f"{', '.join(map(str, numbers[:5]))} already; write a smaller amount, or have that decided or withdrawn first"
+        )
 
 
 def _known(connection: duckdb.DuckDBPyConnection, department: str) -> None:

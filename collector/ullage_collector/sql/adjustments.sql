@@ -10,14 +10,19 @@ VALUES (nextval('adjustment_number'), $kind, $department_id, $business, $scenari
 RETURNING adjustment_id;
 
 -- name: all
--- Everything, with what became of it; optionally of one kind, status or department.
+-- Everything, with what became of it; optionally of one kind, status or department. $own: of these departments alone, NULL: of all.
 SELECT a.*, coalesce(a.posted_at, d.posted_at) AS carried_at,
        coalesce(d.status, CASE WHEN a.posted_at IS NULL THEN 'requested' ELSE 'posted' END) AS status,
        d.decided_at, d.decided_by AS approver, d.reason AS decision
 FROM adjustment a LEFT JOIN adjustment_decision d USING (adjustment_id)
 WHERE ($kind IS NULL OR a.kind = $kind) AND ($department IS NULL OR a.department_id = $department)
   AND ($status IS NULL OR coalesce(d.status, CASE WHEN a.posted_at IS NULL THEN 'requested' ELSE 'posted' END) = $status)
+  AND ($own IS NULL OR list_contains($own::VARCHAR[], a.department_id))
 ORDER BY a.adjustment_id DESC LIMIT $most;
+
+-- name: departments
+-- Whose there are any.
+SELECT DISTINCT department_id FROM adjustment;
 
 -- name: one
 -- One that was asked for, and what was said to it.
@@ -32,6 +37,14 @@ INSERT INTO adjustment_decision VALUES ($id, $status, $now, $by, $reason, $poste
 SELECT EXISTS (SELECT 1 FROM department WHERE department_id = $department)
     OR EXISTS (SELECT 1 FROM mapping_rule WHERE department_id = $department)
     OR EXISTS (SELECT 1 FROM segment WHERE department_id = $department);
+
+-- name: contested
+-- What disputes that stand, asked for or posted, contest of a line, or of any of a department's time: atoms, and their numbers.
+SELECT coalesce(-sum(a.cost_atoms::HUGEINT), 0), list(a.adjustment_id ORDER BY a.adjustment_id)
+FROM adjustment a LEFT JOIN adjustment_decision d USING (adjustment_id)
+WHERE a.kind = 'dispute' AND coalesce(d.status, 'requested') IN ('requested', 'posted')
+  AND a.department_id = $department AND a.currency = $currency AND a.period_from < $to AND a.period_to > $from
+  AND ($line IS NULL OR a.line_id IS NULL OR a.line_id = $line);
 
 -- name: line
 -- One line of a published day, of capacity or of energy.
