@@ -44,6 +44,7 @@ from ullage_contract.settings import Table
         ("Ascend910B2", 353.9, 1600),
         ("MLU370-X8", 96, 614.4),
         ("MTT S4000", 98, 768),
+        ("Hygon BW1000", None, 1600),
         ("MXC500", None, 1800),
         ("Iluvatar BI-V100", 147, 1200),
         ("Iluvatar MR-V100 DUO", None, None),
