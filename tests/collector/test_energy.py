@@ -278,3 +278,26 @@ def test_hours_over_midnight_belong_to_the_weekday_they_begin_on() -> None:
 def test_a_made_fleet_comes_to_the_millijoule_to_what_plain_python_says() -> None:
     figures = compared(16, 16)
     assert figures["compared_lines"] == figures["lines"] > 16 * 24
+
+
+@pytest.mark.parametrize("wrong", [-1.0, -600.0, 3e30])
+@pytest.mark.parametrize("column", ["power_watts", "board_power_watts", "energy_joules_increase"])
+def test_what_no_card_can_draw_is_no_reading_and_stops_no_day(column: str, wrong: float) -> None:
+    made = world()
+    made.card("G1")
+    made.card("G2")
+    made.minutes("G1", 0, 24, 0.9, **{column: wrong})
+    made.minutes("G2", 0, 24, 0.9, power_watts=200.0)
+    assert kwh(drawn(made), "card_key") == pytest.approx({made.cards["G2"]: 4.8})
+
+
+@pytest.mark.parametrize("wrong", [-5.0, 3e30])
+def test_a_server_that_tells_nonsense_of_itself_stops_no_day(wrong: float) -> None:
+    made = world()
+    made.card("G1")
+    made.minutes("G1", 0, 24, 0.9, power_watts=200.0)
+    made.db.execute(
+        "CREATE TABLE node_hour AS SELECT node_key, ? AS hour, ?::DOUBLE AS host_power_watts, 3600.0::FLOAT AS covered_seconds FROM node",
+        [at(3), wrong],
+    )
+    assert sum(kwh(drawn(made), "card_key").values()) == pytest.approx(4.8)

@@ -32,6 +32,8 @@ DAY_US: Final = 86_400_000_000
 MINUTE_US: Final = 60_000_000
 HOST_WATTS: Final = "host_power_watts"
 """What a server draws beside its cards; hours of it are what is kept for good."""
+MOST: Final = 1e9
+"""Watts, and joules a minute. our choice: because no machine draws so much, and its minute in millijoules still fits 64 bits"""
 _PARAMETER: Final = re.compile(r"\$([a-z_]+)")
 
 
@@ -121,7 +123,7 @@ class _Day:
         names = ("power_watts", "board_power_watts", "energy_joules_increase")
         if not columns.intersection(names):
             return None
-        watts, board, joules = (f's."{name}"' if name in columns else "NULL" for name in names)
+        watts, board, joules = (_believable(f's."{name}"') if name in columns else "NULL" for name in names)
 
         def reading(before_us: int, after_us: int) -> str:
             return fill(
@@ -139,7 +141,8 @@ class _Day:
 
     def _host_column(self) -> str | None:
         source = self._sources.get("node_hour")
-        return f'"{HOST_WATTS}"' if source is not None and HOST_WATTS in self._columns(source) else None
+        told = source is not None and HOST_WATTS in self._columns(source)
+        return _believable(f'"{HOST_WATTS}"') if told else None
 
     def _columns(self, source: str) -> set[str]:
         return {row[0] for row in self._execute(fill(self._sql["columns"], source=source)).fetchall()}
@@ -174,3 +177,8 @@ class _Day:
     def _execute(self, sql: str) -> duckdb.DuckDBPyConnection:
         wanted = set(_PARAMETER.findall(sql))
         return self._connection.execute(sql, {k: v for k, v in self._p.items() if k in wanted})
+
+
+def _believable(column: str) -> str:
+    """A column's figures but those that nothing can draw, below 0 or above MOST: a broken sensor told nothing, and stops no day."""
+    return f"(CASE WHEN {column} BETWEEN 0 AND {MOST!r} THEN {column} END)"
