@@ -18,6 +18,7 @@ from ullage_collector.api import Views
 from ullage_collector.cli import main
 from ullage_collector.config import Config, load
 from ullage_collector.detect.rounds import Rounds
+from ullage_collector.detect.sizing.watch import SizingWatch
 from ullage_collector.estate import answers
 from ullage_collector.fleet_now import FleetNow
 from ullage_collector.imports import map as maps
@@ -120,6 +121,20 @@ def test_a_round_finds_what_is_wrong_and_ends_what_is_so_no_more(estate: Estate)
     assert estate.open()[("owned_not_seen", "n4")]["reason"] == "node_never_seen"
     estate.load("inventory", estate.listed("n4", life="retired"))
     assert round_.round().ended == 1
+
+
+def test_a_detector_with_a_bug_stops_no_other(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(SizingWatch, "look", broken)
+    estate.load("inventory", estate.listed("n1", "n2", "n3", "n4"))
+    estate.hear()
+    assert rounds(estate).round().opened == 1
+    assert set(estate.open()) == {("owned_not_seen", "n4")}
+    assert "sizing findings stay as they are" in caplog.text
 
 
 def test_a_silent_node_is_found_after_an_hour_of_listening_and_a_restart_starts_it_anew(

@@ -165,12 +165,14 @@ class Rounds:
         cursor: duckdb.DuckDBPyConnection,
         now_us: int,
     ) -> tuple[list[Found], set[str]] | None:
-        """What a watch over minutes says; None where it failed: it reads the most by far, and the rest goes on without it."""
+        """What a watch over minutes says; None where it failed, whatever the reason: the rest goes on without it."""
         try:
             return look(cursor, now_us)
         except (UllageError, duckdb.Error) as e:
             log.error("%s findings stay as they are: %s", what, e)
-            return None
+        except Exception:
+            log.exception("%s findings stay as they are", what)
+        return None
 
     def _hear_agents(self, store: Store, now_us: int) -> None:
         """Keep what the agents' facts say of their nodes' insides; nothing is compared when they say the same again."""
