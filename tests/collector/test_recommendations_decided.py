@@ -57,6 +57,23 @@ def test_a_department_sees_its_own_and_nothing_of_others(world: World) -> None:
     assert world.client(Role.DEPARTMENT).post("/api/v1/recommendations/accept", json=body).status_code == 403
 
 
+def test_a_department_that_waits_is_not_told_whose_work_idles(world: World) -> None:
+    with world.store.write() as cursor:
+        evidence = {
+            "cost_per_day": {"CNY": "900.00"},
+            "department": "rd",
+            "workloads": ["k8s/c1/secret/theirs/u"],
+        }
+        waits = Found("uneven_use", "department", "rd", 1, evidence, key="c1 H800", action="lend")
+        keep(cursor, ["uneven_use"], [waits], round(NOW * 1e6))
+    RecommendationRounds(lambda: world.store, Config()).round()
+    told = world.client(Role.DEPARTMENT).get("/api/v1/recommendations")
+    rows = {row["kind"]: row for row in told.json()["recommendations"]}
+    assert list(rows["lend_cards"]["evidence"]) == ["findings"] and "secret" not in told.text
+    assert rows["reclaim_idle"]["evidence"]["workloads"] == ["slurm/c1/7"]
+    assert "secret" in world.client(Role.VIEWER).get("/api/v1/recommendations").text
+
+
 def test_the_ledger_is_on_the_metrics_page(world: World) -> None:
     page = exposition(world.store)
     assert 'ullage_recommendations{state="open"} 2\n' in page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
@@ -44,7 +44,8 @@ def listed(
 ) -> dict[str, Any]:
     """All rows, or those of a state, with what the standing ones save together. Raises BadInput.
 
-    sees: which departments' rows; None: all. Who sees some alone is not told which others count a part of theirs.
+    sees: which departments' rows; None: all. Who sees some alone is not told which others count a part of theirs, nor whose
+    work holds the cards that it could borrow: works and cards are named in rows of a workload of its own alone.
     """
     cursor = store.cursor()
     try:
@@ -53,10 +54,19 @@ def listed(
         cursor.close()
     if sees is not None:
         own = [row for row in found if row["department_id"] is not None and sees(row["department_id"])]
-        found = [{**row, "shared_with": []} for row in own]
+        found = [{**row, "shared_with": [], "evidence": _own_evidence(row)} for row in own]
     return {
         "recommendations": [shown.to_json(row) for row in found],
         "saving_a_month": shown.totals(found),
+    }
+
+
+def _own_evidence(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Of evidence what is the row's department's own."""
+    return {
+        name: some
+        for name, some in row["evidence"].items()
+        if row["family"] == "workload" or name in ("findings", "incidents")
     }
 
 
