@@ -295,6 +295,48 @@ def test_garbage_is_no_answer_and_nothing_is_kept_of_it(
     assert served.rounds(1) == [True]
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [{"isPartial": True}, {"warnings": ["fetch series for {store=2}: rpc error: Unavailable"]}],
+    ids=["VictoriaMetrics", "Thanos"],
+)
+def test_a_part_of_an_answer_is_none_and_is_asked_for_again(
+    served: ServingStore, beside: dict[str, Any]
+) -> None:
+    count = [0]
+    served.prometheus.vllm("chat-0", lambda at: (at - NOON) // 60)
+    served.rounds(3)
+    known = served.sums()
+    fetch = served.prometheus.fetch
+
+    def part(*asked: Any) -> bytes:
+        count[0] += 1
+        return json.dumps({**json.loads(fetch(*asked)), **beside}).encode()
+
+    served.watch._fetch = part
+    assert served.rounds(4) == [False] * 4 and count == [4]
+    assert served.sums() == known
+    served.watch._fetch = fetch
+    assert served.rounds(4)[-1] and served.sums()[0] == known[0] + 8
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"isPartial": False, "warnings": []},
+        {"warnings": ["PromQL info: metric might not be a counter"]},
+        {"infos": ["PromQL info: x"]},
+        {"warnings": ["No StoreAPIs matched for this query"], "data": {"resultType": "matrix", "result": []}},
+    ],
+)
+def test_notes_and_a_time_before_the_first_store_stop_nothing(
+    served: ServingStore, beside: dict[str, Any]
+) -> None:
+    fetch = served.prometheus.fetch
+    served.watch._fetch = lambda *asked: json.dumps({**json.loads(fetch(*asked)), **beside}).encode()
+    assert served.rounds(2) == [True, True]
+
+
 _GOOD = matrix(
     [
         {

@@ -23,12 +23,17 @@ from ullage_collector.imports.fetch_bounded import get, opener_of, read_secret
 from ullage_collector.serving.settings import Source
 from ullage_collector.serving.systems import System
 from ullage_contract.errors import BadInput
+from ullage_contract.plain import plain
 from ullage_contract.served import KINDS, Served
 
 STEP_SECONDS: Final = 60
 STEPS_AT_ONCE: Final = 60
 """our choice: because 1,000 processes of ten series are 600,000 points then, about 15 MB; whoever has more is asked for less."""
 MOST_SERIES: Final = 200_000  # our choice: because a wrong match must not fill the memory
+
+_NOTES: Final = ("PromQL info:", "PromQL warning:")
+"""How Prometheus begins what it says of an expression — util/annotations; older versions send both as warnings."""
+_NO_STORES: Final = "No StoreAPIs matched"  # Thanos, pkg/store/proxy.go
 
 Fetch = Callable[[Source, str, Mapping[str, str]], bytes]
 """Where from, a URL and headers -> the body. Raises BadInput."""
@@ -78,6 +83,7 @@ def _read(source: Source, body: bytes, first: float, last: float) -> Answer:
         if answer["data"]["resultType"] != "matrix":
             raise BadInput("the answer is no range of samples; is url a Prometheus?")
         result = answer["data"]["result"]
+        _whole(answer, result)
         if len(result) > MOST_SERIES:
             raise BadInput(f"{len(result)} series, at most {MOST_SERIES} are read; narrow it with match")
         strange = 0
@@ -108,6 +114,19 @@ def _read(source: Source, body: bytes, first: float, last: float) -> Answer:
         for system in source.systems:
             readings += _of_process(workload, instance, system, rows, absent_is_zero=source.absent_is_zero)
     return Answer(readings, unnamed, strange)
+
+
+def _whole(answer: Mapping[str, Any], result: Any) -> None:
+    """Raises BadInput for a part of an answer: a series that is missing is not one that did not count.
+
+    Thanos, Mimir and Prometheus with remote storage say so in warnings, a VictoriaMetrics cluster in isPartial. Notes about
+    the expression are none; nor is a Thanos that has no store of so long ago, which answers with nothing.
+    """
+    warnings = answer.get("warnings") or ()
+    told = [str(one) for one in ([warnings] if isinstance(warnings, str) else warnings)]
+    told = [one for one in told if not one.startswith(_NOTES) and (result or _NO_STORES not in one)]
+    if told or answer.get("isPartial") is True:
+        raise BadInput(f"it answers in part: {plain(told[0], limit=200) if told else 'isPartial'}")
 
 
 def workload_of(source: Source, labels: Mapping[str, str]) -> str | None:
