@@ -15,6 +15,7 @@ from ullage_collector.recommendations import book, shown
 from ullage_collector.recommendations.kinds import default_rules, parse
 from ullage_collector.recommendations.reading import proposals
 from ullage_collector.recommendations.saved import measured
+from ullage_collector.sql import statements
 from ullage_contract import rule_file
 from ullage_contract.errors import BadInput, ConfigError
 
@@ -218,6 +219,40 @@ def test_findings_of_one_pool_that_mean_other_cards_are_recommendations_of_their
     ledger.round()
     assert {row["subject"] for row in book.rows(ledger.db)} == {"dc1/dev H800 0", "dc1/dev H800 1"}
     assert shown.totals(book.rows(ledger.db)) == {"CNY": "3000.00"}
+
+
+def test_a_round_writes_only_what_changed_and_reads_no_row_that_is_over(ledger: Ledger) -> None:
+    class Told:
+        """The store's connection, and what was written through it."""
+
+        def __init__(self, db: Any) -> None:
+            self.db = db
+            self.written: list[str] = []
+
+        def execute(self, statement: str, *given: Any) -> Any:
+            self.written += [
+                word for word in ("INSERT INTO", "UPDATE") if f"{word} recommendation" in statement
+            ]
+            return self.db.execute(statement, *given)
+
+    def renew(hours: float) -> list[str]:
+        told = Told(ledger.db)
+        book.renew(told, proposals(ledger.db, RULES, us(hours)), RULES, us(hours))  # type: ignore[arg-type]
+        return told.written
+
+    def standing() -> list[int]:
+        query = statements("recommendations")["standing"]
+        return [row[0] for row in ledger.db.execute(query).fetchall()]
+
+    ledger.find(idle(), idle("slurm/dc1/2"))
+    assert renew(2) == ["INSERT INTO"] * 2
+    assert renew(3) == []
+    ledger.find(idle(cost="960.00"), idle("slurm/dc1/2"))
+    assert renew(4) == ["UPDATE"]
+    ledger.decide("reject", 2, "needed")
+    assert renew(5) == [] and standing() == [1, 2]  # its finding is open: it is not to be proposed again
+    ledger.find(idle(cost="960.00"))
+    assert renew(6) == [] and standing() == [1]
 
 
 def test_a_finding_that_suggests_something_else_is_another_recommendation(ledger: Ledger) -> None:

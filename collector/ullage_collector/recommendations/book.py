@@ -62,8 +62,12 @@ def renew(
     sql = statements("recommendations")
     active: dict[tuple[str, str, str, str], tuple[int, str, Mapping[str, Any]]] = {}
     settled: set[tuple[str, str, int]] = set()
-    for number, kind, family, subject, cluster, state, text in connection.execute(sql["standing"]).fetchall():
+    said: dict[int, tuple[Any, ...]] = {}
+    for number, kind, family, subject, cluster, state, text, *rest in connection.execute(
+        sql["standing"]
+    ).fetchall():
         evidence = json.loads(text)
+        said[number] = (*rest, text)
         if state in ACTIVE:
             scope = (cluster or "") if family == "node" else ""
             active[kind, family, scope, subject] = (number, state, evidence)
@@ -81,7 +85,10 @@ def renew(
     for key, (number, state, evidence) in active.items():
         here = wanted.get(key)
         if here is not None:
-            connection.execute(sql["renew"], {"id": number, **_values(here)})
+            # A statement for each row that says the same would hold the store for seconds.
+            values = _values(here)
+            if tuple(values.values()) != said[number]:
+                connection.execute(sql["renew"], {"id": number, **values})
         elif not (_numbers(evidence) & still):
             _end_by_itself(connection, number, state, now_us, FOUND_ENDED)
             ended += 1
@@ -218,6 +225,7 @@ def _change(
 
 
 def _values(one: Proposal) -> dict[str, Any]:
+    """What a round may change, in the order in which query ``standing`` says it, the evidence last."""
     return {
         "department": one.department,
         "owner": one.owner,

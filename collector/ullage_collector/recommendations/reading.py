@@ -45,7 +45,7 @@ def proposals(
     prices = book_now(cursor)
     standing = {
         int(number)
-        for *_, state, text in cursor.execute(sql["standing"]).fetchall()
+        for _, _, _, _, _, state, text, *_ in cursor.execute(sql["standing"]).fetchall()
         if state in ACTIVE
         for number in json.loads(text).get("findings", ())
     }

@@ -37,8 +37,23 @@ ORDER BY "state" NOT IN ('open', 'accepted'), counted_atoms DESC NULLS LAST, mon
 LIMIT $most;
 
 -- name: standing
--- What bears on new proposals: rows that are open or accepted, and ended ones whose findings may still be open.
-SELECT recommendation_id, kind, family, subject, cluster_id, "state", evidence FROM recommendation ORDER BY recommendation_id;
+-- What bears on new proposals: rows that are open or accepted, with what they say now, and ended ones a finding or incident of
+-- which is still open. The others, of which there are ever more, bear on nothing.
+WITH open_one AS (
+    SELECT 'findings' AS what, finding_id AS id FROM finding WHERE until IS NULL
+    UNION ALL SELECT 'incidents', incident_id FROM incident WHERE closed_at IS NULL
+), ended AS (
+    SELECT recommendation_id, evidence FROM recommendation WHERE "state" NOT IN ('open', 'accepted')
+), said AS (
+    SELECT recommendation_id, 'findings' AS what, unnest(CAST(json_extract(evidence, '$.findings') AS BIGINT[])) AS id FROM ended
+    UNION ALL
+    SELECT recommendation_id, 'incidents', unnest(CAST(json_extract(evidence, '$.incidents') AS BIGINT[])) FROM ended
+)
+SELECT recommendation_id, kind, family, subject, cluster_id, "state", evidence, department_id, "owner", confidence, currency,
+       month_atoms, counted_atoms, formula, unpriced, shared_with
+FROM recommendation
+WHERE "state" IN ('open', 'accepted') OR recommendation_id IN (SELECT recommendation_id FROM said SEMI JOIN open_one USING (what, id))
+ORDER BY recommendation_id;
 
 -- name: open_findings
 -- Which of some findings are open.
@@ -59,10 +74,7 @@ FROM recommendation;
 UPDATE recommendation SET department_id = $department, "owner" = $owner, confidence = $confidence, currency = $currency,
     month_atoms = $month, counted_atoms = $counted, formula = $formula, unpriced = $unpriced, shared_with = $shared,
     evidence = $evidence
-WHERE recommendation_id = $id
-  AND (month_atoms IS DISTINCT FROM $month OR counted_atoms IS DISTINCT FROM $counted OR formula <> $formula
-       OR evidence::VARCHAR <> $evidence OR "owner" IS DISTINCT FROM $owner OR shared_with::VARCHAR <> $shared
-       OR department_id IS DISTINCT FROM $department OR confidence <> $confidence);
+WHERE recommendation_id = $id;
 
 -- name: accept
 UPDATE recommendation SET "state" = 'accepted', accepted_at = $now, accepted_by = $actor, reason = $reason, changed_at = $now
