@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.collector.books_world import DAYS, Books
+from tests.collector.books_world import DAYS, Books, t
 from tests.collector.fleet_world import us
 
 from ullage_collector.publish.closed_periods import close, closings
@@ -237,3 +237,22 @@ def test_the_same_belief_on_both_sides_is_not_cut(rows: list[tuple[int, int, int
     made = combined(lines(rows), lines(rows), [(edge, 100)]).to_pylist()
     found = sorted(tuple(row.values()) for row in made)
     assert found == sorted(rows)
+
+
+def test_money_that_fits_no_number_fails_its_day_and_not_the_round(tmp_path: Path) -> None:
+    from ullage_collector.publish.publisher import publish
+
+    books = Books(tmp_path)
+    books.publish()
+    books.price("H800", 10**14, start=t(7), currency="USD")
+    with books.store.write() as w:
+        known = books.now().replace(tzinfo=None)
+        w.execute(
+            "INSERT INTO exchange_rate VALUES (1, 'USD', 'CNY', 9000000000000000000, ?, NULL, ?, NULL, 'file')",
+            [t(7), known],
+        )
+        w.execute("INSERT INTO money_policy VALUES (1, 'CNY', NULL, ?, NULL, ?, NULL, 'file')", [t(7), known])
+    books.clock.advance(60)
+    outcome = publish(books.store, books.root, now=books.now(), day=DAYS[1])
+    assert [what for what, _ in outcome.failed] == [f"facts {DAYS[1]}"]
+    assert outcome.names_revision is not None

@@ -333,3 +333,16 @@ def test_a_wrong_rate_tariff_pue_or_policy_is_refused_by_what_is_wrong(rows, ent
 def test_weekdays_may_go_over_the_end_of_the_week() -> None:
     given = {"currency": "CNY", "per_kwh": "1", "zone": "UTC", "weekdays": "sat-mon, wed"}
     assert tariff_rows(given, "t")[0][5] == "1367"
+
+
+@pytest.mark.parametrize("amount", ["100000000.000001", "9000000000000", "1e15"])
+def test_a_slip_of_the_pen_is_refused_and_is_no_day_that_cannot_be_summed(amount: str) -> None:
+    with pytest.raises(UllageError, match=r"more than 100,000,000|too many"):
+        prices(f'[[price]]\nmodel = "H800"\ncurrency = "CNY"\nhourly = "{amount}"')
+    with pytest.raises(UllageError, match="too many"):
+        prices(owned(f"{10**14}", "0", "2024-01-01T00:00:00+08:00", "2024-01-01T01:00:00+08:00"))
+    with pytest.raises(UllageError, match="more than 100,000,000"):
+        tariff_rows({"currency": "CNY", "per_kwh": amount}, "import:test.toml")
+    (dear,) = prices('[[price]]\nmodel = "H800"\ncurrency = "IRR"\nhourly = "100000000"')
+    fleet_day = 10_000 * 24 * 3_600 * 10**6 * NANO * dear.price_micro
+    assert fleet_day < 10**38

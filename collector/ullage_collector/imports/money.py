@@ -215,6 +215,11 @@ def dates_of(entry: Mapping[str, Any]) -> tuple[int, int | None]:
     return begin, ends
 
 
+MOST_MICRO: Final = 10**14
+"""Micro-units. our choice: because no currency prices a card-hour or kilowatt-hour so, and a day of 10,000 cards at it still fits the 38
+digits of exact money: a slip of the pen is no day that cannot be summed."""
+
+
 def instant_of(value: Any, name: str) -> int | None:
     """An instant in microseconds; None: it is missing. Raises ConfigError."""
     if value is None or value == "":
@@ -229,8 +234,12 @@ def micro_of(text: Any, name: str) -> int:
         whole = int(micro)
     except (InvalidOperation, ValueError, OverflowError):
         raise BadInput(f"{name} {str(text)[:40]!r} is no decimal number") from None
-    if isinstance(text, bool) or whole != micro or not 0 <= whole < 2**63:
+    if isinstance(text, bool) or whole != micro or whole < 0:
         raise BadInput(f"{name} {str(text)[:40]!r}: at least 0, at most six digits behind the point")
+    if whole > MOST_MICRO:
+        raise BadInput(
+            f"{name} {str(text)[:40]!r} is more than {MOST_MICRO // MICRO:,} an hour or kilowatt-hour"
+        )
     return whole
 
 

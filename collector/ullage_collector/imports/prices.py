@@ -20,6 +20,7 @@ import pyarrow as pa
 from ullage_collector.imports.money import (
     DATED,
     DATES,
+    MOST_MICRO,
     DatedTable,
     Entry,
     dates_of,
@@ -194,8 +195,8 @@ def price_rows(entry: Mapping[str, Any], source: str) -> list[tuple[Any, ...]]:
             )
             plain = kind != OWNED and total == 1 and terms.exact == terms.micro and not host_part
             micro = terms.micro
-            if micro >= 2**63:
-                raise BadInput(f"{micro} micro-units an hour are too many")
+            if micro > MOST_MICRO:
+                raise BadInput(f"{micro} micro-units an hour are too many; at most {MOST_MICRO}")
             rows.append(
                 (
                     *(group.model, text_of(entry, "pool"), currency, micro, assumed, kind, *place),

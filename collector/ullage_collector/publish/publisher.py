@@ -147,7 +147,7 @@ def _closed_days(store: Store, due: Sequence[date]) -> set[date]:
 
 
 class _told:
-    """A failure of one day is told and counted; it does not end the round."""
+    """A failure of one day is told and counted; it does not end the round, be it one that nobody thought of."""
 
     def __init__(self, outcome: Outcome, what: str) -> None:
         self._outcome = outcome
@@ -157,8 +157,9 @@ class _told:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if isinstance(error, UllageError | duckdb.Error | OSError):
-            log.error("%s: %s", self._what, error)
+        if isinstance(error, Exception):
+            known = isinstance(error, UllageError | duckdb.Error | OSError)
+            log.error("%s: %s", self._what, error, exc_info=None if known else error)
             self._outcome.failed.append((self._what, str(error)[:500]))
             return True
         return False
