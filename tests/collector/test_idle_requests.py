@@ -194,6 +194,23 @@ def test_work_nobody_said_the_purpose_of_is_online_inference_where_its_requests_
     ]
 
 
+@pytest.mark.parametrize("lost", ["telemetry", "card"])
+def test_a_replica_that_nobody_hears_or_that_stands_on_a_broken_card_serves_nobody(lost: str) -> None:
+    chat = Chat(3, minimum_replicas={"k8s/dc1/web/chat-*": 2})
+    for number in range(2):
+        chat.served(number)
+    if lost == "telemetry":
+        chat.world.db.execute(
+            "DELETE FROM card_minute WHERE minute >= ? AND card_key = (SELECT card_key FROM card WHERE card_id = 'G2')",
+            [at(20)],
+        )
+    else:
+        chat.world.incident("G2", 20, None)
+    found = chat.found()
+    assert grades({name: found[name] for name in chat.pods[:2]}) == [("note", "minimum_replicas")] * 2
+    assert found[chat.pods[0]].evidence["replicas"] == 2
+
+
 def test_pods_of_one_controller_are_replicas_of_one_service() -> None:
     chat = Chat(2, labels={})
     chat.world.db.execute(

@@ -82,7 +82,10 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a replica is one of. minimum_from: the label, setting or file that says how many there have to be."""
+    """What a replica is one of. replicas: those that are heard and stand on no broken card.
+
+    minimum_from: the label, setting or file that says how many there have to be.
+    """
 
     name: str
     replicas: int

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -152,9 +152,8 @@ class IdleWatch:
             if not owner.scenario or self._rules.use(owner.scenario, kind).requests:
                 service = service_name(about, _attributes(attributes), self._rules.requests)
                 services[name] = (service, *minimum_of(about, self._rules.requests))
-        replicas = Counter(service for service, *_ in services.values())
         for name, (service, minimum, said) in services.items():
-            gangs[name] = replace(gangs[name], service=Service(service, replicas[service], minimum, said))
+            gangs[name] = replace(gangs[name], service=Service(service, 0, minimum, said))
         self._members = defaultdict(list)
         for key, name in named.items():
             self._members[name].append(key)
@@ -254,6 +253,7 @@ class IdleWatch:
                 unheard.add(name)
             elif began is not None and at - began - self._detector.unseen(name) >= self._early.ask_seconds:
                 spells[name] = began
+        _count_replicas(gangs, unheard)
         pasts = self._histories.of(cursor, {name: self._members[name] for name in spells}, now_us)
         for name, began in spells.items():
             past = judge(pasts[name], began, at, self._rules.usual)
@@ -301,6 +301,20 @@ class IdleWatch:
         if busy is None or busy * 60.0 <= began:
             return "quiet", None
         return ("busy" if busy >= newest else "quiet"), busy * 60.0
+
+
+def _count_replicas(gangs: dict[str, Gang], unheard: Collection[str]) -> None:
+    """Put to each service's gangs how many can serve: of those that nobody hears or that stand on a broken card nobody knows."""
+    able = Counter(
+        gang.service.name
+        for name, gang in gangs.items()
+        if gang.service is not None
+        and name not in unheard
+        and all(held.incident is None for held in gang.held)
+    )
+    for name, gang in gangs.items():
+        if gang.service is not None:
+            gangs[name] = replace(gang, service=replace(gang.service, replicas=able[gang.service.name]))
 
 
 def _attributes(text: str | None) -> Mapping[str, Any]:
