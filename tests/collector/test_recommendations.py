@@ -363,6 +363,26 @@ def test_savings_are_the_days_before_less_as_many_after_and_wait_until_both_are_
     assert any("saved 560.00 CNY" in line for line in shown.lines([told], {}))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "saved"),
+    [(0, 24, 0), (0, 4, 160), (4, 24, 0), (4, 4, 200), (24, 0, 200)],
+    ids=["all lost", "some lost", "more lost", "as much lost as before", "less lost than before"],
+)
+def test_time_of_which_nobody_knows_afterwards_is_not_saved(
+    ledger: Ledger, before: int, after: int, saved: int
+) -> None:
+    ledger.find(idle())
+    ledger.round()
+    ledger.decide("done", hours=12)
+    spend(ledger, -1, "allocated_idle", 20)
+    spend(ledger, -1, "unknown", before, known=False)
+    spend(ledger, 1, "unknown", after)
+    ((_, values),) = measured(ledger.db, RULES)
+    assert values["saved"] == saved * ATOMS_PER_UNIT
+    assert values["saved"] == values["before_atoms"] - values["after_atoms"]
+    assert ("nobody knows" in values["method"]) is (after > before)
+
+
 def test_rules_that_could_count_twice_or_nothing_are_refused() -> None:
     text = rule_file.shipped("ullage_collector.recommendations", "recommendations.toml")
     for old, new, said in (

@@ -1,7 +1,8 @@
 """What a recommendation saved once it was done: the cost of its subject before against after, over equal windows.
 
 Both windows are whole UTC days of published facts; the day it was done lies in neither. The window is as long as the rules say,
-shorter where less is known before; what is not known yet is not measured yet. Lines count at their own prices.
+shorter where less is known before; what is not known yet is not measured yet. Lines count at their own prices. What was lost of
+the window after more than of the one before saved nothing: idle cards that nobody sees any more cost as before.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from ullage_collector.ledger import hours_exact
+from ullage_collector.ledger import UNKNOWN, hours_exact
 from ullage_collector.recommendations.kinds import Measure, Rules
 from ullage_collector.sql import statements
 
@@ -67,26 +68,33 @@ def _measure(
     if not days or any(after + timedelta(days=n) not in known for n in range(days)):
         return None
     before = done - timedelta(days=days)
-    costs = []
-    for first in (before, after):
+
+    def cost(states: Sequence[str], first: date) -> tuple[int, int]:
         asked = {
             "first": first,
             "past": first + timedelta(days=days),
-            "states": list(measure.states),
+            "states": list(states),
             "names": list(names),
             "currency": currency,
         }
         ((atoms, unpriced),) = cursor.execute(sql[f"cost_of_{measure.of}"], asked).fetchall()
-        costs.append((int(atoms), int(unpriced)))
+        return int(atoms), int(unpriced)
+
+    costs = [cost(measure.states, first) for first in (before, after)]
+    lost = (
+        [cost((UNKNOWN,), first)[0] for first in (before, after)] if UNKNOWN not in measure.states else [0, 0]
+    )
+    more_lost = max(0, min(lost[1] - lost[0], costs[0][0] - costs[1][0]))
     left_out = sum(unpriced for _, unpriced in costs)
     return {
         "days": days,
         "before": before,
         "after": after,
         "before_atoms": costs[0][0],
-        "after_atoms": costs[1][0],
-        "saved": costs[0][0] - costs[1][0],
+        "after_atoms": costs[1][0] + more_lost,
+        "saved": costs[0][0] - costs[1][0] - more_lost,
         "method": f"cost of its {measure.of} in {', '.join(measure.states)}: {days} days from {before} less "
         f"{days} days from {after}, at the lines' own prices"
+        + ("; time afterwards of which nobody knows is not saved" if more_lost else "")
         + (f"; {hours_exact(left_out, 2)} card-hours without a price are in neither" if left_out else ""),
     }
