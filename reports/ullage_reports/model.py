@@ -195,8 +195,8 @@ class ModelRow:
     """One card model of one maker.
 
     cards: distinct cards with a segment in the period. price_low, price_high: list price per card-hour, equal
-    when there was one; None: no price at all. effective_price: cost of all its hours over its used hours, minor
-    units and two more decimals; None when nothing was used or use is not known. assumed: some price is an assumption.
+    when there was one; None: no price at all. effective_price: cost of all its hours over its used hours,
+    of those priced in the report's currency, minor units and two more decimals; None when nothing was used or use is not known. assumed: some price is an assumption.
     """
 
     model: str

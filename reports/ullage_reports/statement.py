@@ -312,16 +312,15 @@ class _Statement:
             exact[c.vendor, c.model].add(c.state, c.quantity, c.atoms, c.unpriced)
         digits = ledger.minor_units(self._currency) + 2
         rows = []
-        for vendor, model, cards, low, high, assumed in self._reading.rows(
+        for vendor, model, cards, low, high, assumed, used in self._reading.rows(
             "models", {"currency": self._currency}
         ):
             sums = exact[str(vendor), str(model)]
-            used = sums.quantity[ledger.USED]
             amounts = self._figures.models[str(vendor), str(model)]
             effective = None
             if used and low is not None:
                 # atoms / quantity is micro-units an hour; digits after the point of the currency unit
-                scaled = ledger.half_up(sums.all_atoms * 10**digits, used * ledger.MICRO)
+                scaled = ledger.half_up(sums.all_atoms * 10**digits, int(used) * ledger.MICRO)
                 effective = Decimal(scaled).scaleb(-digits)
             rows.append(
                 ModelRow(

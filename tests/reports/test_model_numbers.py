@@ -196,6 +196,21 @@ def test_a_missing_price_is_an_error_row_and_the_report_is_partial(tmp_path: Pat
     assert (bi.price_low, bi.effective_price, bi.amounts.cost) == (None, None, Decimal("0.00"))
 
 
+def test_used_hours_without_a_price_or_in_another_currency_make_no_hour_cheaper(tmp_path: Path) -> None:
+    world = World()
+    for card, pool in (("G1", None), ("G2", "lab"), ("G3", "abroad")):
+        world.card(card, pool=pool)
+        world.hold(card, f"slurm/dc1/nlp/{card}", 0, 12)
+        world.minutes(card, 0, 24, 0.9)
+    world.price("H800", 20_000_000, end=at(6))
+    world.price("H800", 3_000_000, pool="abroad", currency="USD")
+    publish(world, tmp_path, DAY.date())
+    report = made(tmp_path, periods.daily("2026-10-07", "UTC"))
+    (h800,) = report.models
+    assert h800.amounts.cost == Decimal("240.00")
+    assert h800.effective_price == Decimal("20.0000"), "two cards, six priced hours, all of them used"
+
+
 def test_what_nobody_mapped_is_shown_with_its_name(tmp_path: Path) -> None:
     world = World()
     world.card("G1")

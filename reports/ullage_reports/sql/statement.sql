@@ -70,10 +70,12 @@ FROM (SELECT state, price_micro, currency, slot, (least(to_us, slot + $step) - g
 GROUP BY ALL;
 
 -- name: models
--- What each model's cards cost an hour.
-SELECT s.vendor, s.model, count(DISTINCT s.card_id), min(s.price_micro) FILTER (s.currency = $currency),
-       max(s.price_micro) FILTER (s.currency = $currency), coalesce(bool_or(p.assumed), false)
-FROM spent s LEFT JOIN price p USING (price_id) GROUP BY ALL;
+-- What each model's cards cost an hour, and the used hours of those that are priced in the report's currency.
+SELECT vendor, model, count(DISTINCT card_id), min(price_micro) FILTER (currency = $currency),
+       max(price_micro) FILTER (currency = $currency),
+       coalesce(bool_or(price_id IN (SELECT price_id FROM price WHERE assumed)), false),
+       coalesce(sum(quantity) FILTER (currency = $currency AND state = 'used'), 0)
+FROM spent GROUP BY ALL;
 
 -- name: holders
 -- Workloads that held cards and did nothing, the dearest first.
