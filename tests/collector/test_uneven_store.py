@@ -178,3 +178,17 @@ def test_held_idle_cards_of_another_are_to_be_lent(world: World, holder: str) ->
     (told,) = found
     assert (told["action"], told["evidence"]["idle"]) == ("lend", {"ads": 12.0})
     assert told["evidence"]["workloads"] == ["k8s/dc1/ads/b"]
+
+
+def test_warm_replicas_are_not_to_be_lent(world: World) -> None:
+    """ads' two idle cards are of a service that waits for requests."""
+    world.hold("k8s/dc1/bio/d", ["G9", "G10", "G11", "G12"], -1, None)
+    for card in range(9, 13):
+        world.minutes(f"G{card}", 0.8)
+    world.run("UPDATE workload SET scenario = 'Online-Serving' WHERE workload_id = 'k8s/dc1/ads/b'")
+    world.publish()
+    assert world.store.cursor().execute(
+        "SELECT DISTINCT scenario FROM segment WHERE state = 'allocated_idle'"
+    ).fetchall() == [("Online-Serving",)]
+    Rounds(lambda: world.store, config(world)).round()
+    assert seen(world.store, KIND) == []

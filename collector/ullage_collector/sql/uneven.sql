@@ -14,16 +14,22 @@ WHERE day >= make_timestamp($from_us)::DATE AND day < (make_timestamp($to_us - 1
 SELECT DISTINCT i.cluster_id, i.vendor, i.model FROM segment s JOIN inventory i USING (inventory_id)
 WHERE s.day >= make_timestamp($from_us)::DATE AND s.from_us < $to_us AND s.to_us > $from_us ORDER BY ALL;
 
+-- name: scenarios
+-- What work that held idle cards in a stretch was for.
+SELECT DISTINCT scenario FROM segment
+WHERE day >= make_timestamp($from_us)::DATE AND day < make_timestamp($to_us - 1)::DATE + 1 AND state = 'allocated_idle'
+  AND scenario IS NOT NULL ORDER BY ALL;
+
 -- name: idle
 -- Free cards and those held and idle, or of which that is not known, in the hours asked for, by pool and holder, at their
--- prices; newest revision of each day. A department NULL: free.
+-- prices; newest revision of each day. A department NULL: free. Cards of work that serves wait for requests: not known either.
 WITH newest AS (
     SELECT day, max(revision) AS revision FROM segment
     WHERE day >= make_timestamp($from_us)::DATE AND day < make_timestamp($to_us - 1)::DATE + 1 GROUP BY day
 )
 SELECT s.from_us // 3600000000 * 3600000000 AS hour_us, i.cluster_id, i.vendor, i.model, i.pool,
        CASE WHEN s.state <> 'unallocated_idle' THEN s.department_id END AS department, s.price_micro, s.currency,
-       s.state <> 'unknown' AS known, sum((s.to_us - s.from_us)::HUGEINT * s.share_nano) AS quantity
+       s.state <> 'unknown' AND NOT (s.state = 'allocated_idle' AND coalesce(list_contains($serving, s.scenario), false)) AS known, sum((s.to_us - s.from_us)::HUGEINT * s.share_nano) AS quantity
 FROM segment s JOIN newest USING (day, revision) JOIN inventory i USING (inventory_id)
 WHERE s.state IN ('unallocated_idle', 'allocated_idle', 'unknown')
   AND NOT (s.state = 'unknown' AND s.department_id = 'platform')
@@ -40,6 +46,7 @@ WITH newest AS (
            i.node_id, s.workload_key, sum((s.to_us - s.from_us)::HUGEINT * s.share_nano) AS quantity
     FROM segment s JOIN newest USING (day, revision) JOIN inventory i USING (inventory_id)
     WHERE s.state IN ('unallocated_idle', 'allocated_idle') AND s.from_us >= $from_us AND s.to_us <= $to_us
+      AND NOT (s.state = 'allocated_idle' AND coalesce(list_contains($serving, s.scenario), false))
       AND s.from_us // 3600000000 * 3600000000 IN (SELECT unnest($hours))
     GROUP BY ALL
 ), node AS (

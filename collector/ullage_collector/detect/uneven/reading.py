@@ -1,7 +1,7 @@
 """What the store knows of waiting and idling, hour by hour: requests, quotas at their ceiling, and the ledger's segments.
 
 Idle cards are those of published days: free, or held and idle, as money knows them; what is unknown, isolated or broken is
-nobody's to take. A request counts where it is known which kind of card it waits for: the one it names, or the only one its cluster
+nobody's to take, nor are cards of work that serves: warm replicas wait for requests, and are never idle by utilisation alone. A request counts where it is known which kind of card it waits for: the one it names, or the only one its cluster
 has of that maker. Not here: the arithmetic (match.py).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ullage_collector.audit import naive_utc
@@ -63,17 +64,24 @@ def read(cursor: duckdb.DuckDBPyConnection, from_us: int, to_us: int, now_us: in
     demands = tuple(demand_of(key, *asked, full) for key, asked in sorted(waits.items()))
     hours = {demand.hour_us for demand in demands}
     wanted = {demand.kind for demand in demands}
-    rows = cursor.execute(sql["idle"], {**span, "hours": sorted(hours)}).fetchall() if hours else []
+    there = [word for (word,) in cursor.execute(sql["scenarios"], span).fetchall()]
+    given = {
+        **span,
+        "hours": sorted(hours),
+        "serving": [
+            word
+            for word in there
+            if any(fnmatchcase(word.casefold(), glob.casefold()) for glob in rules.serving)
+        ],
+    }
+    rows = cursor.execute(sql["idle"], given).fetchall() if hours else []
     supplies = tuple(supply for row in rows if (supply := _supply(*row)).kind in wanted)
     days = cursor.execute(sql["days"], span).fetchall()[0][0]
-    places = _places(cursor, from_us, to_us, hours) if supplies else {}
+    places = _places(cursor, given) if supplies else {}
     return Use(from_us, to_us, days, demands, supplies, unplaced, tuple(refused), places)
 
 
-def _places(
-    cursor: duckdb.DuckDBPyConnection, from_us: int, to_us: int, hours: Collection[int]
-) -> dict[Side, Place]:
-    given = {"from_us": from_us, "to_us": to_us, "hours": sorted(hours)}
+def _places(cursor: duckdb.DuckDBPyConnection, given: Mapping[str, Any]) -> dict[Side, Place]:
     found: dict[Side, Place] = {}
     for cluster, vendor, model, pool, department, nodes, work in cursor.execute(
         statements("uneven")["places"], given

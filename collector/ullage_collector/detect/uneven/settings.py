@@ -11,6 +11,8 @@ from ullage_contract import rule_file
 from ullage_contract.settings import Table
 
 FILE: Final = "uneven.toml"
+SERVING: Final = ("*inference*", "online*", "serving*", "*在线*", "*推理*")
+"""Where a file says nothing: online_inference of detect/idle_finding.toml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Rules:
     full_ratio: float
     least_card_hours: float
     least_hours: int
+    serving: tuple[str, ...]
 
 
 @cache
@@ -52,6 +55,7 @@ def parse_rules(text: str, where: str) -> Rules:
         full_ratio=quota.number("full_ratio", 0.99, 0.01, 1),
         least_card_hours=finding.number("least_card_hours", 24, 0, 1e9),
         least_hours=finding.whole("least_hours", 3, 1, 2208),
+        serving=supply.texts("serving") if "serving" in supply.content else SERVING,
     )
     for table in (window, supply, quota, finding, top):
         table.finish()
