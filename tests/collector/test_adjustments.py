@@ -248,6 +248,8 @@ def test_a_department_disputes_its_own_days_and_an_open_period_carries_its_own(b
     assert decide(books.store, number, "approve", reason="y", by="wang")["posted_at"] == t(6, 16)
     with pytest.raises(BadInput, match="nothing with a price is published"):
         period_disputed(books.root, "nobody", DAYS[1], DAYS[2], "UTC", None)
+    with pytest.raises(BadInput, match="at most 400 days"):
+        period_disputed(books.root, "old", date(1, 1, 1), date(9999, 12, 31), "UTC", None)
     with pytest.raises(BadInput, match="is not after"):
         period_disputed(books.root, "old", DAYS[2], DAYS[2], "UTC", None)
 

@@ -14,8 +14,9 @@ from ullage_collector.imports.door import import_file
 from ullage_collector.ledger import ATOMS_PER_UNIT
 from ullage_collector.publish import telemetry
 from ullage_collector.publish.closed_periods import close
-from ullage_collector.publish.facts import publish_day
+from ullage_collector.publish.facts import post_corrections, publish_day
 from ullage_collector.publish.publisher import sources
+from ullage_contract.errors import LedgerError
 
 POWER = ("power_watts",)
 PERIOD = (t(5, 16), t(7, 16))  # [6 Oct, 8 Oct) in Shanghai
@@ -165,3 +166,19 @@ def test_a_day_whose_minutes_were_dropped_is_read_from_its_published_telemetry(
     now = lines(books, "energy_line")
     assert [row[:12] for row in now] == [row[:12] for row in kept]
     assert {row[13] for row in now if row[0] == day} == {600_000, 800_000}  # until 16:00 it is closed
+
+
+def test_energy_whose_telemetry_is_gone_is_told_and_not_given_back(books: Books) -> None:
+    """Power alone says nothing of use, so that no line of capacity stands on the minutes: the energy does."""
+    assert cost(books, t(6), t(7))
+    states = {row[0] for row in books.store.reader().execute("SELECT DISTINCT state FROM segment").fetchall()}
+    assert not states & {"used", "allocated_idle"}
+    with books.store.write() as w:
+        books.store.days.drop_others(w, CARD_MINUTE, [])
+    books.rule("new")
+    for day in (DAYS[0], DAYS[2]):  # one that is closed, one that is open
+        with pytest.raises(LedgerError, match="telemetry the store no longer holds"):
+            publish_day(books.store, books.root, day, now=books.now())
+    assert cost(books, t(8), t(9))
+    post_corrections(books.store, now=books.now())
+    assert posted(books, "energy") == []

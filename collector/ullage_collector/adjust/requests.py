@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_AMOUNT: Final = Decimal(10) ** 12
 """our choice: because no fleet costs more, and its atoms still fit 38 digits."""
+MOST_DAYS: Final = 400  # our choice: because a year is disputed at most, and every day of it is read
 MOST_LISTED: Final = (
     10_000  # our choice: because a longer list is read by no person; readers take the published table
 )
@@ -185,10 +186,12 @@ def period_disputed(
 ) -> Disputed:
     """What a department's own lines, of capacity and energy, cost over the local days [first, end) of an IANA zone. root: DIR/published.
 
-    Raises BadInput for a period that is empty, has nothing published, or is priced in several currencies and none is named.
+    Raises BadInput for a period that is empty or too long, has nothing published, or is priced in several currencies and none is named.
     """
     if end <= first:
         raise BadInput(f"--to {end} is not after --from {first}; --to is the first day no longer disputed")
+    if (end - first).days > MOST_DAYS:
+        raise BadInput(f"{first} to {end}: at most {MOST_DAYS} days are disputed at once")
     starts, ends = midnight(first, zone), midnight(end, zone)
     with Published(root).open(starts, ends) as facts:
         rows = facts.rows(statements("adjustments")["department_cost"], {"department": department})

@@ -12,6 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.sql import fill, statements
+from ullage_contract.errors import LedgerError
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,7 +70,8 @@ def combined(
 def keep(connection: duckdb.DuckDBPyConnection, worked: Worked) -> bool:
     """Keep what a day's lines have beside them, where it differs from what is kept. connection: inside a write.
 
-    True: something changed. What is None stands as it is kept.
+    True: something changed. What is None stands as it is kept. Raises LedgerError where energy is kept and no minute is left to
+    work it out from: what was drawn is never made nothing because its minutes were dropped.
     """
     changed = False
     sql = statements("beside")
@@ -79,6 +81,11 @@ def keep(connection: duckdb.DuckDBPyConnection, worked: Worked) -> bool:
             continue
         with _given(connection, beside_given=lines):
             if connection.execute(fill(sql["changed"], table=kind.table), p).fetchall()[0][0]:
+                if kind is ENERGY and not lines.num_rows and not worked.minutes:
+                    raise LedgerError(
+                        f"{worked.day}: its energy stands on telemetry the store no longer holds; make it again from the "
+                        "published telemetry day"
+                    )
                 connection.execute(fill(sql["drop_day"], table=kind.table), p)
                 connection.execute(fill(sql["keep_day"], table=kind.table), p)
                 changed = True

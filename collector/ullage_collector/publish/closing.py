@@ -82,7 +82,10 @@ def work_out(connection: duckdb.DuckDBPyConnection, states: States, day: date, n
                 found[kind] = beside.combined(connection, kind, believed, found[kind], part)
     besides = replace(present, energy=found[beside.ENERGY], remainder=found[beside.REMAINDER])
     stands = _worked(connection, day, lines, besides)
-    if present.minutes == 0 and any(stands.quantities[state] for state in (USED, ALLOCATED_IDLE)):
+    known = any(stands.quantities[state] for state in (USED, ALLOCATED_IDLE))
+    drew = bool(stands.energy is not None and stands.energy.num_rows)
+    draws = bool(present.energy is not None and present.energy.num_rows)
+    if present.minutes == 0 and (known or (drew and not draws)):
         raise LedgerError(
             f"{day}: its closed lines stand on telemetry the store no longer holds, so what became known since is no "
             "correction yet; bring the published telemetry day back"

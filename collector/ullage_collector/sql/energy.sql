@@ -14,11 +14,12 @@ FROM pue WHERE known_from <= $as_of AND (known_to IS NULL OR known_to > $as_of) 
 SELECT DISTINCT n.cluster_id FROM states_capacity k JOIN node n ON n.node_key = k.node_key ORDER BY 1;
 
 -- name: cards
--- Every owned card of the day once: its place on a board that several cards share, and on its node.
+-- Every owned card of the day once: its place on a board that several cards share, and on its node; of a card that moved, where it
+-- was first, so that the day made again is the same.
 CREATE OR REPLACE TEMP TABLE energy_card AS
 WITH own AS (
-    SELECT k.card_key, any_value(k.node_key) AS node_key, any_value(n.cluster_id) AS cluster_id,
-           any_value(coalesce(i.board_id, c.board_id)) AS board_id
+    SELECT k.card_key, arg_min(k.node_key, k.from_us) AS node_key, arg_min(n.cluster_id, k.from_us) AS cluster_id,
+           arg_min(coalesce(i.board_id, c.board_id), k.from_us) AS board_id
     FROM states_capacity k JOIN card c USING (card_key) JOIN inventory i ON i.inventory_id = k.inventory_id
     JOIN node n ON n.node_key = k.node_key GROUP BY k.card_key
 )
