@@ -10,6 +10,7 @@ import pytest
 
 from ullage_agent import cli as agent_cli
 from ullage_collector import cli as collector_cli
+from ullage_reports import arguments as report_arguments
 from ullage_reports import cli as report_cli
 
 agent, collector, report = agent_cli.main, collector_cli.main, report_cli.main
@@ -136,7 +137,11 @@ def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
 def test_every_command_and_argument_says_what_it_is_for() -> None:
     """In the help of each command, also of those below a command."""
     mute = []
-    for top in (agent_cli._parser(), collector_cli._parser(list(collector_cli._DOORS)), report_cli._parser()):
+    for top in (
+        agent_cli._parser(),
+        collector_cli._parser(list(collector_cli._DOORS)),
+        report_arguments.parser(),
+    ):
         for parser in every_parser(top):
             mute += [] if parser.description else [parser.prog]
             mute += [
