@@ -305,7 +305,12 @@ def _tell_missing(report: Report) -> bool:
     if report.bill is not None and report.bill.unpriced_kwh:
         log.warning("%s kWh have no tariff and are in no sum", report.bill.unpriced_kwh)
     for foreign in trust.foreign:
-        log.warning("%s card-hours are priced in %s and are in no sum", foreign.hours, foreign.currency)
+        log.warning(
+            "%s %s (%s card-hours) are in no sum: no rate converts them",
+            foreign.cost,
+            foreign.currency,
+            foreign.hours,
+        )
     return report.status.value == "partial"
 
 

@@ -530,7 +530,7 @@ class UnpricedRow:
 
 @dataclass(frozen=True, slots=True)
 class ForeignRow:
-    """Hours priced in another currency than the report's: not converted, not in any sum of money."""
+    """Money in another currency than the report's, of whatever kind: not converted, in no sum. hours: card-hours priced in it."""
 
     currency: str
     hours: Decimal

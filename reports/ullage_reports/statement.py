@@ -238,7 +238,7 @@ class _Statement:
         return ClosedBy(closing.closed_at, closing.closed_by, closing.rule, closing.reason)
 
     def _status(self, owed: Bill) -> Status:
-        foreign = self._reading.rows("foreign_currencies", {"currency": self._currency})
+        foreign = self._reading.rows("foreign_currencies", {"currency": self._currency, **self._reading.span})
         if (
             self._reading.facts.missing
             or not self._reading.whole.lines

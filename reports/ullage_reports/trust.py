@@ -81,7 +81,7 @@ def trust(
         ),
         foreign=tuple(
             ForeignRow(str(c), hours_decimal(int(q)), _foreign_money(str(c), int(a)))
-            for c, q, a in reading.rows("foreign_currencies", {"currency": reading.currency})
+            for c, q, a in reading.rows("foreign_currencies", {"currency": reading.currency, **reading.span})
         ),
         unmapped=tuple(
             UnmappedRow(str(k), str(n), int(w), hours_decimal(int(q)), reading.rounding.money(int(a)))

@@ -71,7 +71,7 @@ def unpriced(w: Wording) -> Table:
 
 
 def foreign(w: Wording) -> Table:
-    """Hours priced in another currency: shown, never added."""
+    """Money in another currency: shown, never added."""
     t = w.t
     return Table(
         key="foreign",

@@ -53,7 +53,7 @@ def books(made: tuple[Path, float], tmp_path: Path) -> Books:
     return Books.copied(made, tmp_path / "data")
 
 
-def listed(books: Books, **asked: str) -> list[dict[str, Any]]:
+def listed(books: Books, **asked: Any) -> list[dict[str, Any]]:
     return adjustments(books.store.reader(), **asked)
 
 

@@ -18,7 +18,7 @@ from ullage_collector.published import Published
 def add_energy(root: Path, day: date, lines: Sequence[Mapping[str, Any]]) -> None:
     """Publish the day again with these lines of energy; what a line does not say is that of card G0's first hour.
 
-    root: DIR/published. Keys: card, from_us, to_us, department, scenario, mj, pue_milli, tariff_micro, estimated.
+    root: DIR/published. Keys: card, from_us, to_us, department, scenario, mj, pue_milli, tariff_micro, estimated, currency.
     """
     before = Published(root).facts(day)
     assert before is not None
@@ -37,7 +37,7 @@ def add_energy(root: Path, day: date, lines: Sequence[Mapping[str, Any]]) -> Non
                 mj, pue = line["mj"], line.get("pue_milli", 1_300)
                 db.execute(
                     "INSERT INTO made SELECT ?, ?, 'n1', 'dc1', 'nvidia', 'H800', NULL, ?, ?, 'used', NULL, ?, NULL, ?, ?, ?, ?, "
-                    "'CNY', 3, ?, ?, 'real', 'tariff=3'",
+                    "?, 3, ?, ?, 'real', 'tariff=3'",
                     [
                         f"{line.get('card', 'G0')}@{line['from_us']}#e{number}",
                         line.get("card", "G0"),
@@ -48,6 +48,7 @@ def add_energy(root: Path, day: date, lines: Sequence[Mapping[str, Any]]) -> Non
                         mj,
                         pue,
                         tariff,
+                        line.get("currency", "CNY"),
                         None if tariff is None else mj * pue * tariff * 10**6,
                         line.get("estimated", False),
                     ],

@@ -380,3 +380,18 @@ def test_a_remainder_and_two_columns_of_one_payer_are_rounded_and_add_up(tmp_pat
     assert_adds_up(report)
     assert owed(report).total.total == Decimal("240.11"), "240.006 and 0.006 and 0.1, half up"
     assert rows(report)["nlp"][:1] == ["240.01"]
+
+
+def test_energy_and_credits_in_another_currency_are_told_and_not_lost(world: World, tmp_path: Path) -> None:
+    adjust(world, "nlp", -7 * ledger.ATOMS_PER_UNIT, kind="credit")
+    world.db.execute("UPDATE adjustment SET currency = 'EUR'")
+    root = publish(world, tmp_path)
+    line = {"from_us": us(0), "to_us": us(1), "department": "nlp", "mj": 3_600_000_000, "pue_milli": 1000}
+    add_energy(root, DAY.date(), [{**line, "tariff_micro": 120_000, "currency": "USD"}])
+    report = statement(Published(root), ONE_DAY, currency="CNY", now=LATER)
+    assert [(row.currency, str(row.cost), str(row.hours)) for row in report.trust.foreign] == [
+        ("EUR", "-7.00", "0.00"),
+        ("USD", "0.12", "0.00"),
+    ]
+    assert report.status is Status.PARTIAL
+    assert owed(report).total.total == Decimal("960.00")

@@ -176,7 +176,13 @@ SELECT model, pool, count(DISTINCT card_id), sum(quantity), min(from_us), max(to
 WHERE price_micro IS NULL GROUP BY model, pool ORDER BY sum(quantity) DESC, model, pool NULLS FIRST;
 
 -- name: foreign_currencies
-SELECT currency, sum(quantity), sum(atoms) FROM segment
+-- Money in another currency, of every kind that the bill has, and the card-hours in it.
+SELECT currency, sum(quantity), sum(atoms)
+FROM (SELECT currency, sum(quantity) AS quantity, sum(atoms) AS atoms FROM segment GROUP BY currency
+      UNION ALL SELECT currency, 0, sum(cost_atoms::HUGEINT) FROM energy WHERE tariff_micro IS NOT NULL GROUP BY currency
+      UNION ALL SELECT currency, 0, sum(cost_atoms::HUGEINT) FROM remainder GROUP BY currency
+      UNION ALL SELECT currency, 0, sum(cost_atoms::HUGEINT) FROM adjustment
+                WHERE status = 'posted' AND epoch_us(posted_at) >= $from_us AND epoch_us(posted_at) < $to_us GROUP BY currency)
 WHERE currency IS NOT NULL AND currency <> $currency GROUP BY currency ORDER BY currency;
 
 -- name: unmapped
