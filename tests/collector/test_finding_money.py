@@ -97,7 +97,9 @@ class Site:
         self.load("inventory", f"card_id,cluster_id,node_id,vendor,model,life,from,pool\n{rows}")
         self.load(
             "prices",
-            f"model,hourly,currency,from\n*H800*,{PRICE},CNY,2026-01-01\n*H20*,{OTHER},CNY,2026-01-01\n",
+            # by node with its cluster, as a node's name may stand in several
+            f"model,hourly,currency,from,node\n*H800*,{PRICE},CNY,2026-01-01,c1/*\n*H800*,1,CNY,2026-01-01,\n"
+            f"*H20*,{OTHER},CNY,2026-01-01,\n",
         )
         book = AllocationBook(self.store, "slurm")
         for name, nodes in (("1", (0, 1)), ("2", (2, 3)), ("3", (4,)), ("4", (5,))):

@@ -42,7 +42,7 @@ def with_cost(
     of_node: dict[tuple[str, str], list[Held]] = {}
     for card, cluster, node, model, pool, word in cursor.execute(sql["owned_at"], when).fetchall():
         if life.get(word) != NOBODYS:
-            held = Held("", card, node, NANO, 0, model, pool)
+            held = Held("", card, node, NANO, 0, model, pool, cluster=cluster)
             of_card[card] = held
             of_node.setdefault((cluster, node), []).append(held)
     prices = book_now(cursor)

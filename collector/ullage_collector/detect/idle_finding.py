@@ -21,7 +21,7 @@ from ullage_collector.detect.idle_requests import Requests, Service, held_back, 
 from ullage_collector.detect.idle_rules import Grade, IdleRules
 from ullage_collector.detect.usual import Usual
 from ullage_collector.ledger import UNMAPPED, cost_atoms, formatted, quantity, rounded
-from ullage_collector.prices import PriceBook
+from ullage_collector.prices import Price, PriceBook
 
 KIND: Final = "idle_workload"
 DAY_US: Final = 86_400_000_000
@@ -32,7 +32,7 @@ MOST_NAMED: Final = 20  # our choice: because a page shows twenty and the rest i
 class Held:
     """One card, or part of one, that a workload holds now. card_id None: nobody knows which. model, pool None: not owned.
 
-    incident: an open confirmed one of the card, None: none.
+    incident: an open confirmed one of the card, None: none. cluster: of its node, by which a price may go; None: not known.
     """
 
     workload_id: str
@@ -43,6 +43,14 @@ class Held:
     model: str | None = None
     pool: str | None = None
     incident: int | None = None
+    cluster: str | None = None
+
+    def price(self, prices: PriceBook, now_us: int) -> Price | None:
+        """What an hour of a whole card of it costs, as the ledger prices it; None: not owned, or nobody gave a price."""
+        if self.model is None:
+            return None
+        place = {"cluster": self.cluster, "node": self.node_id, "card": self.card_id}
+        return prices.at(self.model, self.pool, now_us, **place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +190,7 @@ def cost_a_day(held: Iterable[Held], prices: PriceBook, now_us: int) -> tuple[di
     atoms: dict[str, int] = {}
     unpriced = 0
     for row in held:
-        price = (
-            None
-            if row.model is None
-            else prices.at(row.model, row.pool, now_us, node=row.node_id, card=row.card_id)
-        )
+        price = row.price(prices, now_us)
         if price is None:
             unpriced += 1
             continue

@@ -138,7 +138,7 @@ class IdleWatch:
             first.setdefault(name, key)
             about = seen[key][1]
             rows.setdefault(name, []).append(
-                Held(about.workload_id, card, node, share, begun, model, pool, incident)
+                Held(about.workload_id, card, node, share, begun, model, pool, incident, about.cluster)
             )
             places.setdefault(name, []).append((subject_key, node_key))
         gangs: dict[str, Gang] = {}

@@ -223,11 +223,7 @@ def loss_a_day(
     for one in held:
         lost = int(quantity(one.share_nano, 0, DAY_US) * ratio)
         total += lost
-        price = (
-            None
-            if one.model is None
-            else prices.at(one.model, one.pool, now_us, node=one.node_id, card=one.card_id)
-        )
+        price = one.price(prices, now_us)
         if price is None:
             unpriced += 1
             continue

@@ -87,8 +87,4 @@ def _instead(
 
 def price_of(one: Held, prices: PriceBook, now_us: int) -> Price | None:
     """What a card-hour of it costs now; None: nobody gave a price."""
-    return (
-        None
-        if one.model is None
-        else prices.at(one.model, one.pool, now_us, node=one.node_id, card=one.card_id)
-    )
+    return one.price(prices, now_us)

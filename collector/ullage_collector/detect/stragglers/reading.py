@@ -127,7 +127,11 @@ def _jobs(
             alone,
         ) in _in_order(rows):
             row = len(held) + len(mine)
-            mine.append(Held(workload, card, node_key[1], share, begun, model, pool))
+            mine.append(
+                Held(
+                    workload, card, node_key[1], share, begun, model, pool, cluster=about_of[name][1].cluster
+                )
+            )
             place = places.get(node_key[0], -1)
             if node_key[0] is not None and place < 0:
                 place = places[node_key[0]] = len(nodes)
