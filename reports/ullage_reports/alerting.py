@@ -24,7 +24,7 @@ from ullage_contract.errors import ConfigError
 from ullage_contract.http_post import NotTold, post
 from ullage_contract.plain import plain
 from ullage_contract.smtp import NotTaken, Server, hand_in
-from ullage_reports import alert_settings, anomaly_rules, budget_settings, letter, mail_settings
+from ullage_reports import alert_settings, anomaly_rules, budget_settings, cost_policy, letter, mail_settings
 from ullage_reports import config as settings
 from ullage_reports import period as periods
 from ullage_reports.alert_settings import AlertSettings
@@ -32,6 +32,7 @@ from ullage_reports.alerts import Alert, of_anomalies, of_budgets, said
 from ullage_reports.anomalies import anomalies
 from ullage_reports.budgets import budget_rows
 from ullage_reports.config import DEFAULT_PATH, Settings
+from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.format import Format
 from ullage_reports.kept import Kept, holding
 from ullage_reports.local_days import LocalDays
@@ -67,16 +68,20 @@ def look(
     watched: settings.Watch,
     asked: AlertSettings,
     *,
+    policies: Sequence[CostPolicy] = DEFAULT,
     verify: bool = True,
 ) -> Found:
-    """What there is to tell as of the last published day. Raises ConfigError, StoreError."""
+    """What there is to tell as of the last published day. policies: by which a budget's cost is shared out, as in a statement.
+
+    Raises ConfigError, StoreError.
+    """
     days = published.days()
     if not days:
         return Found((), None)
     last = _last_whole(published, days[-1], chosen.zone)
-    period = periods.containing(PeriodKind.DAILY, last, chosen.zone)
+    period = periods.containing(PeriodKind.DAILY, last, chosen.zone, chosen.fiscal_start_month)
     budgets = budget_settings.read(watched.budgets) if watched.budgets else ()
-    rows = budget_rows(published, budgets, period, verify=verify) if budgets else ()
+    rows = budget_rows(published, budgets, period, verify=verify, policies=policies) if budgets else ()
     alerts = list(of_budgets(rows, asked))
     currency = chosen.currency or _currency(published, period.start, period.end, verify)
     if asked.anomaly is not None and currency is None:
@@ -119,7 +124,8 @@ def once(
     with holding(data / "reports" / STATE, wait=True) as kept:
         if kept.content.get("looked") == mark and not anew:
             return GOOD
-        found = look(published, chosen, watched, asked, verify=verify)
+        policies = cost_policy.load(config, chosen.zone)
+        found = look(published, chosen, watched, asked, policies=policies, verify=verify)
         told: dict[str, str] = kept.content.setdefault("told", {})
         now = utc(clock.wall())
         texts, form = Texts(chosen.lang), Format(chosen.lang, zone_info(chosen.zone), found.currency or "XXX")
@@ -144,7 +150,8 @@ def show(
 ) -> None:
     """What there is to tell, on stdout; nobody is told, and nothing is kept."""
     asked = alert_settings.load(config) or AlertSettings()
-    found = look(published, chosen, settings.watch(config), asked, verify=verify)
+    policies = cost_policy.load(config, chosen.zone)
+    found = look(published, chosen, settings.watch(config), asked, policies=policies, verify=verify)
     texts, form = Texts(chosen.lang), Format(chosen.lang, zone_info(chosen.zone), found.currency or "XXX")
     if as_json:
         told = {

@@ -241,3 +241,27 @@ def test_a_wrong_setting_is_named(
 ) -> None:
     assert send(data, settings(tmp_path, 9, *lines)) == USAGE
     assert said in capsys.readouterr().err
+
+
+def test_what_is_told_of_a_budget_is_what_its_bill_says_under_the_policy(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(tmp_path, 9)
+    (tmp_path / "budgets.toml").write_text(
+        '[[budget]]\nname = "Q"\ndepartments = ["rd"]\namount = "1.00"\ncurrency = "CNY"\nperiod = "quarter"\n',
+        encoding="utf-8",
+    )
+    common = ["--config", str(config), "--data", str(data)]
+    spent = []
+    for more in ("", '[[policy]]\nunallocated_idle = "fixed"\nfixed = { rd = "1" }\n'):
+        text = config.read_text(encoding="utf-8").replace("[report]\n", "[report]\nfiscal_start_month = 9\n")
+        config.write_text(
+            text.replace("fiscal_start_month = 9\n" * 2, "fiscal_start_month = 9\n") + more, "utf-8"
+        )
+        assert cli.main(["alerts", "--json", *common]) == GOOD
+        told = json.loads(capsys.readouterr().out)["alerts"][0]["budget"]
+        cli.main(["budget", str(tmp_path / "budgets.toml"), "--json", "--at", "2026-09-13", *common])
+        (of_command,) = json.loads(capsys.readouterr().out)["budgets"]
+        assert (told["label"], told["spent"]) == ("2026-Q1", of_command["spent"])
+        spent.append(told["spent"])
+    assert spent[0] != spent[1]
