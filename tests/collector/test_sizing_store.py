@@ -174,6 +174,21 @@ def test_what_a_maker_cannot_give_is_taken_from_the_activity_and_what_is_only_mi
     assert (one["evidence"]["bandwidth_peak"], one["evidence"]["power_of_limit"]) == (0.06, 0.06)
 
 
+@pytest.mark.parametrize("lost", ["some", "all"])
+def test_a_finding_stays_while_too_little_is_known_and_ends_with_its_work(world: World, lost: str) -> None:
+    world.fill({"1": SMALL, "2": SMALL})
+    rounds = Rounds(lambda: world.store, Config())
+    rounds.round()
+    assert {row["subject"] for row in seen(world.store, OVERSIZED)} == {"slurm/dc1/1", "slurm/dc1/2"}
+    for day in range(1, 3):
+        world.change("G1", "DELETE FROM {table}", -24.0 * day, 1440 if lost == "all" else 700)
+    Rounds(lambda: world.store, Config()).round()
+    assert {row["subject"] for row in seen(world.store, OVERSIZED)} == {"slurm/dc1/1", "slurm/dc1/2"}
+    world.run("UPDATE allocation SET valid_to = ? WHERE card_key = ?", at(-1), world._cards["G1"][0])
+    Rounds(lambda: world.store, Config()).round()
+    assert {row["subject"] for row in seen(world.store, OVERSIZED)} == {"slurm/dc1/2"}
+
+
 def test_a_card_held_for_less_than_the_window_or_shared_is_not_judged(world: World) -> None:
     world.fill({"1": SMALL, "2": SMALL})
     world.run("UPDATE allocation SET valid_from = ? WHERE card_key = ?", at(-47), world._cards["G1"][0])

@@ -7,7 +7,7 @@ Not here: reading the store (reading.py).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -70,17 +70,24 @@ def find(
 
 def is_oversized(one: Worked, rules: Rules) -> bool:
     """Whether every card of it stays below all limits; a figure nobody knows is below none."""
-    most = rules.oversized
-    return all(
-        value is not None and value <= limit
-        for need in one.needs
-        for value, limit in (
-            (need.activity, most.activity),
-            (need.memory, most.memory),
-            (need.bandwidth, most.bandwidth),
-            (need.power, most.power),
-        )
+    return all(value is not None and value <= limit for value, limit in _figures(one, rules))
+
+
+def is_unknown(one: Worked, rules: Rules) -> bool:
+    """Whether too little is known to say that it is too big, or that it is not any more."""
+    figures = list(_figures(one, rules))
+    return any(value is None for value, _ in figures) and all(
+        value is None or value <= limit for value, limit in figures
     )
+
+
+def _figures(one: Worked, rules: Rules) -> Iterator[tuple[float | None, float]]:
+    most = rules.oversized
+    for need in one.needs:
+        yield need.activity, most.activity
+        yield need.memory, most.memory
+        yield need.bandwidth, most.bandwidth
+        yield need.power, most.power
 
 
 def _is_at_work(one: Worked, rules: Rules) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ class Need:
         if "power" in self.assumed:
             return self.activity
         return None if self.watts is None or not self.limit_watts else self.watts / self.limit_watts
+
+
+UNKNOWN: Final = Need(None, None, None, None, 0, None, None)
+"""Of a card of which no minute is known."""
 
 
 def spare(minutes: int, quantile: float) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.detect.sizing.finding import Worked, serves
 from ullage_collector.detect.sizing.fit import Owned
-from ullage_collector.detect.sizing.need import Need, figure, spare
+from ullage_collector.detect.sizing.need import UNKNOWN, Need, figure, spare
 from ullage_collector.detect.sizing.settings import Rules
 from ullage_collector.detect.stragglers.reading import Jobs, Wanted, asked, source_columns
 from ullage_collector.prices import PriceBook
@@ -30,7 +30,8 @@ MINUTES, HOURS = "card_minute", "card_hour"
 
 
 def worked_of(cursor: duckdb.DuckDBPyConnection, jobs: Jobs, rules: Rules, through_us: int) -> list[Worked]:
-    """Jobs that held whole cards alone over all of their window up to ``through_us``. Raises what the store raises."""
+    """Jobs that held whole cards alone over all of their window up to ``through_us``; those whose hours prove them busy are
+    left out, those of which too little is known have needs of which nothing is. Raises what the store raises."""
     known = {row: (key, begun) for row, key, _, _, begun in jobs.cards.rows}
     found: list[Worked] = []
     for serving in (False, True):
@@ -46,15 +47,15 @@ def worked_of(cursor: duckdb.DuckDBPyConnection, jobs: Jobs, rules: Rules, throu
             and all(row in known and known[row][1] <= from_us for row in rows)
         }
         wanted = [(row, known[row][0], gang, "", from_us) for gang, rows in mine.items() for row in rows]
-        needs = _needs(cursor, Wanted(wanted), rules, serving, from_us, through_us)
+        needs, busy = _needs(cursor, Wanted(wanted), rules, serving, from_us, through_us)
         for gang, rows in mine.items():
             some = [needs.get(row) for row in rows]
             made = {one[0] for one in some if one is not None}
             listed = {jobs.held[row].model for row in rows}
-            if None in some or len(made) != 1 or len(listed) != 1 or None in listed:
+            if not busy.isdisjoint(rows) or len(made) > 1 or len(listed) != 1 or None in listed:
                 continue
-            vendor, model = made.pop()
-            all_of = tuple(one[1] for one in some if one is not None)
+            vendor, model = made.pop() if made else ("", "")
+            all_of = tuple(UNKNOWN if one is None else one[1] for one in some)
             owner = jobs.gangs[gang]
             found.append(
                 Worked(
@@ -71,18 +72,18 @@ def _needs(
     serving: bool,
     from_us: int,
     to_us: int,
-) -> dict[int, tuple[tuple[str, str | None], Need]]:
-    """Row -> ((maker, model as the card calls it), what it needs)."""
+) -> tuple[dict[int, tuple[tuple[str, str | None], Need]], set[int]]:
+    """(row -> ((maker, model as the card calls it), what it needs), rows that are busy)."""
     if not wanted.rows:
-        return {}
+        return {}, set()
     minutes = (to_us - from_us) // MINUTE_US
     names = source_columns(cursor, MINUTES)
     suffix = "_max" if serving else ""
     quantile = rules.serving_quantile if serving else rules.quantile
-    idle = _busy(cursor, wanted, rules, quantile, from_us, to_us)
-    some = Wanted([row for row in wanted.rows if row[0] not in idle])
+    busy = _busy(cursor, wanted, rules, quantile, from_us, to_us)
+    some = Wanted([row for row in wanted.rows if row[0] not in busy])
     if not some.rows:
-        return {}
+        return {}, busy
     activity = _activity(names, suffix)
     kept, kept_memory = spare(minutes, quantile) + 1, spare(minutes, rules.memory_quantile) + 1
     with asked(cursor, some):
@@ -105,7 +106,7 @@ def _needs(
         ).fetchall()
     return {
         row: ((vendor, model), _need(rest, minutes, quantile, rules)) for row, vendor, model, *rest in rows
-    }
+    }, busy
 
 
 def _need(row: Sequence[Any], minutes: int, quantile: float, rules: Rules) -> Need:
