@@ -97,6 +97,16 @@ def test_only_an_operator_decides_and_the_audit_says_who(world: World) -> None:
     cursor.close()
 
 
+@pytest.mark.parametrize("number", ["0", "-1", str(2**63), "9" * 5000], ids=["0", "-1", "2**63", "long"])
+def test_a_number_that_nothing_can_have_is_refused(world: World, number: str) -> None:
+    client = world.client(Role.OPERATOR)
+    form = {"id": number, "act": "accept", "reason": ""}
+    assert client.post("/recommendations", data=form, headers=WHEN).status_code == 409
+    if len(number) < 5000:
+        answer = client.post("/api/v1/recommendations/accept", json={"id": int(number)})
+        assert (answer.status_code, "recommendation" in answer.json()["message"]) == (400, True)
+
+
 def test_the_page_shows_money_and_takes_a_decision_and_no_markup(world: World) -> None:
     client = world.client(Role.OPERATOR)
     text = client.get("/recommendations", headers=WHEN).text

@@ -53,7 +53,7 @@ def decide(console: Console, request: Request, identity: Identity) -> Response:
     text = console.words(request)
     word, number = str(form.get("act", "")), str(form.get("id", ""))
     try:
-        if console.views.store is None or word not in WORDS or not number.isdecimal():
+        if console.views.store is None or word not in WORDS or not number.isdecimal() or len(number) > 18:
             raise BadInput(text["failed"])
         body = {"id": int(number), "reason": str(form.get("reason", "")), "actor": identity.name}
         do(console.views.store(), word, body)

@@ -73,7 +73,7 @@ def _own_evidence(row: Mapping[str, Any]) -> dict[str, Any]:
 def do(store: Store, word: str, body: dict[str, Any]) -> dict[str, Any]:
     """Accept, call done, or reject one, as asked for in JSON: id, reason, actor. Raises BadInput."""
     number = body.get("id")
-    if not isinstance(number, int) or isinstance(number, bool):
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
         raise BadInput("id: give the recommendation's number")
     reason = body.get("reason") or ""
     if not isinstance(reason, str):
