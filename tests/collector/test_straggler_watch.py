@@ -127,7 +127,7 @@ def test_a_slow_card_is_found_in_what_agents_told(site: Site) -> None:
     assert (found.kind, found.subject, found.key) == (STRAGGLER, "GPU-2-1", JOB)
     assert found.since_us == round((BEGUN + 50 * 60) * 1e6)
     assert found.evidence["unlike"].keys() == {"clock_hertz", "power_watts"}
-    assert found.evidence["node"] == "n2"
+    assert (found.evidence["cluster"], found.evidence["node"]) == ("c1", "n2")
 
 
 def test_a_job_that_spins_is_found_against_its_own_usual_power_and_the_dead_rank_is_named(site: Site) -> None:

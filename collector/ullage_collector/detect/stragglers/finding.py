@@ -55,6 +55,7 @@ def _straggler(window: Window, one: Suspect, prices: PriceBook) -> Found:
     }[one.family]()
     evidence: dict[str, Any] = {
         "workload": gang.name,
+        "cluster": gang.cluster,
         "node": window.nodes[one.node],
         "cards": _named(window.cards.names[row] for row in cards),
         "ports": _named(window.ports.names[row] for row in ports),
