@@ -6,14 +6,17 @@ Not here: what the keys mean (the module that reads them), and asking key by key
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
 
 SCHEMA_VERSION: Final = 1
 """Of every file of rules; a file without it is taken for one."""
+
+_Rules = TypeVar("_Rules")
 
 
 def shipped(package: str, name: str) -> str:
@@ -43,3 +46,16 @@ def named(table: Table) -> tuple[str, str] | None:
         return path.read_text(encoding="utf-8"), str(path)
     except (OSError, UnicodeDecodeError) as e:
         raise table.wrong("rules", str(path), f"cannot be read: {e}") from e
+
+
+def chosen(
+    part: Mapping[str, Any], section: str, parse: Callable[[str, str], _Rules], default: Callable[[], _Rules]
+) -> _Rules:
+    """The rules that ``rules = FILE`` of a section of collector.toml names; without it those shipped.
+
+    part: the section. parse: text and file name to rules. Raises ConfigError, also for another key of the section.
+    """
+    table = Table(part, "collector.toml", section)
+    found = named(table)
+    table.finish()
+    return default() if found is None else parse(*found)

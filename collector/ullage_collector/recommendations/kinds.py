@@ -83,10 +83,7 @@ def default_rules() -> Rules:
 
 def rules_of(part: Mapping[str, Any]) -> Rules:
     """The shipped rules, or the file that [recommendations] rules names. Raises ConfigError."""
-    table = Table(part, "collector.toml", "recommendations")
-    named = rule_file.named(table)
-    table.finish()
-    return default_rules() if named is None else parse(*named)
+    return rule_file.chosen(part, "recommendations", parse, default_rules)
 
 
 def parse(text: str, where: str) -> Rules:

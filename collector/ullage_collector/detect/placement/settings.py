@@ -51,10 +51,7 @@ def default_rules() -> Rules:
 
 def rules_of(part: Mapping[str, Any]) -> Rules:
     """The rules [placement] of collector.toml names: ``rules = FILE``; without it those shipped. Raises ConfigError."""
-    table = Table(part, "collector.toml", "placement")
-    named = rule_file.named(table)
-    table.finish()
-    return default_rules() if named is None else parse_rules(*named)
+    return rule_file.chosen(part, "placement", parse_rules, default_rules)
 
 
 def parse_rules(text: str, where: str) -> Rules:

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, Final
 
 from ullage_contract import rule_file
-from ullage_contract.settings import Table
 
 FILE: Final = "uneven.toml"
 SERVING: Final = ("*inference*", "online*", "serving*", "*在线*", "*推理*")
@@ -37,10 +36,7 @@ def default_rules() -> Rules:
 
 def rules_of(part: Mapping[str, Any]) -> Rules:
     """The rules [uneven] of collector.toml names: ``rules = FILE``; without it those shipped. Raises ConfigError."""
-    table = Table(part, "collector.toml", "uneven")
-    named = rule_file.named(table)
-    table.finish()
-    return default_rules() if named is None else parse_rules(*named)
+    return rule_file.chosen(part, "uneven", parse_rules, default_rules)
 
 
 def parse_rules(text: str, where: str) -> Rules:
