@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -111,32 +112,38 @@ class FaultEngine:
     # ------------------------------------------------------------------------------------ the loop
     def run(self, stop: threading.Event) -> None:
         """Step until ``stop`` is set; a step that fails is told and tried again. Samples are read beside it."""
+        import duckdb
+
         box: list[Reading] = []
         ready = threading.Lock()
+        ended = threading.Event()
         reading = threading.Thread(
-            target=self._read_beside, args=(stop, box, ready), name="fault-samples", daemon=True
+            target=self._read_beside, args=(ended, box, ready), name="fault-samples", daemon=True
         )
         reading.start()
-        while not stop.is_set():
-            try:
-                self._proposals.again()
-                self.tick()
-                with ready:
-                    found, box[:] = list(box), []
-                for one in found:
-                    self.judge(one, stop)
-                if not self.step():
-                    wait(self._events, self._intake.end, stop, 1.0)
-            except StoreError as e:
-                log.error("fault engine: %s", e)
-                stop.wait(1.0)
-        reading.join(5.0)
+        try:
+            while not stop.is_set():
+                try:
+                    self._proposals.again()
+                    self.tick()
+                    with ready:
+                        found, box[:] = list(box), []
+                    for one in found:
+                        self.judge(one, stop)
+                    if not self.step():
+                        wait(self._events, self._intake.end, stop, 1.0)
+                except (StoreError, duckdb.Error) as e:
+                    log.error("fault engine: %s", e)
+                    stop.wait(1.0)
+        finally:  # whatever ends the loop: the reader ends with it, and is not there twice when it is begun again
+            ended.set()
+            reading.join(5.0)
 
-    def _read_beside(self, stop: threading.Event, box: list[Reading], ready: threading.Lock) -> None:
+    def _read_beside(self, ended: threading.Event, box: list[Reading], ready: threading.Lock) -> None:
         """Read samples in a thread of its own, so that no event waits for it; one reading waits to be judged at most."""
         import duckdb
 
-        while not stop.wait(SAMPLES_SECONDS):
+        while not ended.wait(SAMPLES_SECONDS):
             with ready:
                 if box:
                     continue
@@ -303,6 +310,8 @@ class FaultEngine:
 
     def _in_transaction(self, work: Callable[[duckdb.DuckDBPyConnection], Any]) -> None:
         """Do it, write what the evaluator remembers, commit; when any of it fails nothing of it was."""
+        import duckdb
+
         connection = self._connect()
         connection.execute("BEGIN")
         try:
@@ -310,7 +319,8 @@ class FaultEngine:
             incident_memory.keep_states(connection, self._evaluator)
             connection.execute("COMMIT")
         except Exception:
-            connection.execute("ROLLBACK")
+            with suppress(duckdb.TransactionException):  # a failed COMMIT has ended it already
+                connection.execute("ROLLBACK")
             self._turns.take_verdicts()  # of what was not committed
             self._read_all()
             raise

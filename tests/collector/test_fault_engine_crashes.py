@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from engine_world import ALL_ADVISE, NOW, World, event
 
@@ -52,6 +54,57 @@ def test_a_decision_that_cannot_be_written_is_made_again(
     assert world.told.verdicts == []
     assert world.engine.step() == 1
     assert "xid_contained GPU-1" in world.open()
+
+
+class Full:
+    """A connection to a store whose disk is full: a commit fails, and has ended the transaction by then."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, *more: Any) -> Any:
+        if sql == "COMMIT":
+            self._connection.execute("ROLLBACK")
+            raise duckdb.TransactionException("Failed to commit: No space left on device")
+        return self._connection.execute(sql, *more)
+
+    def __enter__(self) -> Full:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def test_a_commit_that_a_full_disk_refused_leaves_nothing_in_memory_and_is_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.cards("g1", "GPU-1")
+    world.push("g1", *(event("xid", "GPU-1", at=NOW - n * 600, code="94") for n in (3, 2, 1)))
+    connect = world.engine._connect
+    with monkeypatch.context() as patched:
+        patched.setattr(world.engine, "_connect", lambda: Full(connect()))
+        for _ in range(2):
+            with pytest.raises(duckdb.TransactionException, match="No space left"):
+                world.engine.step()
+    assert world.incidents() == [] and world.told.verdicts == []
+    assert world.engine.step() == 1
+    assert "xid_contained GPU-1" in world.open()
+
+
+def test_a_loop_that_fails_takes_its_reader_of_samples_along(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("BUG: of the test")
+
+    monkeypatch.setattr(world.engine, "tick", fails)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            world.engine.run(threading.Event())
+    assert [thread.name for thread in threading.enumerate() if thread.name == "fault-samples"] == []
 
 
 def test_a_crash_in_the_middle_of_a_count_does_not_begin_it_anew(world: World) -> None:

@@ -323,8 +323,8 @@ def test_explain_as_believed_before_a_rule_was_known(world: World) -> None:
 def test_explain_in_a_closed_period_speaks_of_the_belief_then(world: World) -> None:
     world.db.execute("UPDATE mapping_rule SET known_from = TIMESTAMP '2026-10-20' WHERE match = 'slurm:nlp'")
     world.db.execute(
-        "INSERT INTO period_close VALUES ('UTC', TIMESTAMP '2026-10-01', TIMESTAMP '2026-10-09', "
-        "TIMESTAMP '2026-10-15', 'ada', 'signed')"
+        "INSERT INTO period_close (zone, valid_from, valid_to, closed_at, closed_by, reason) VALUES ('UTC', "
+        "TIMESTAMP '2026-10-01', TIMESTAMP '2026-10-09', TIMESTAMP '2026-10-15', 'ada', 'signed')"
     )
     found = explain_workload(world.db, "7", LATER)
     assert found["answers"][0]["department"] == "rd/cv"
