@@ -34,9 +34,9 @@ from ullage_reports.budgets import budget_rows
 from ullage_reports.config import DEFAULT_PATH, Settings
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.format import Format
+from ullage_reports.json_form import to_json
 from ullage_reports.kept import Kept, holding
 from ullage_reports.local_days import LocalDays
-from ullage_reports.model import to_json
 from ullage_reports.period import PeriodKind, zone_info
 from ullage_reports.texts import Texts
 

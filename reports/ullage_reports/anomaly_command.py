@@ -27,7 +27,7 @@ from ullage_reports.anomaly_causes import (
     WENT,
     WORK,
 )
-from ullage_reports.model import to_json
+from ullage_reports.json_form import to_json
 from ullage_reports.period import midnight, zone_info
 from ullage_reports.sql import statements
 

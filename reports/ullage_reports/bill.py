@@ -19,24 +19,16 @@ from ullage_collector import ledger
 from ullage_collector.ledger import PLATFORM, UNMAPPED
 from ullage_collector.published import Facts
 from ullage_reports import shared_costs
+from ullage_reports.bill_model import AdjustmentRow, Bill, BillGroup, BillRow, Charges, PolicyRow, SharedRow
 from ullage_reports.cost_policy import DEFAULT, CostPolicy, Stretch, stretches
-from ullage_reports.model import (
-    AdjustmentRow,
-    Bill,
-    BillGroup,
-    BillRow,
-    Charges,
-    Kind,
-    PolicyRow,
-    SharedRow,
-    SumCheck,
-)
+from ullage_reports.model import Kind
 from ullage_reports.period import Period
 from ullage_reports.reading import Reading, instant, us
 from ullage_reports.rounding import hours_decimal
 from ullage_reports.shared_costs import SQL, Payer, Shared
 from ullage_reports.sql import statements
 from ullage_reports.tree import BETWEEN, id_of, parents_of
+from ullage_reports.trust_model import SumCheck
 
 COLUMNS: Final = ("shared", "energy", "corrections", "credits")
 """Besides capacity, in the order of every table."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from ullage_contract.plain import plain
+from ullage_reports.bill_model import AdjustmentRow, Bill, BillGroup, BillRow, Charges, SharedRow
 from ullage_reports.format import DASH
-from ullage_reports.model import AdjustmentRow, Bill, BillGroup, BillRow, Charges, Kind, SharedRow
+from ullage_reports.model import Kind
 from ullage_reports.table import Cell, Column, Holds, Lines, Table
 from ullage_reports.wording import PLATFORM_KEY, Wording
 

@@ -14,25 +14,22 @@ from decimal import Decimal
 
 from ullage_collector import ledger
 from ullage_collector.ledger import HELD_STATES
+from ullage_reports.bill_model import Bill, BillRow, Charges
 from ullage_reports.model import (
     Amounts,
-    Bill,
-    BillRow,
     Change,
-    Charges,
     DepartmentCopy,
     DepartmentRow,
     PageOne,
     Report,
     Sentence,
     StateAmount,
-    SumCheck,
     Tile,
-    Trust,
     Unit,
     WorkloadRow,
 )
 from ullage_reports.rounding import change, decimal_ratio
+from ullage_reports.trust_model import SumCheck, Trust
 
 
 def department_copy(report: Report, department_id: str) -> Report | None:

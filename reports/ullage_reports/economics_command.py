@@ -12,7 +12,8 @@ from ullage_contract.errors import BadInput
 from ullage_contract.plain import plain
 from ullage_reports import peaks
 from ullage_reports.economics import Economics, economics
-from ullage_reports.model import plain_digits, to_json
+from ullage_reports.format import plain_digits
+from ullage_reports.json_form import to_json
 from ullage_reports.period import Period
 from ullage_reports.reading import Reading, read
 from ullage_reports.statement import currency_of

@@ -13,8 +13,6 @@ from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from ullage_reports.model import plain_digits
-
 DASH: Final = "–"
 """What stands where nothing is known; never 0."""
 MINUS: Final = "−"
@@ -138,3 +136,9 @@ class Format:
 def plain_number(value: Decimal | int | None) -> str:
     """For files: ASCII digits, no separators, ``-`` for minus; None is empty."""
     return "" if value is None else plain_digits(value) if isinstance(value, Decimal) else str(value)
+
+
+def plain_digits(value: Decimal) -> str:
+    """ASCII digits without exponent or separators, ``-`` for minus."""
+    text = str(value)
+    return format(value, "f") if "E" in text else text

@@ -7,7 +7,8 @@ that other people chose: pass them through ``ullage_contract.plain`` and escape 
 A renderer is ``render(report: Report, lang: str, out: Path) -> Path``: it writes below the folder
 ``out``, names its file or folder after ``report.stem``, and returns what it wrote. lang is ``zh`` or
 ``en``. Texts live in the renderer's catalogue; this module carries keys and values.
-Not here: how the numbers come about (statement.py) and how a period is cut (period.py).
+Not here: what is owed (bill_model.py) and what the figures stand on (trust_model.py), how the numbers come about
+(statement.py), how a period is cut (period.py) and the JSON form (json_form.py).
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
-from enum import Enum, StrEnum
-from functools import cache
+from enum import StrEnum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ullage_reports.period import Period
 
 if TYPE_CHECKING:
     from ullage_reports.anomalies import Anomalies
+    from ullage_reports.bill_model import Bill
     from ullage_reports.budgets import BudgetRow
     from ullage_reports.economics import Economics
     from ullage_reports.outlook import Outlook
     from ullage_reports.proposals import Proposals
+    from ullage_reports.trust_model import Trust
 
 SCHEMA_VERSION = 1
 """Of the JSON form. A key may be added within a version; a changed meaning is a new version."""
@@ -365,278 +367,6 @@ class HeatCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Charges:
-    """What is charged, in the currency, minor units; each may be below 0 but capacity.
-
-    capacity: card-hours at their prices, with what of a price no card share carries. shared: what policy moves between the platform and
-    departments; of the whole it is 0. corrections: of closed periods. credits: given, or charged, by decision.
-    """
-
-    capacity: Decimal
-    shared: Decimal
-    energy: Decimal
-    corrections: Decimal
-    credits: Decimal
-
-    @property
-    def total(self) -> Decimal:
-        """What is owed."""
-        return self.capacity + self.shared + self.energy + self.corrections + self.credits
-
-    def __add__(self, other: Charges) -> Charges:
-        """Both together: printed figures, so the sum prints what the rows add up to."""
-        return Charges(*(getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)))
-
-
-@dataclass(frozen=True, slots=True)
-class BillRow:
-    """One department's bill; rows come as a tree in reading order, by the organisation at the period's end.
-
-    charges: with its sub-departments; own: its alone. The own charges of all rows add up to the whole, as do the rows of depth 0.
-    """
-
-    department_id: str
-    name: str
-    parent_id: str | None
-    depth: int
-    kind: Kind
-    leaf: bool
-    charges: Charges
-    own: Charges
-
-
-@dataclass(frozen=True, slots=True)
-class BillGroup:
-    """The same of a business or scenario. key "": none given; the platform's has key ``platform``."""
-
-    key: str
-    charges: Charges
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyRow:
-    """A version of the policy and the part of the period it decided. since, until: aware UTC. digest: of its words."""
-
-    policy_id: str
-    digest: str
-    valid_from: datetime | None
-    since: datetime
-    until: datetime
-    words: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class SharedRow:
-    """What one department was given, or gave, by one rule of one version of the policy.
-
-    method: policy and word, e.g. ``unallocated_idle/even``. weight: its part of the department weights, 0..1, six decimals; None
-    where the rule has no weights. cost: of this row alone, half up; below 0 where it gave. charge_id: for ``ullage-report explain``.
-    """
-
-    charge_id: str
-    policy_id: str
-    method: str
-    department_id: str
-    department: str
-    weight: Decimal | None
-    cost: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class AdjustmentRow:
-    """One posted line that goes forward. period_from, period_to: what it corrects, None of a credit. cost: half up, signed.
-
-    model, state: of what is corrected; None: of no one. hours: card-hours, half up, signed; None: of energy, or money alone.
-    """
-
-    adjustment_id: str
-    kind: str
-    department_id: str
-    department: str
-    business: str | None
-    scenario: str | None
-    cost_class: str
-    period_from: datetime | None
-    period_to: datetime | None
-    posted_at: datetime
-    cost: Decimal
-    reason: str
-    requester: str
-    approver: str | None
-    model: str | None = None
-    state: str | None = None
-    hours: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What everybody owes. total: all rows together.
-
-    exact: column -> atoms before rounding, as text: a reader can add them up. policies: in the order they held. energy_kwh: with the PUE in it;
-    None: no energy is published. energy_billed: False: the price book has no tariff at all, so that energy is told and in no
-    bill. unpriced_kwh: what no tariff of the price book covers, and so without cost. estimated_kwh: energy nobody measured.
-    hours_without_quota: hours in which the policy asks for guarantees and no quota is published.
-    """
-
-    total: Charges
-    departments: tuple[BillRow, ...]
-    businesses: tuple[BillGroup, ...]
-    scenarios: tuple[BillGroup, ...]
-    exact: Mapping[str, str]
-    policies: tuple[PolicyRow, ...]
-    shared: tuple[SharedRow, ...]
-    adjustments: tuple[AdjustmentRow, ...]
-    energy_kwh: Decimal | None
-    energy_billed: bool
-    unpriced_kwh: Decimal
-    estimated_kwh: Decimal
-    hours_without_quota: int
-
-    @property
-    def plain(self) -> bool:
-        """Nothing but capacity: then it says no more than the tables of cost."""
-        return not (self.shared or self.adjustments or (self.energy_kwh and self.energy_billed))
-
-
-@dataclass(frozen=True, slots=True)
-class SumCheck:
-    """Parts against their whole, as printed and exactly. level: department, state, scenario, ...
-
-    difference: printed parts minus printed total, must be 0. exact_difference: the same in atoms, must be 0.
-    """
-
-    level: str
-    parts: int
-    total: Decimal
-    difference: Decimal
-    exact_difference: int
-
-    @property
-    def good(self) -> bool:
-        return self.difference == 0 and self.exact_difference == 0
-
-
-@dataclass(frozen=True, slots=True)
-class UnpricedRow:
-    """Hours nobody gave a price for: an error row, shown on page one."""
-
-    model: str
-    pool: str | None
-    cards: int
-    hours: Decimal
-    since: datetime
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignRow:
-    """Money in another currency than the report's, of whatever kind: not converted, in no sum. hours: card-hours priced in it."""
-
-    currency: str
-    hours: Decimal
-    cost: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class UnmappedRow:
-    """A name no mapping rule matches. name: namespace or account, else user, else workload id."""
-
-    kind: str
-    name: str
-    workloads: int
-    hours: Decimal
-    cost: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class AssumedPrice:
-    """A price somebody assumed; every page that shows it says so."""
-
-    price_id: str
-    model: str
-    pool: str | None
-    price: Decimal
-    source: str
-    hours: Decimal
-    cost: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class UnlistedCard:
-    """A card that was seen and that no inventory lists; counted from when it was first seen."""
-
-    card_id: str
-    node_id: str
-    vendor: str
-    model: str
-    hours: Decimal
-    cost: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class OriginRow:
-    """Where the segments' cards are from: real, imported, simulated."""
-
-    origin: str
-    cards: int
-    hours: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class SourceDay:
-    """One published UTC day this report stands on. digest: SHA-256 of its manifest, hex."""
-
-    day: date
-    revision: int
-    status: str
-    digest: str
-    published_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class MethodLine:
-    """One of the five lines that say how the figures come about: a text key and its values."""
-
-    key: str
-    values: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """What the figures stand on.
-
-    coverage_ratio: share of held time whose use is known, 0..1, four decimals; None when nothing was held.
-    attributed_ratio: share of hours that are priced, mapped and known (the trust tile).
-    missing_days: UTC days of the period that nobody has published.
-    dimensions_revision, dimensions_digest: the names and prices used; None when none are published.
-    data_digest: SHA-256 over all manifests' digests in order: two reports with one data digest, zone and
-    currency carry one set of numbers.
-    """
-
-    checks: tuple[SumCheck, ...]
-    coverage_ratio: Decimal | None
-    attributed_ratio: Decimal | None
-    unpriced_hours: Decimal
-    unpriced: tuple[UnpricedRow, ...]
-    foreign: tuple[ForeignRow, ...]
-    unmapped: tuple[UnmappedRow, ...]
-    assumed_prices: tuple[AssumedPrice, ...]
-    unlisted: tuple[UnlistedCard, ...]
-    origins: tuple[OriginRow, ...]
-    days: tuple[SourceDay, ...]
-    missing_days: tuple[date, ...]
-    dimensions_revision: int | None
-    dimensions_digest: str | None
-    data_digest: str
-    method: tuple[MethodLine, ...]
-
-    @property
-    def adds_up(self) -> bool:
-        """Every sum check is good; a report where it is not is not sent."""
-        return all(check.good for check in self.checks)
-
-
-@dataclass(frozen=True, slots=True)
 class PageOne:
     """Readable in 60 seconds: three sentences, five tiles, where each unit of money went."""
 
@@ -719,49 +449,3 @@ class Report:
     def stem(self) -> str:
         """Name of the files, without suffix: ``ullage-weekly-2026-W47``."""
         return f"ullage-{self.period.kind}-{self.period.label}"
-
-
-def to_json(value: object) -> object:
-    """The report, or any part of it, as plain JSON values: Decimals as strings, instants as ISO 8601 with Z."""
-    if type(value) is Decimal:  # nearly every value of a long list is a figure or a text
-        return plain_digits(value)
-    if value is None or type(value) in (str, int, bool):
-        return value
-    if isinstance(value, Report):
-        return {"schema_version": SCHEMA_VERSION, "stem": value.stem, **_fields(value)}
-    if isinstance(value, Amounts):
-        extra = {"idle_cost": str(value.idle_cost), "waste_cost": str(value.waste_cost)}
-        return {**_fields(value), **extra}
-    if isinstance(value, Charges):
-        return {**_fields(value), "total": str(value.total)}
-    if isinstance(value, Trust):
-        return {**_fields(value), "adds_up": value.adds_up}
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _fields(value)
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    return value
-
-
-def plain_digits(value: Decimal) -> str:
-    """ASCII digits without exponent or separators, ``-`` for minus."""
-    text = str(value)
-    return format(value, "f") if "E" in text else text
-
-
-def _fields(value: object) -> dict[str, object]:
-    kind: Any = type(value)
-    return {name: to_json(getattr(value, name)) for name in _names(kind)}
-
-
-@cache
-def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))

@@ -22,6 +22,7 @@ from ullage_reports import trust as trust_page
 from ullage_reports.anomalies import anomalies
 from ullage_reports.anomaly_rules import Rules
 from ullage_reports.bill import bill
+from ullage_reports.bill_model import Bill
 from ullage_reports.budget_settings import Budget
 from ullage_reports.budgets import budget_rows
 from ullage_reports.budgets import tile as budget_tile
@@ -29,7 +30,6 @@ from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.economics import economics
 from ullage_reports.model import (
     Amounts,
-    Bill,
     Change,
     ClosedBy,
     DepartmentRow,

@@ -9,26 +9,22 @@ from typing import Final
 
 from ullage_collector import ledger
 from ullage_collector.published import Manifest
-from ullage_reports.model import (
-    Amounts,
+from ullage_reports.model import Amounts, DepartmentRow, GroupRow, ModelRow, TrendPoint
+from ullage_reports.period import Period, PeriodKind
+from ullage_reports.reading import DAY_US, Reading, day_us, instant
+from ullage_reports.rounding import HOUR_UNIT, hours_decimal, ratio
+from ullage_reports.trust_model import (
     AssumedPrice,
-    DepartmentRow,
     ForeignRow,
-    GroupRow,
     MethodLine,
-    ModelRow,
     OriginRow,
     SourceDay,
     SumCheck,
-    TrendPoint,
     Trust,
     UnlistedCard,
     UnmappedRow,
     UnpricedRow,
 )
-from ullage_reports.period import Period, PeriodKind
-from ullage_reports.reading import DAY_US, Reading, day_us, instant
-from ullage_reports.rounding import HOUR_UNIT, hours_decimal, ratio
 
 TOP_NAMES: Final = 200
 """Rows of lists of errors: unmapped names, unlisted cards. our choice: nobody mends more before the next report."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -139,6 +139,16 @@ class Wording:
     def more(self, count: int, printed: int) -> str:
         """The line below a table of which a page shows the first rows."""
         return self.t("note.more", shown=str(printed), count=self.f.number(count))
+
+    def spans(self, days: Sequence[date]) -> list[str]:
+        """Days that follow each other as one span each."""
+        spans: list[tuple[date, date]] = []
+        for day in sorted(days):
+            if spans and day - spans[-1][1] == timedelta(days=1):
+                spans[-1] = (spans[-1][0], day)
+            else:
+                spans.append((day, day))
+        return [self.f.span(first, last) for first, last in spans]
 
 
 def tone(difference: Decimal, better: str) -> str:

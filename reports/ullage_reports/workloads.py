@@ -10,9 +10,10 @@ from decimal import Decimal
 from typing import Final
 
 from ullage_collector import ledger
-from ullage_reports.model import HeldAmounts, SumCheck, WorkloadRest, WorkloadRow
+from ullage_reports.model import HeldAmounts, WorkloadRest, WorkloadRow
 from ullage_reports.reading import Reading, instant
 from ullage_reports.rounding import Sums, decimal_ratio
+from ullage_reports.trust_model import SumCheck
 
 LISTED: Final = 100_000
 """Rows of the list; the rest is one row. our choice: a file of 20 MB opens in a spreadsheet, one of 200 MB does not."""

@@ -7,18 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from ullage_reports.model import (
-    AdjustmentRow,
-    Bill,
-    BillGroup,
-    BillRow,
-    Charges,
-    GroupRow,
-    PolicyRow,
-    Report,
-    SharedRow,
-    SumCheck,
-)
+from ullage_reports.bill_model import AdjustmentRow, Bill, BillGroup, BillRow, Charges, PolicyRow, SharedRow
+from ullage_reports.model import GroupRow, Report
+from ullage_reports.trust_model import SumCheck
 
 WORDS = {
     "unallocated_idle": "proportional",

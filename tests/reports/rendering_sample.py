@@ -15,7 +15,6 @@ from decimal import Decimal
 from ullage_collector.ledger import STATES
 from ullage_reports.model import (
     Amounts,
-    AssumedPrice,
     Change,
     DepartmentRow,
     FindingRow,
@@ -25,25 +24,28 @@ from ullage_reports.model import (
     HolderRow,
     IncidentRow,
     Kind,
-    MethodLine,
     ModelRow,
-    OriginRow,
     PageOne,
     Report,
     Sentence,
-    SourceDay,
     StateAmount,
     Status,
-    SumCheck,
     Tile,
     TrendPoint,
-    Trust,
     Unit,
-    UnmappedRow,
-    UnpricedRow,
     WorkloadRow,
 )
 from ullage_reports.period import previous, weekly
+from ullage_reports.trust_model import (
+    AssumedPrice,
+    MethodLine,
+    OriginRow,
+    SourceDay,
+    SumCheck,
+    Trust,
+    UnmappedRow,
+    UnpricedRow,
+)
 
 ZONE = "Asia/Shanghai"
 EVIL = '研发一部 "];#panic()'

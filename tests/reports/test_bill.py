@@ -25,11 +25,12 @@ from ullage_contract.errors import ConfigError
 from ullage_reports import cost_policy, diff
 from ullage_reports import period as periods
 from ullage_reports.bill import charged
+from ullage_reports.bill_model import Bill, Charges
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.department_copy import department_copy
 from ullage_reports.json_form import text
 from ullage_reports.mailing import revision
-from ullage_reports.model import Bill, Charges, Report, Status
+from ullage_reports.model import Report, Status
 from ullage_reports.pages import pages
 from ullage_reports.period import Period
 from ullage_reports.statement import statement

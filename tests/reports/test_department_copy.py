@@ -10,8 +10,9 @@ from rendering_sample import sample
 
 from ullage_reports.department_copy import department_copy
 from ullage_reports.html import text
+from ullage_reports.json_form import to_json
 from ullage_reports.letter import letter
-from ullage_reports.model import Report, WorkloadRest, to_json
+from ullage_reports.model import Report, WorkloadRest
 from ullage_reports.pages import pages
 
 

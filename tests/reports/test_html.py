@@ -16,7 +16,8 @@ import pytest
 from rendering_sample import BIDI, EVIL, sample
 
 from ullage_reports.html import render, text
-from ullage_reports.model import Report, Status, to_json
+from ullage_reports.json_form import to_json
+from ullage_reports.model import Report, Status
 from ullage_reports.wording import wording
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "circle", "line", "polyline", "polygon"}

@@ -18,7 +18,8 @@ from ullage_contract.clock import ManualClock
 from ullage_contract.errors import ConfigError
 from ullage_reports import cli
 from ullage_reports import period as periods
-from ullage_reports.model import Kind, Report, Status, to_json
+from ullage_reports.json_form import to_json
+from ullage_reports.model import Kind, Report, Status
 from ullage_reports.period import Period
 from ullage_reports.statement import statement
 

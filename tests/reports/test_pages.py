@@ -9,20 +9,11 @@ from decimal import Decimal
 import pytest
 from rendering_sample import sample
 
-from ullage_reports.model import (
-    Change,
-    FindingRow,
-    OriginRow,
-    PageOne,
-    Report,
-    Sentence,
-    Status,
-    SumCheck,
-    TrendPoint,
-)
+from ullage_reports.model import Change, FindingRow, PageOne, Report, Sentence, Status, TrendPoint
 from ullage_reports.pages import Pages, pages
 from ullage_reports.period import daily
 from ullage_reports.table import Table
+from ullage_reports.trust_model import OriginRow, SumCheck
 
 
 def with_sentence(report: Report, sentence: Sentence) -> Report:

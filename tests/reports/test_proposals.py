@@ -15,7 +15,8 @@ from ullage_collector.recommendations.kinds import default_rules
 from ullage_collector.recommendations.reading import proposals
 from ullage_reports import period as periods
 from ullage_reports.department_copy import department_copy
-from ullage_reports.model import Report, to_json
+from ullage_reports.json_form import to_json
+from ullage_reports.model import Report
 from ullage_reports.pages import pages
 from ullage_reports.table import Table
 

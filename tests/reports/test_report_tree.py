@@ -14,7 +14,8 @@ from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_reports import period as periods
 from ullage_reports.cli import main
-from ullage_reports.model import Report, to_json
+from ullage_reports.json_form import to_json
+from ullage_reports.model import Report
 from ullage_reports.pages import pages
 from ullage_reports.statement import statement
 
