@@ -7,10 +7,13 @@ import json
 import os
 import shlex
 import subprocess
+import sys
+import time
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import duckdb
@@ -20,12 +23,12 @@ from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, LATER, NANO, World
 
 from ullage_collector import published
-from ullage_collector.published import Published
+from ullage_collector.published import Facts, Published
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
-from ullage_contract.command import PARTIAL, USAGE
+from ullage_contract.command import FAILED, PARTIAL, USAGE
 from ullage_contract.errors import ConfigError, StoreError
-from ullage_reports import cli, focus
+from ullage_reports import cli, focus, html
 from ullage_reports import period as periods
 from ullage_reports.config import Issuer
 from ullage_reports.period import PeriodKind
@@ -305,6 +308,68 @@ def test_what_cannot_be_written_leaves_what_was_there(
         focus.write(facts, MONTH, "CNY", Issuer(), tmp_path)
     assert (tmp_path / "focus.csv").read_text(encoding="ascii") == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["focus.csv"]
+
+
+def test_it_is_written_while_the_others_are_drawn(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And listed behind them: an hour of them would not wait for the other. The waits end early only where both go on at once."""
+    begun, drawn = Event(), Event()
+    write, render = focus.write, html.render
+
+    def writing(*given: Any) -> focus.Written:
+        begun.set()
+        assert drawn.wait(60), "FOCUS was waited for before anything was drawn"
+        return write(*given)
+
+    def drawing(*given: Any) -> Path:
+        assert begun.wait(60), "FOCUS was not begun while this is drawn"
+        drawn.set()
+        return render(*given)
+
+    monkeypatch.setattr(focus, "write", writing)
+    monkeypatch.setattr(html, "render", drawing)
+    before = sys.getswitchinterval()
+    assert run(data, tmp_path, "focus,html") == PARTIAL
+    listed = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert listed == ["ullage-monthly-2026-10.zh.html", "focus.parquet", "focus.csv"]
+    assert sys.getswitchinterval() == before
+
+
+def test_who_stops_the_drawing_stops_it_too(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C does not wait for a query of hours, and leaves nothing half written."""
+    asked = Event()
+    write = focus.write
+
+    def without_end(facts: Facts, *given: Any) -> focus.Written:
+        asked.set()
+        facts.connection.execute(
+            "SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(10000000) b"
+        )
+        return write(facts, *given)
+
+    def stopped(*_: Any) -> Path:
+        assert asked.wait(60)
+        time.sleep(0.5)  # the query is going on
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(focus, "write", without_end)
+    monkeypatch.setattr(html, "render", stopped)
+    assert run(data, tmp_path, "html,focus") == FAILED
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_stops_it_is_told_and_the_others_stay(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(focus, "FILES", {"focus.csv": "FORMAT nothing"})
+    assert run(data, tmp_path, "focus,json") == FAILED
+    told = capsys.readouterr()
+    assert "focus: " in told.err and "nothing" in told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["ullage-monthly-2026-10.json"]
+    assert [Path(line).name for line in told.out.splitlines()] == ["ullage-monthly-2026-10.json"]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
