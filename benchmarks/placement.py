@@ -10,15 +10,18 @@ choice of switches. The peer calls every job on two switches or more scattered. 
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.scored import run
 
 from ullage_collector.detect.idle_finding import Gang, Held
 from ullage_collector.detect.placement.fabric import Group
@@ -117,19 +120,13 @@ def score(fabrics: int, seed: int) -> dict[str, float]:
     return {key: round(value, 4) for key, value in figures.items()}
 
 
-def main() -> int:
-    """The command; its exit code."""
-    parser = argparse.ArgumentParser(description="precision and recall of scattered_job")
-    parser.add_argument("--fabrics", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--strict", action="store_true")
-    args = parser.parse_args()
-    figures = score(args.fabrics, args.seed)
-    for key, value in figures.items():
-        print(f"{key:<20} {value:g}")
-    print(json.dumps({"benchmark": "placement", "figures": figures}))
-    return int(args.strict and min(figures["precision"], figures["recall"]) < LEAST)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        run(
+            "placement",
+            "scattered_job",
+            {"fabrics": 40},
+            lambda args: score(args.fabrics, args.seed),
+            least=LEAST,
+        )
+    )

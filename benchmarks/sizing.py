@@ -11,15 +11,19 @@ memory at most 10 GiB. The last line is JSON; with --strict the exit code is 1 w
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.scored import JUDGED, run
 
 from ullage_collector.detect.idle_finding import Gang, Held
 from ullage_collector.detect.sizing.finding import OVERSIZED, SHAREABLE, Worked, find
@@ -247,21 +251,13 @@ def seconds(cards: int) -> dict[str, float]:
     }
 
 
-def main() -> int:
-    """The command; its exit code."""
-    parser = argparse.ArgumentParser(description="precision and recall of oversized_card")
-    parser.add_argument("--works", type=int, default=600)
-    parser.add_argument("--cards", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--strict", action="store_true")
-    args = parser.parse_args()
-    figures = {**score(args.works, args.seed), **score_sharing(args.works, args.seed), **seconds(args.cards)}
-    for key, value in figures.items():
-        print(f"{key:<20} {value:g}")
-    print(json.dumps({"benchmark": "sizing", "figures": figures}))
-    judged = ("precision", "recall", "share_precision", "share_recall")
-    return int(args.strict and min(figures[name] for name in judged) < LEAST)
+def scores(args: argparse.Namespace) -> dict[str, float]:
+    """All figures of one run."""
+    return {**score(args.works, args.seed), **score_sharing(args.works, args.seed), **seconds(args.cards)}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    judged = (*JUDGED, "share_precision", "share_recall")
+    sys.exit(
+        run("sizing", "oversized_card", {"works": 600, "cards": 200}, scores, least=LEAST, judged=judged)
+    )

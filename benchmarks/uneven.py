@@ -10,13 +10,16 @@ of idle cards. The last line is JSON; with --strict the exit code is 1 when prec
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.scored import run
 
 from ullage_collector.detect.uneven.finding import find
 from ullage_collector.detect.uneven.match import Demand, Kind, Supply, matched
@@ -109,19 +112,7 @@ def score(weeks: int, seed: int) -> dict[str, float]:
     return {key: round(value, 4) for key, value in figures.items()}
 
 
-def main() -> int:
-    """The command; its exit code."""
-    parser = argparse.ArgumentParser(description="precision and recall of uneven_use")
-    parser.add_argument("--weeks", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--strict", action="store_true")
-    args = parser.parse_args()
-    figures = score(args.weeks, args.seed)
-    for key, value in figures.items():
-        print(f"{key:<22} {value:g}")
-    print(json.dumps({"benchmark": "uneven", "figures": figures}))
-    return int(args.strict and min(figures["precision"], figures["recall"]) < LEAST)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        run("uneven", "uneven_use", {"weeks": 30}, lambda args: score(args.weeks, args.seed), least=LEAST)
+    )
