@@ -25,9 +25,10 @@ from typing import Any
 
 import duckdb
 
-from ullage_collector import published
 from ullage_collector.ledger import ATOMS_PER_UNIT, NANO
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
+from ullage_collector.revision import write_revision
 from ullage_collector.sql import migrations
 from ullage_collector.states import States, keep, reconcile
 from ullage_reports import period as periods
@@ -98,7 +99,7 @@ def states(cards: int, days: int, root: Path) -> dict[str, Any]:
         lines += keep(db, States(db).work_out(day, NOW)).rows
         seconds += time.process_time() - began
         began = time.process_time()
-        published.publish_facts_day(db, root, day, status="sealed", now=NOW)
+        publish_facts_day(db, root, day, status="sealed", now=NOW)
         publish_seconds += time.process_time() - began
     began = time.process_time()
     keep(db, States(db).work_out(day, NOW))
@@ -194,8 +195,8 @@ def month(cards: int, root: Path) -> dict[str, Any]:
     db = fleet(cards)
     fill_day(db, cards, 0)
     keep(db, States(db).work_out(FIRST, NOW))
-    first = published.publish_facts_day(db, root, FIRST, status="sealed", now=NOW)
-    published.publish_dimensions(db, root, now=NOW)
+    first = publish_facts_day(db, root, FIRST, status="sealed", now=NOW)
+    publish_dimensions(db, root, now=NOW)
     for number in range(1, 31):
         day = FIRST + timedelta(days=number)
         shift = number * 86_400_000_000
@@ -211,7 +212,7 @@ def month(cards: int, root: Path) -> dict[str, Any]:
             )
             return dict(first.facts)
 
-        published.write_revision(
+        write_revision(
             root / "facts" / f"day={day}", what="facts", day=day, status="sealed", now=NOW, write=write
         )
     size = sum(f.stat().st_size for f in root.rglob("*.parquet"))

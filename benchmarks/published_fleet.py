@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import duckdb
 
-from ullage_collector import published
 from ullage_collector.published import DIMENSIONS, Published
+from ullage_collector.revision import write_revision
 from ullage_collector.sql import statements
 
 CARDS_A_NODE: Final = 8
@@ -158,7 +158,7 @@ def publish(root: Path, first: date, days: int, cards: int, now: datetime) -> in
                 "sums": [{"state": s, "currency": c, "quantity": q, "atoms": a} for s, c, q, a, _ in sums],
             }
 
-        published.write_revision(
+        write_revision(
             root / "facts" / f"day={day}", what="facts", day=day, status="sealed", now=now, write=write
         )
 
@@ -169,7 +169,7 @@ def publish(root: Path, first: date, days: int, cards: int, now: datetime) -> in
             _copy(db, _DIMENSIONS.get(name, f'SELECT * FROM "{name}"'), folder / f"{name}.parquet")
         return {}
 
-    published.write_revision(
+    write_revision(
         root / "dimensions", what="dimensions", day=None, status="sealed", now=now, write=dimensions
     )
     db.close()

@@ -1,24 +1,19 @@
-"""Published days: the one door between the collector and its reports. Immutable folders, newest revision wins.
+"""Published days, read: the one door between the collector and its reports. Immutable folders, newest revision wins.
 
     facts/day=2026-11-20/rev=1/{segments,coverage,energy,remainder,serving}.parquet  manifest.json
     dimensions/rev=7/{card,node,workload,department,price,incident,finding,...}.parquet  manifest.json
 
 What lies in a closed period is read from the revisions its closing named (frozen.py), not from the newest.
 
-A revision is written beside its place, synced and renamed, so a reader sees all of it or nothing; the manifest
-names every file with its size and SHA-256. The write side runs in the collector; the read side opens
-folders alone and never the live store.
+It opens folders alone and never the live store. Not here: writing them (publish/files.py), and what a revision is (revision.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -29,15 +24,14 @@ from ullage_collector import frozen
 from ullage_collector.frozen import PeriodClosing as PeriodClosing
 from ullage_collector.frozen import Pins
 from ullage_collector.organisation import Department, Organisation
+from ullage_collector.revision import SEALED, manifest_of, newest
+from ullage_collector.revision import Manifest as Manifest
 from ullage_collector.sql import fill, statements
 from ullage_contract.errors import StoreError
 
 if TYPE_CHECKING:
     import duckdb
 
-MANIFEST_VERSION: Final = 1
-PROVISIONAL: Final = "provisional"
-SEALED: Final = "sealed"
 DIMENSIONS: Final = (
     "card",
     "node",
@@ -79,315 +73,7 @@ LATER: Final[frozenset[str]] = frozenset(
     }
 )
 """Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
-_REVISION: Final = re.compile(r"^rev=(\d{1,9})$")
 _DAY: Final = re.compile(r"^day=(\d{4}-\d{2}-\d{2})$")
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedFile:
-    """One file of a revision. sha256: hex."""
-
-    name: str
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """One published revision. day None: dimensions. digest: SHA-256 of manifest.json, hex.
-
-    status: provisional or sealed. facts: what the publisher said besides (states_revision, rows, sums, origins, ...).
-    """
-
-    folder: Path
-    what: str
-    day: date | None
-    revision: int
-    status: str
-    published_at: datetime
-    digest: str
-    files: tuple[PublishedFile, ...]
-    facts: Mapping[str, Any]
-
-    def names(self, name: str) -> bool:
-        """Whether this revision has a file of that name; an older Ullage may not have made it."""
-        return any(file.name == name for file in self.files)
-
-    def path(self, name: str) -> Path:
-        """Where a file of this revision lies. Raises StoreError when the manifest does not name it."""
-        if not self.names(name):
-            raise StoreError(f"{self.folder}: its manifest names no {name}; publish it again")
-        return self.folder / name
-
-    def verify(self) -> None:
-        """Read every file and compare. Raises StoreError naming the first that is missing, short or changed."""
-        for file in self.files:
-            path = self.folder / file.name
-            try:
-                same = path.stat().st_size == file.size_bytes and _sha256(path) == file.sha256
-            except OSError as e:
-                raise StoreError(f"{path}: cannot be read ({e}); publish the day again") from e
-            if not same:
-                raise StoreError(f"{path}: is not what its manifest says; publish the day again")
-
-
-# ------------------------------------------------------------------------------- writing
-def publish_facts_day(
-    connection: duckdb.DuckDBPyConnection,
-    root: Path,
-    day: date,
-    *,
-    status: str,
-    now: datetime,
-    minutes: str = "card_minute",
-) -> Manifest:
-    """Publish a day's segments, coverage, activity, requests served and quota book; the newest revision as it stands when nothing changed.
-
-    connection: a cursor of the store with table ``segment`` filled for the day (states.keep).
-    root: DIR/published. status: provisional or sealed. minutes: the view, or a ``read_parquet(...)``.
-    Raises StoreError when the disk refuses, or when no segments were made for the day.
-    """
-    sql = statements("published")
-    revision, rows, origins = connection.execute(sql["day_facts"], {"day": day}).fetchall()[0]
-    if not rows:
-        revision, origins = 0, []
-
-    def write(folder: Path) -> Mapping[str, Any]:
-        text = day.isoformat()
-        measured = minutes != "card_minute" or connection.execute(sql["has_minutes"]).fetchall()[0][0]
-        by_hour = fill(sql["minutes"], source=minutes, day=text) if measured else sql["no_minutes"]
-        _copy(connection, fill(sql["segments"], day=text), folder / "segments.parquet")
-        _copy(connection, fill(sql["coverage"], day=text, minutes=by_hour), folder / "coverage.parquet")
-        _copy(
-            connection,
-            _activity(connection, minutes, text) if measured else sql["no_activity"],
-            folder / "activity.parquet",
-        )
-        _copy(connection, fill(sql["serving"], day=text), folder / "serving.parquet")
-        _copy(connection, fill(sql["quota"], day=text, maker=_maker()), folder / "quota.parquet")
-        for name in ("energy", "remainder"):
-            _copy(connection, fill(sql[f"day_{name}"], day=text), folder / f"{name}.parquet")
-        sums = connection.execute(sql["day_sums"], {"day": day}).fetchall()
-        return {
-            "states_revision": revision,
-            "rows": rows,
-            "origins": list(origins or []),
-            "sums": [{"state": s, "currency": c, "quantity": q, "atoms": a} for s, c, q, a in sums],
-        }
-
-    return write_revision(
-        root / "facts" / f"day={day.isoformat()}", what="facts", day=day, status=status, now=now, write=write
-    )
-
-
-def _activity(connection: duckdb.DuckDBPyConnection, minutes: str, day: str) -> str:
-    """The query of activity over these minutes; a store whose cards never told a metric has no column of it."""
-    sql = statements("published")
-    told = connection.execute(fill(sql["columns"], source=minutes)).description or []
-    names = {column[0] for column in told}
-    units = {"tensor": "tensor_active_ratio", "sm": "sm_active_ratio"}
-    columns = {word: name if name in names else "NULL::DOUBLE" for word, name in units.items()}
-    return fill(sql["activity"], source=minutes, day=day, **columns)
-
-
-def publish_dimensions(connection: duckdb.DuckDBPyConnection, root: Path, *, now: datetime) -> Manifest:
-    """Publish names, prices, incidents and findings as they stand now; nothing new when none of them changed."""
-    sql = statements("published")
-
-    def write(folder: Path) -> Mapping[str, Any]:
-        for name in DIMENSIONS:
-            _copy(connection, sql[f"dimension_{name}"], folder / f"{name}.parquet")
-        return {}
-
-    return write_revision(
-        root / "dimensions", what="dimensions", day=None, status=SEALED, now=now, write=write
-    )
-
-
-def prune_dimensions(root: Path, *, keep: Collection[int], before: datetime) -> list[int]:
-    """Remove revisions of the dimensions that were published before an instant (aware); which. The newest stays, and those in ``keep``.
-
-    A folder that cannot be removed is left, and tried again the next time.
-    """
-    parent = root / "dimensions"
-    last = newest(parent)
-    gone = []
-    for number, folder in sorted(_revisions(parent)):
-        found = _manifest(folder)
-        if found is None or last is None or number == last.revision or number in keep:
-            continue
-        if found.published_at < before:
-            shutil.rmtree(folder, ignore_errors=True)
-            gone.append(number)
-    return gone
-
-
-def record(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
-    """Note a revision in the store's table ``published``. connection: inside a write."""
-    connection.execute(
-        statements("published")["record"],
-        {
-            "what": manifest.what,
-            "day": manifest.day,
-            "revision": manifest.revision,
-            "status": manifest.status,
-            "digest": manifest.digest,
-            "at": manifest.published_at.astimezone(UTC).replace(tzinfo=None),
-        },
-    )
-
-
-def write_revision(
-    parent: Path,
-    *,
-    what: str,
-    day: date | None,
-    status: str,
-    now: datetime,
-    write: Callable[[Path], Mapping[str, Any]],
-) -> Manifest:
-    """Make the next revision below ``parent``: ``write`` fills a folder and returns facts for the manifest.
-
-    The newest revision is returned, and nothing kept, when its files and status are the same byte for byte;
-    a sealed day stays sealed. Whoever asks: one publisher at a time writes below one parent.
-    Raises StoreError when the disk refuses; nothing half-made stays in a reader's way.
-    """
-    if status not in (PROVISIONAL, SEALED):
-        raise ValueError(f"BUG: status {status!r}")
-    before = newest(parent)
-    if before is not None and before.status == SEALED:
-        status = SEALED
-    revision = max((number for number, _ in _revisions(parent)), default=0) + 1
-    making = parent / f".making-{os.getpid()}-rev={revision}"
-    try:
-        if making.exists():
-            shutil.rmtree(making)
-        making.mkdir(parents=True)
-        facts = write(making)
-        files = tuple(
-            PublishedFile(path.name, path.stat().st_size, _sha256(path)) for path in sorted(making.iterdir())
-        )
-        if before is not None and before.files == files and before.status == status:
-            shutil.rmtree(making)
-            return before
-        text = json.dumps(
-            {
-                "schema_version": MANIFEST_VERSION,
-                "what": what,
-                "day": day.isoformat() if day else None,
-                "revision": revision,
-                "status": status,
-                "published_at": now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-                "files": {f.name: {"bytes": f.size_bytes, "sha256": f.sha256} for f in files},
-                "facts": facts,
-            },
-            indent=1,
-            ensure_ascii=False,
-        )
-        (making / "manifest.json").write_text(text + "\n", encoding="utf-8")
-        for path in making.iterdir():
-            _sync(path)
-        _sync(making)
-        place = parent / f"rev={revision}"
-        making.rename(place)
-        _sync(parent)
-    except OSError as e:
-        shutil.rmtree(making, ignore_errors=True)
-        raise StoreError(
-            f"{parent}: cannot publish revision {revision}: {e}; free space or mend the folder"
-        ) from e
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
-    found = _manifest(place)
-    assert found is not None, "BUG: a manifest just written cannot be read"
-    return found
-
-
-def _maker() -> str:
-    """SQL for the maker of a quota as cards have it: a limit may be stated with another word for it."""
-    from ullage_collector.quota.resources import makers
-
-    cases = " ".join(
-        "WHEN '{}' THEN '{}'".format(*(word.replace("'", "''") for word in pair))
-        for pair in sorted(makers().items())
-    )
-    return f"CASE lower(trim(vendor)) {cases} ELSE lower(trim(vendor)) END"
-
-
-def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    import duckdb
-
-    quoted = str(path).replace("'", "''")
-    try:
-        connection.execute(fill(statements("published")["copy"], query=query, file=quoted))
-    except duckdb.IOException as e:
-        raise StoreError(f"{path}: cannot be written: {str(e)[:200]}") from e
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# ------------------------------------------------------------------------------- reading
-def newest(parent: Path, *, before: datetime | None = None) -> Manifest | None:
-    """The newest whole revision below a folder; None where there is none. A folder without a manifest is passed over.
-
-    before: the newest that was published by then.
-    """
-    for _, folder in sorted(_revisions(parent), reverse=True):
-        found = _manifest(folder)
-        if found is not None and (before is None or found.published_at <= before):
-            return found
-    return None
-
-
-def _revisions(parent: Path) -> list[tuple[int, Path]]:
-    try:
-        entries = list(parent.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as e:
-        raise StoreError(f"{parent}: cannot be read: {e}; give the report's user read rights") from e
-    return [(int(match[1]), path) for path in entries if (match := _REVISION.match(path.name))]
-
-
-def _manifest(folder: Path) -> Manifest | None:
-    try:
-        text = (folder / "manifest.json").read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as e:
-        raise StoreError(f"{folder / 'manifest.json'}: cannot be read: {e}") from e
-    try:
-        data = json.loads(text)
-        if data["schema_version"] > MANIFEST_VERSION:
-            raise StoreError(f"{folder}: a newer Ullage published it; update the reports")
-        return Manifest(
-            folder=folder,
-            what=str(data["what"]),
-            day=date.fromisoformat(data["day"]) if data["day"] else None,
-            revision=int(data["revision"]),
-            status=str(data["status"]),
-            published_at=datetime.fromisoformat(data["published_at"]),
-            digest=hashlib.sha256(text).hexdigest(),
-            files=tuple(
-                PublishedFile(name, int(f["bytes"]), str(f["sha256"]))
-                for name, f in sorted(data["files"].items())
-            ),
-            facts=data.get("facts", {}),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise StoreError(f"{folder / 'manifest.json'}: is no manifest ({e!r}); publish it again") from e
 
 
 class Published:
@@ -445,7 +131,7 @@ class Published:
         """The revisions a closed span stands on. Raises StoreError where one is gone."""
 
         def named(parent: Path, revision: int) -> Manifest:
-            found = _manifest(parent / f"rev={revision}")
+            found = manifest_of(parent / f"rev={revision}")
             if found is None:
                 raise StoreError(
                     f"{parent}: revision {revision} is gone, which a closed period stands on; bring it back from a backup"

@@ -14,7 +14,7 @@ scheduler that cleans up after a job keeps its card for the platform, reason ``c
 workload first did anything has reason ``start_up``; a card whose shares add up to more than one is divided by their
 sum, reason ``over_subscribed``.
 
-Not here: writing anything for reports (published.py), and judging faults (the fault engine).
+Not here: writing anything for reports (publish/files.py), and judging faults (the fault engine).
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from tests.collector.fleet_world import DAY, LATER, NANO, World
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 
 
 def activity(world: World, root: Path) -> list[tuple[Any, ...]]:
     States(world.db).make(DAY.date(), LATER)
-    published.publish_facts_day(world.db, root, DAY.date(), status="sealed", now=LATER)
+    publish_facts_day(world.db, root, DAY.date(), status="sealed", now=LATER)
     with Published(root).open(DAY, DAY + timedelta(days=1)) as facts:
         return facts.rows(
             "SELECT card_id, workload_id, (hour_us - epoch_us(TIMESTAMP '2026-10-07')) // 3600000000, model, covered_seconds, "

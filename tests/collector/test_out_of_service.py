@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.collector.fleet_world import DAY, LATER, World, at, card_hours
 
-from ullage_collector import published
 from ullage_collector.fleet_now import FleetNow
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
@@ -62,8 +62,8 @@ def test_whoever_still_holds_a_card_out_of_service_pays_for_it(life: str) -> Non
 def test_a_report_shows_it_on_its_own_line_and_in_no_idle_figure(life: str, tmp_path: Path) -> None:
     world = world_with(life)
     States(world.db).make(DAY.date(), LATER)
-    published.publish_facts_day(world.db, tmp_path, DAY.date(), status="provisional", now=LATER)
-    published.publish_dimensions(world.db, tmp_path, now=LATER)
+    publish_facts_day(world.db, tmp_path, DAY.date(), status="provisional", now=LATER)
+    publish_dimensions(world.db, tmp_path, now=LATER)
     day = periods.daily("2026-10-07", "UTC")
     report = statement(Published(tmp_path), day, currency="CNY", now=datetime(2026, 11, 1, tzinfo=UTC))
     states = {state.state: state.hours for state in report.total.states if state.hours}

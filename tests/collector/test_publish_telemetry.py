@@ -11,12 +11,13 @@ import duckdb
 import pytest
 from tests.collector.fleet_fixture import NOON, Fleet, card_sample
 
-from ullage_collector import published
 from ullage_collector.config import Config
 from ullage_collector.config import Store as StoreSettings
 from ullage_collector.imports import map as maps
 from ullage_collector.imports.door import import_file
 from ullage_collector.publish import publisher, telemetry
+from ullage_collector.published import Published
+from ullage_collector.revision import Manifest, newest
 from ullage_collector.store import backup
 from ullage_collector.store.columns import Grain, kind
 from ullage_collector.store.retention import Retention
@@ -52,12 +53,12 @@ def push_hours(fleet: Fleet, first: float, hours: int, card: str = "GPU-1", stre
     fleet.writer.drain()
 
 
-def publish(fleet: Fleet, now: datetime) -> published.Manifest:
+def publish(fleet: Fleet, now: datetime) -> Manifest:
     fleet.rollup.catch_up(round(now.timestamp() * 1e6))
     return telemetry.publish_day(fleet.store, fleet.folder / "published", DAY, now=now)
 
 
-def read(manifest: published.Manifest, name: str, what: str) -> list[tuple]:
+def read(manifest: Manifest, name: str, what: str) -> list[tuple]:
     return duckdb.sql(f"SELECT {what} FROM read_parquet('{manifest.path(name)}')").fetchall()
 
 
@@ -112,9 +113,9 @@ def test_late_rows_make_a_new_revision_and_readers_take_it(fleet: Fleet) -> None
     assert telemetry.due_days(fleet.store, through=DAY, now=later) == [DAY]
     second = publish(fleet, later)
     assert second.revision == first.revision + 1
-    newest = published.newest(fleet.folder / "published" / "telemetry" / f"day={DAY}")
-    assert newest is not None
-    assert newest.revision == second.revision
+    last = newest(fleet.folder / "published" / "telemetry" / f"day={DAY}")
+    assert last is not None
+    assert last.revision == second.revision
     assert read(second, "card_minute.parquet", "count(*)") == [(120,)]
     first.verify()  # the old one stands as it was
 
@@ -194,7 +195,7 @@ def test_publishing_everything_makes_telemetry_facts_and_names(tmp_path: Path) -
     assert outcome.failed == []
     assert [day for day, _, _ in outcome.telemetry] == [DAY]
     assert [day for day, _, _ in outcome.facts] == [DAY]
-    assert published.Published(root).days() == [DAY]
+    assert Published(root).days() == [DAY]
     again = publisher.publish(fleet.store, root, now=now + timedelta(minutes=10))
     assert again.telemetry == []
     assert all(revision == 1 for _, revision, _ in again.facts)
@@ -209,7 +210,7 @@ def test_one_day_that_fails_does_not_stop_the_others(fleet: Fleet, monkeypatch: 
     root = fleet.folder / "published"
     real = telemetry.publish_day
 
-    def sick(store: Store, root: Path, day: date, **more: object) -> published.Manifest:
+    def sick(store: Store, root: Path, day: date, **more: object) -> Manifest:
         if day == DAY:
             raise OSError(28, "No space left on device")
         return real(store, root, day, **more)  # type: ignore[arg-type]
@@ -247,7 +248,7 @@ def test_a_backup_while_writing_is_whole_and_opens_as_a_store(fleet: Fleet, tmp_
     assert key > 2
     restored.close()
     for manifest in (out / "published").rglob("manifest.json"):
-        found = published.newest(manifest.parent.parent)
+        found = newest(manifest.parent.parent)
         assert found is not None
         found.verify()
     with pytest.raises(BadInput, match="there already"):

@@ -15,7 +15,9 @@ from tests.collector.fleet_world import DAY, LATER, NANO, World, us
 
 from ullage_collector import published
 from ullage_collector.ledger import ATOMS_PER_UNIT
-from ullage_collector.published import Manifest, Published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day, record
+from ullage_collector.published import Published
+from ullage_collector.revision import Manifest, write_revision
 from ullage_collector.states import States
 from ullage_contract.errors import StoreError
 
@@ -35,8 +37,8 @@ def small() -> World:
 
 def publish(world: World, root: Path, status: str = "provisional", day: date = TODAY) -> Manifest:
     States(world.db).make(day, LATER)
-    published.publish_dimensions(world.db, root, now=LATER)
-    return published.publish_facts_day(world.db, root, day, status=status, now=LATER)
+    publish_dimensions(world.db, root, now=LATER)
+    return publish_facts_day(world.db, root, day, status=status, now=LATER)
 
 
 def test_a_published_day_reads_back_as_the_segments_it_was_made_of(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_when_writing_fails_nothing_is_left_in_a_readers_way(tmp_path: Path) -> 
 
     parent = tmp_path / "facts" / "day=2026-10-07"
     with pytest.raises(StoreError, match="No space left"):
-        published.write_revision(parent, what="facts", day=TODAY, status="sealed", now=LATER, write=full)
+        write_revision(parent, what="facts", day=TODAY, status="sealed", now=LATER, write=full)
     assert list(parent.iterdir()) == []
 
 
@@ -191,14 +193,14 @@ def test_names_with_quotes_and_folders_with_quotes_do_no_harm(tmp_path: Path) ->
 def test_a_revision_is_noted_in_the_store_and_dimensions_change_only_when_they_do(tmp_path: Path) -> None:
     world = small()
     manifest = publish(world, tmp_path)
-    published.record(world.db, manifest)
+    record(world.db, manifest)
     assert world.db.execute("SELECT what, day, revision, digest FROM published").fetchall() == [
         ("facts", TODAY, 1, manifest.digest)
     ]
     later = datetime(2026, 12, 1, tzinfo=UTC)
-    assert published.publish_dimensions(world.db, tmp_path, now=later).revision == 1
+    assert publish_dimensions(world.db, tmp_path, now=later).revision == 1
     world.department("rd", "Research")
-    assert published.publish_dimensions(world.db, tmp_path, now=later).revision == 2
+    assert publish_dimensions(world.db, tmp_path, now=later).revision == 2
 
 
 def test_energy_and_remainders_cut_at_any_instant_are_the_whole_again(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.collector.fleet_world import LATER, NANO, World, card_hours
 from tests.collector.states_world import TODAY, mapped
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States, rules_of
 from ullage_contract.errors import ConfigError
@@ -122,7 +122,7 @@ def test_a_faulty_card_says_who_held_it_and_stays_the_platforms(tmp_path: Any) -
         ("platform", "nlp", NANO // 4)
     }
     assert {line["workload_key"] for line in faulty} == {None}, "it is no hour of the workload's"
-    published.publish_facts_day(world.db, tmp_path, TODAY, status="sealed", now=LATER)
+    publish_facts_day(world.db, tmp_path, TODAY, status="sealed", now=LATER)
     manifest = Published(tmp_path).facts(TODAY)
     assert manifest is not None
     rows = world.db.execute(

@@ -23,9 +23,9 @@ from tests.collector.test_otlp import request
 from tests.collector.test_otlp_served import PLACE, vllm
 from whole_stack import wait_for
 
-from ullage_collector import published
 from ullage_collector.detect.idle_rules import default_rules
 from ullage_collector.detect.idle_watch import IdleWatch
+from ullage_collector.publish.files import publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.serving import prometheus
 from ullage_collector.serving.book import keep
@@ -213,7 +213,7 @@ def test_a_day_without_requests_goes_from_prometheus_to_the_finding_and_the_publ
         requests = found[0].evidence["requests"]
         assert (requests["in_window"], requests["last_request_before"]) == (0, "2026-10-07T02:00:00Z")
         States(world.db).make(DAY.date(), LATER)
-        published.publish_facts_day(world.db, tmp_path / "p", DAY.date(), status="provisional", now=LATER)
+        publish_facts_day(world.db, tmp_path / "p", DAY.date(), status="provisional", now=LATER)
         with Published(tmp_path / "p").open(DAY, LATER) as facts:
             rows = facts.rows(
                 "SELECT workload_id, hour_us, requests, generated_tokens, prompt_tokens FROM serving ORDER BY ALL"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from tests.collector.fleet_world import HOUR, LATER, NANO, World
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 
 FIRST = date(2026, 8, 3)  # a Monday
 CARDS = 8
@@ -61,8 +61,8 @@ class Days:
             "JOIN card USING (card_key) JOIN inventory i USING (card_id)"
         )
         for day in days:
-            published.publish_facts_day(db, root, day, status="sealed", now=LATER)
-        published.publish_dimensions(db, root, now=LATER)
+            publish_facts_day(db, root, day, status="sealed", now=LATER)
+        publish_dimensions(db, root, now=LATER)
 
 
 def on(number: int) -> date:

@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 from tests.collector.fleet_world import LATER
 
-from ullage_collector import published
 from ullage_collector.published import Published
+from ullage_collector.revision import write_revision
 
 
 def add_energy(root: Path, day: date, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -56,7 +56,7 @@ def add_energy(root: Path, day: date, lines: Sequence[Mapping[str, Any]]) -> Non
             db.execute(f"COPY made TO '{folder / 'energy.parquet'}' (FORMAT parquet)")
         return before.facts
 
-    published.write_revision(
+    write_revision(
         root / "facts" / f"day={day.isoformat()}",
         what="facts",
         day=day,

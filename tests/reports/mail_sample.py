@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.collector.fleet_world import DAY, LATER, NANO, World
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States
 
 NAMES: Mapping[str, str] = {
@@ -34,8 +34,6 @@ def publish(root: Path) -> Path:
         world.minutes(f"G{number}", hours - 1, hours, 0.0)
     world.price("H800", 20_333_333)
     States(world.db).make(DAY.date(), LATER)
-    published.publish_facts_day(
-        world.db, root / "published", day=date(2026, 10, 7), status="sealed", now=LATER
-    )
-    published.publish_dimensions(world.db, root / "published", now=LATER)
+    publish_facts_day(world.db, root / "published", day=date(2026, 10, 7), status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
     return root

@@ -13,9 +13,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from tests.collector.fleet_world import DAY, LATER, NANO, World
 
-from ullage_collector import api, published
+from ullage_collector import api
 from ullage_collector.fleet_now import FleetNow
 from ullage_collector.isolate.isolation import Isolation
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
@@ -50,8 +51,8 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
     made, root = world(), tmp_path_factory.mktemp("data")
     for day in DAYS:
         States(made.db).make(day, LATER)
-        published.publish_facts_day(made.db, root / "published", day, status="sealed", now=LATER)
-    published.publish_dimensions(made.db, root / "published", now=LATER)
+        publish_facts_day(made.db, root / "published", day, status="sealed", now=LATER)
+    publish_dimensions(made.db, root / "published", now=LATER)
     return made, root
 
 

@@ -18,7 +18,8 @@ from tests.collector.fleet_world import DAY, LATER, World, at, us
 from tests.collector.random_fleet import random_world
 from tests.reports.bill_world import add_energy
 
-from ullage_collector import ledger, published
+from ullage_collector import ledger
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_contract.errors import ConfigError
@@ -49,8 +50,8 @@ def publish(world: World, root: Path, days: Sequence[date] = (DAY.date(),)) -> P
     states = States(world.db)
     for day in days:
         states.make(day, LATER)
-        published.publish_facts_day(world.db, root, day, status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root, now=LATER)
+        publish_facts_day(world.db, root, day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root, now=LATER)
     return root
 
 
@@ -225,7 +226,7 @@ def test_energy_is_a_column_and_what_has_no_tariff_makes_the_statement_partial(
         "INSERT INTO tariff (tariff_id, currency, tariff_micro, zone, valid_from, known_from, source) "
         "VALUES (1, 'CNY', 800000, 'UTC', '2027-01-01', '2026-01-01', 'book.toml')"
     )
-    published.publish_dimensions(world.db, root, now=LATER)
+    publish_dimensions(world.db, root, now=LATER)
     report = statement(Published(root), ONE_DAY, currency="CNY", now=LATER)
     assert owed(report).total.energy == 0 and owed(report).unpriced_kwh == Decimal("1.300")
     assert report.status is Status.PARTIAL, "what nobody gave a tariff for is no free energy"
@@ -375,8 +376,8 @@ def test_a_remainder_and_two_columns_of_one_payer_are_rounded_and_add_up(tmp_pat
         "INSERT INTO remainder_line SELECT DISTINCT day, card_key, inventory_id, 'host', ?, ?, 1, NULL, 'CNY', ? FROM segment",
         [us(0), us(1), 6 * cent // 10],
     )
-    published.publish_facts_day(world.db, tmp_path, DAY.date(), status="sealed", now=LATER)
-    published.publish_dimensions(world.db, tmp_path, now=LATER)
+    publish_facts_day(world.db, tmp_path, DAY.date(), status="sealed", now=LATER)
+    publish_dimensions(world.db, tmp_path, now=LATER)
     report = statement(Published(tmp_path), ONE_DAY, currency="CNY", now=LATER)
     assert_adds_up(report)
     assert owed(report).total.total == Decimal("240.11"), "240.006 and 0.006 and 0.1, half up"

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, LATER, NANO, World, at
 
-from ullage_collector import ledger, published
+from ullage_collector import ledger
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.quota.division import Shape, divide
 from ullage_collector.states import States
@@ -151,8 +152,8 @@ class Both:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             States(self.store.db).make(DAY.date(), LATER)
-            published.publish_facts_day(self.store.db, root, DAY.date(), status="sealed", now=LATER)
-            published.publish_dimensions(self.store.db, root, now=LATER)
+            publish_facts_day(self.store.db, root, DAY.date(), status="sealed", now=LATER)
+            publish_dimensions(self.store.db, root, now=LATER)
             with Published(root).open(period.start, period.end) as facts:
                 made = charged(facts, period, "CNY", (policy,))
                 rows = facts.rows("SELECT department_id, sum(atoms) FROM segment GROUP BY 1")
@@ -210,7 +211,7 @@ def test_hours_without_a_quota_are_paid_by_use_and_counted() -> None:
     both.store.db.execute("DELETE FROM quota_hour WHERE hour >= ?", [at(6)])
     assert both.billed(policy) != before
     with tempfile.TemporaryDirectory() as folder:
-        published.publish_facts_day(both.store.db, Path(folder), DAY.date(), status="sealed", now=LATER)
+        publish_facts_day(both.store.db, Path(folder), DAY.date(), status="sealed", now=LATER)
         with Published(Path(folder)).open(ONE_DAY.start, ONE_DAY.end) as facts:
             assert charged(facts, ONE_DAY, "CNY", (policy,)).shared.hours_without_quota == 18
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, LATER, World
 
-from ullage_collector import published
 from ullage_collector.ledger import ATOMS_PER_UNIT
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States
 from ullage_contract.command import GOOD, PARTIAL, USAGE
 from ullage_contract.errors import ConfigError
@@ -125,8 +125,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         world.hold("G1", f"slurm/dc1/nlp/{n}", 24 * n, 24 * n + 12)
         day = (DAY + timedelta(days=n)).date()
         states.make(day, LATER)
-        published.publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root / "published", now=LATER)
+        publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
     return root
 
 

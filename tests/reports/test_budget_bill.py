@@ -11,7 +11,8 @@ import pytest
 from tests.collector.fleet_world import DAY, LATER, World, at, us
 from tests.reports.bill_world import add_energy
 
-from ullage_collector import ledger, published
+from ullage_collector import ledger
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_reports import period as periods
@@ -49,8 +50,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(3):
         day = DAY.date() + timedelta(days=number)
         states.make(day, LATER)
-        published.publish_facts_day(world.db, root, day, status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root, now=LATER)
+        publish_facts_day(world.db, root, day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root, now=LATER)
     line = {
         "from_us": us(0),
         "to_us": us(1),

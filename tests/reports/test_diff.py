@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.collector.fleet_world import DAY, LATER, World
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
 from ullage_contract.command import GOOD, PARTIAL, USAGE
@@ -36,10 +36,8 @@ def both(tmp_path: Path) -> tuple[Path, Path]:
     found = []
     for name in ("a", "b"):
         States(world.db).make(DAY.date(), LATER)
-        published.publish_facts_day(
-            world.db, tmp_path / "published", DAY.date(), status="provisional", now=LATER
-        )
-        published.publish_dimensions(world.db, tmp_path / "published", now=LATER)
+        publish_facts_day(world.db, tmp_path / "published", DAY.date(), status="provisional", now=LATER)
+        publish_dimensions(world.db, tmp_path / "published", now=LATER)
         found.append(statement(tmp_path, tmp_path / name))
         world.hold("G2", "slurm/dc1/cv/2", 0, 6)
     return found[0], found[1]

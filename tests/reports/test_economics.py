@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.collector.fleet_world import DAY, LATER, World
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
 from ullage_contract.command import PARTIAL, USAGE
@@ -62,8 +62,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     root = tmp_path_factory.mktemp("data")
     States(world.db).make(DAY.date(), LATER)
-    published.publish_facts_day(world.db, root / "published", DAY.date(), status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root / "published", now=LATER)
+    publish_facts_day(world.db, root / "published", DAY.date(), status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
     return root
 
 

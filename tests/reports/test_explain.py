@@ -13,10 +13,10 @@ import duckdb
 import pytest
 from tests.collector.fleet_world import DAY, LATER, NANO, World
 
-from ullage_collector import published
 from ullage_collector.ledger import ATOMS_PER_UNIT
 from ullage_collector.pricing.terms import Terms
 from ullage_collector.publish import beside
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States, keep
 from ullage_contract.command import GOOD, USAGE
 from ullage_reports import cli
@@ -36,8 +36,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world.incident("G1@rack", 10, 12)
     root = tmp_path_factory.mktemp("data")
     States(world.db).make(DAY.date(), LATER)
-    published.publish_facts_day(world.db, root / "published", DAY.date(), status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root / "published", now=LATER)
+    publish_facts_day(world.db, root / "published", DAY.date(), status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
     return root
 
 
@@ -153,8 +153,8 @@ def test_energy_and_a_converted_contract_go_back_to_tariff_pue_rate_and_componen
     worked = States(world.db).work_out(DAY.date(), LATER)
     keep(world.db, worked)
     beside.keep(world.db, worked)
-    published.publish_facts_day(world.db, tmp_path / "published", DAY.date(), status="sealed", now=LATER)
-    published.publish_dimensions(world.db, tmp_path / "published", now=LATER)
+    publish_facts_day(world.db, tmp_path / "published", DAY.date(), status="sealed", now=LATER)
+    publish_dimensions(world.db, tmp_path / "published", now=LATER)
 
     at = int(DAY.timestamp()) * 10**6
     text = said(tmp_path, f"G1@{at}~1", capsys)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.collector.fleet_world import DAY, LATER, World
 
-from ullage_collector import ledger, published
+from ullage_collector import ledger
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States
 from ullage_contract.command import GOOD, PARTIAL, USAGE
 from ullage_reports import cli
@@ -39,8 +40,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world.hold("G3", "slurm/dc1/nlp/2", 6, 18)
     root = tmp_path_factory.mktemp("data")
     States(world.db).make(DAY.date(), LATER)
-    published.publish_facts_day(world.db, root / "published", DAY.date(), status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root / "published", now=LATER)
+    publish_facts_day(world.db, root / "published", DAY.date(), status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
     (root / "report.toml").write_text(POLICY, encoding="utf-8")
     return root
 

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, LATER, NANO, World
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Facts, Published
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
@@ -51,8 +51,8 @@ def publish(world: World, root: Path, *days: date) -> Path:
     states = States(world.db)
     for day in days:
         states.make(day, LATER)
-        published.publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root / "published", now=LATER)
+        publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
     return root
 
 

@@ -15,7 +15,8 @@ import pytest
 from tests.collector.fleet_world import DAY, LATER, NANO, World, at, us
 from tests.reports.bill_world import add_energy
 
-from ullage_collector import ledger, published
+from ullage_collector import ledger
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_reports import focus
@@ -64,8 +65,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )  # fmt: skip
     day = DAY.date()
     States(world.db).make(day, LATER)
-    published.publish_facts_day(world.db, root, day, status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root, now=LATER)
+    publish_facts_day(world.db, root, day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root, now=LATER)
     line = {"from_us": us(0), "to_us": us(1), "department": "rd", "scenario": "training"}
     add_energy(
         root,
@@ -214,8 +215,8 @@ def test_a_charge_of_more_than_ten_million_is_written_to_the_last_digit(tmp_path
     )
     world.db.execute("UPDATE price SET currency = 'VND'")
     States(world.db).make(DAY.date(), LATER)
-    published.publish_facts_day(world.db, tmp_path, DAY.date(), status="sealed", now=LATER)
-    published.publish_dimensions(world.db, tmp_path, now=LATER)
+    publish_facts_day(world.db, tmp_path, DAY.date(), status="sealed", now=LATER)
+    publish_dimensions(world.db, tmp_path, now=LATER)
     with Published(tmp_path).open(MONTH.start, MONTH.end) as facts:
         focus.write(
             facts,

@@ -18,7 +18,7 @@ from test_html import Page, figure
 from tests.collector.fleet_world import DAY, LATER, NANO, World
 
 import ullage_assets
-from ullage_collector import published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
 from ullage_contract.command import FAILED, PARTIAL
@@ -52,8 +52,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     states = States(world.db)
     for day in (DAY.date(), date(2026, 10, 8)):
         states.make(day, LATER)
-        published.publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root / "published", now=LATER)
+        publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
     return root
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, LATER, World
 from tests.collector.random_fleet import random_world, shuffled
 
-from ullage_collector import ledger, published
+from ullage_collector import ledger
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_reports import period as periods
@@ -38,8 +39,8 @@ def publish(world: World, root: Path) -> None:
     for n in (-1, 0, 1):
         day = DAY.date() + timedelta(days=n)
         states.make(day, LATER)
-        published.publish_facts_day(world.db, root, day, status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root, now=LATER)
+        publish_facts_day(world.db, root, day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root, now=LATER)
 
 
 def tables(report: Report) -> dict[str, list[Amounts]]:

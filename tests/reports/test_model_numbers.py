@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.collector.fleet_world import DAY, LATER, NANO, World, at
 
-from ullage_collector import published
 from ullage_collector.ledger import STATES
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
@@ -30,8 +30,8 @@ def publish(world: World, root: Path, *days: date, status: str = "provisional") 
     states = States(world.db)
     for day in days:
         states.make(day, LATER)
-        published.publish_facts_day(world.db, root, day, status=status, now=LATER)
-    published.publish_dimensions(world.db, root, now=LATER)
+        publish_facts_day(world.db, root, day, status=status, now=LATER)
+    publish_dimensions(world.db, root, now=LATER)
 
 
 def made(root: Path, period: Period, currency: str | None = "CNY") -> Report:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.collector.fleet_world import DAY, World
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
 from ullage_contract.command import PARTIAL
@@ -46,8 +46,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for days in MONTHS:
         day = (DAY + timedelta(days=days)).date()
         States(world.db).make(day, late)
-        published.publish_facts_day(world.db, root / "published", day, status="sealed", now=late)
-    published.publish_dimensions(world.db, root / "published", now=late)
+        publish_facts_day(world.db, root / "published", day, status="sealed", now=late)
+    publish_dimensions(world.db, root / "published", now=late)
     for words in (("quarterly", "--quarter", "2026-Q4"), ("daily", "--date", "2026-10-07")):
         arguments = [
             *words,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.collector.fleet_world import DAY, LATER, World, at
 
-from ullage_collector import published
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_reports import period as periods
@@ -44,8 +44,8 @@ def root(tmp_path: Path) -> Path:
         )
     States(world.db).make(DAY.date(), LATER)
     folder = tmp_path / "published"
-    published.publish_facts_day(world.db, folder, DAY.date(), status="sealed", now=LATER)
-    published.publish_dimensions(world.db, folder, now=LATER)
+    publish_facts_day(world.db, folder, DAY.date(), status="sealed", now=LATER)
+    publish_dimensions(world.db, folder, now=LATER)
     return folder
 
 

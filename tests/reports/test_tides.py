@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, LATER, World
 
-from ullage_collector import published
 from ullage_collector.ledger import ATOMS_PER_UNIT, QUANTITY_PER_CARD_HOUR
+from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.states import States
 from ullage_contract.command import GOOD, USAGE
 from ullage_contract.errors import ConfigError
@@ -188,8 +188,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             world.minutes(card, 24 * n + 7, 24 * n + 22, 0.9)
             world.minutes(card, 24 * n + 22, 24 * n + 24, 0.0)
         states.make(day, LATER)
-        published.publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
-    published.publish_dimensions(world.db, root / "published", now=LATER)
+        publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
     return root
 
 

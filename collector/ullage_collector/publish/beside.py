@@ -1,6 +1,6 @@
 """Money beside the segments of a day: energy, and what of a price no share carries. Kept like them, closed like them.
 
-Not here: how the lines are worked out (pricing/), and what they are published as (published.py).
+Not here: how the lines are worked out (pricing/), and what they are published as (files.py).
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ullage_collector import published
 from ullage_collector.adjust import corrections
 from ullage_collector.publish import beside, closing
-from ullage_collector.published import PROVISIONAL, SEALED, Manifest
+from ullage_collector.publish.files import prune_dimensions, publish_dimensions, publish_facts_day, record
+from ullage_collector.revision import PROVISIONAL, SEALED, Manifest
 from ullage_collector.sql import statements
 from ullage_collector.states import DayStates, Rules, States, keep, reconcile
 
@@ -89,7 +89,7 @@ def publish_day(
                 corrections.keep(connection, late)
         status = SEALED if sealed or day_over(day, now - SEAL_AFTER) else PROVISIONAL
         minutes = sources.get("card_minute", "card_minute") if sources else "card_minute"
-        manifest = published.publish_facts_day(reader, root, day, status=status, now=now, minutes=minutes)
+        manifest = publish_facts_day(reader, root, day, status=status, now=now, minutes=minutes)
     finally:
         reader.close()
     _note(store, manifest, now)
@@ -108,7 +108,7 @@ def publish_names(store: FactStore, root: Path, *, now: datetime) -> Manifest:
     """Publish the dimensions where they differ from what is published."""
     reader = store.cursor()
     try:
-        manifest = published.publish_dimensions(reader, root, now=now)
+        manifest = publish_dimensions(reader, root, now=now)
     finally:
         reader.close()
     _note(store, manifest, now)
@@ -125,7 +125,7 @@ def prune_names(store: FactStore, root: Path, *, now: datetime) -> list[int]:
         rows = reader.execute(statements("closing")["pinned_names"]).fetchall()
     finally:
         reader.close()
-    return published.prune_dimensions(root, keep={int(row[0]) for row in rows}, before=now - NAMES_KEPT)
+    return prune_dimensions(root, keep={int(row[0]) for row in rows}, before=now - NAMES_KEPT)
 
 
 def due_days(store: FactStore, *, through: date, now: datetime) -> list[date]:
@@ -174,4 +174,4 @@ def _note(store: FactStore, manifest: Manifest, now: datetime) -> None:
             at = now.astimezone(UTC).replace(tzinfo=None)
             connection.execute(sql["checked"], {**place, "now": at})
         else:
-            published.record(connection, manifest)
+            record(connection, manifest)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from ullage_collector.publish import closing, closing_rule, facts, telemetry
-from ullage_collector.published import newest
+from ullage_collector.revision import newest
 from ullage_collector.sql import statements
 from ullage_collector.states import Rules, rules_of
 from ullage_collector.store.retention import Retention

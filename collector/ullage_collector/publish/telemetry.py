@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from ullage_collector import published
-from ullage_collector.published import PROVISIONAL, SEALED, Manifest
+from ullage_collector.publish.files import record
+from ullage_collector.revision import PROVISIONAL, SEALED, Manifest, newest, write_revision
 from ullage_collector.sql import fill, statements
 from ullage_collector.store.columns import Grain, TableKind, kind
 from ullage_collector.store.days import DAY_US, day_start_us
@@ -95,7 +95,7 @@ def publish_day(store: Store, root: Path, day: date, *, now: datetime) -> Manife
         status = SEALED if sealable(cursor, day, now) else PROVISIONAL
         before = None
         if cursor.execute(statements("publish_telemetry")["dropped"], [day]).fetchall()[0][0]:
-            before = published.newest(parent)
+            before = newest(parent)
 
         def write(folder: Path) -> Mapping[str, Any]:
             rows: dict[str, Any] = {}
@@ -106,9 +106,7 @@ def publish_day(store: Store, root: Path, day: date, *, now: datetime) -> Manife
             through = datetime.fromtimestamp(through_us(cursor) / 1e6, UTC).isoformat()
             return {"files": rows, "rolled_through": through.replace("+00:00", "Z")}
 
-        manifest = published.write_revision(
-            parent, what="telemetry", day=day, status=status, now=now, write=write
-        )
+        manifest = write_revision(parent, what="telemetry", day=day, status=status, now=now, write=write)
     finally:
         cursor.close()
     note(store, manifest, now)
@@ -123,7 +121,7 @@ def note(store: Store, manifest: Manifest, now: datetime) -> None:
         if cursor.execute(sql["noted"], place).fetchall()[0][0]:
             cursor.execute(sql["checked"], {**place, "now": now.astimezone(UTC).replace(tzinfo=None)})
         else:
-            published.record(cursor, manifest)
+            record(cursor, manifest)
 
 
 def _write(
