@@ -91,8 +91,10 @@ def lead(w: Wording, report: Report) -> str:
         return w.t("lead.anomalies_unjudged")
     if not found.rows:
         return w.t("lead.anomalies_none", known=w.f.number(found.known))
-    key = "lead.anomaly_one" if len(found.rows) == 1 else "lead.anomalies"
     going_on = sum(row.state == "open" for row in found.rows)
+    if len(found.rows) == 1:
+        return w.t("lead.anomaly_open" if going_on else "lead.anomaly_over")
+    key = {0: "lead.anomalies_over", 1: "lead.anomalies_one_open"}.get(going_on, "lead.anomalies")
     return w.t(key, count=w.f.number(len(found.rows)), open=w.f.number(going_on))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from ullage_reports.economics import ComputeRow, JobRow, ServedRow
+from ullage_reports.economics import TOP, ComputeRow, JobRow, ServedRow
 from ullage_reports.format import DASH
 from ullage_reports.model import Report
 from ullage_reports.table import Cell, Column, Holds, Table
@@ -144,7 +144,7 @@ def jobs(w: Wording) -> Table:
         ),
         rows=tuple(_job(w, row) for row in rows),
         printed=PRINTED,
-        more=w.more(len(rows), PRINTED),
+        more=w.more(len(rows), PRINTED, of_the_dearest=TOP),
         empty=t("empty.workloads"),
     )
 
@@ -152,8 +152,11 @@ def jobs(w: Wording) -> Table:
 def _job(w: Wording, row: JobRow) -> tuple[Cell, ...]:
     scenario = w.group("scenarios", row.scenario)
     named = w.plain(row.workload_id)
+    name = w.plain(row.name)
+    if named in name:
+        name = ""  # schedulers name a job by its id where nobody did; the line above has it
     return (
-        Cell(named, named, sub=" · ".join(filter(None, (w.plain(row.name), scenario)))),
+        Cell(named, named, sub=" · ".join(filter(None, (name, scenario)))),
         w.text_cell(row.name),
         w.text_cell(row.department_id),
         w.name_cell(w.department_name(row.department, row.department_id)),
@@ -190,7 +193,7 @@ def served(w: Wording) -> Table:
         rows=tuple(_serving(w, row) for row in rows if row.workload_id is not None),
         total=next((_serving(w, row) for row in rows if row.workload_id is None), None),
         printed=PRINTED,
-        more=w.more(len(rows) - 1, PRINTED),
+        more=w.more(len(rows) - 1, PRINTED, of_the_dearest=TOP),
         note=t("note.economics_served"),
         empty=t("empty.served"),
     )

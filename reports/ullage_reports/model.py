@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 """Of the JSON form. A key may be added within a version; a changed meaning is a new version."""
+RANKED = 50
+"""Rows of ranked lists. our choice: a page shows ten, a file fifty; nobody acts on the fifty-first this week."""
+TOP_NAMES = 200
+"""Rows of incidents and of lists of errors: unmapped names, unlisted cards. our choice: nobody mends more before the next report."""
 
 
 class Kind(StrEnum):
@@ -120,10 +124,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One of the five figures on page one. value None: not known, print a dash and never 0.
+    """One of the five figures on page one, or the sixth, of budgets. value None: not known, print a dash and never 0.
 
     key: cost, used_ratio, waste_cost, idle_held_cost, trust_ratio; in a department's copy department_cost, used_ratio,
-    idle_held_cost, known_ratio. better: "up", "down" or "" for neither.
+    idle_held_cost, known_ratio; of budgets, where there are any, budget_ratio or budgets_over. better: "up", "down" or "" for neither.
     """
 
     key: str

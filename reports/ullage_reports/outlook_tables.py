@@ -25,7 +25,7 @@ def lead(w: Wording, report: Report) -> str:
 
 
 def months(w: Wording) -> Table:
-    """The months of the period."""
+    """The months of the period. idle_cost: held but idle, free and partly free, as Amounts has it."""
     t, currency = w.t, w.report.currency
     found = w.report.outlook
     rows = found.months if found else ()
@@ -39,7 +39,7 @@ def months(w: Wording) -> Table:
             Column("hours", t("column.hours"), weight=1.4),
             Column("held_ratio", t("column.held_ratio"), weight=0.9, holds=Holds.RATIO),
             Column("used_ratio", t("column.used_ratio"), weight=0.9, holds=Holds.RATIO),
-            Column("idle_cost", t("column.idle_cost", currency=currency), weight=1.5),
+            Column("idle_cost", t("column.idle_or_free_cost", currency=currency), weight=1.5),
             Column("waste_cost", t("column.waste_cost", currency=currency), weight=1.5),
         ),
         rows=tuple(_month(w, row) for row in rows),
@@ -48,18 +48,20 @@ def months(w: Wording) -> Table:
 
 
 def _month(w: Wording, row: MonthRow) -> tuple[Cell, ...]:
+    """A month of which no day is published has no figure: they are not known, and none is 0."""
     days = w.count_cell(row.days)
     if row.days < row.of:
         days = days._replace(tone="bad")
+    known = row.days > 0
     return (
         w.text_cell(row.label),
         days,
-        w.money_cell(row.cost),
-        w.hours_cell(row.hours),
+        w.money_cell(row.cost if known else None),
+        w.hours_cell(row.hours if known else None),
         w.ratio_cell(row.held_ratio),
         w.ratio_cell(row.used_ratio),
-        w.money_cell(row.idle_cost),
-        w.money_cell(row.waste_cost),
+        w.money_cell(row.idle_cost if known else None),
+        w.money_cell(row.waste_cost if known else None),
     )
 
 

@@ -1,4 +1,4 @@
-"""Page one, readable in 60 seconds: three sentences, five tiles, where each unit of money went."""
+"""Page one, readable in 60 seconds: three sentences, five tiles (a sixth of a budget is the statement's), where each unit of money went."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _outlook(w: Wording) -> tuple[Section, ...]:
 
 
 def _economics(w: Wording) -> tuple[Section, ...]:
-    """What work cost, where the report says so: of a month and a quarter."""
+    """What work cost, where the report says so: of a month, a quarter and a year."""
     found = w.report.economics
     if found is None:
         return ()
@@ -260,7 +260,7 @@ def _trust(w: Wording) -> Section:
             revision=w.f.number(trust.dimensions_revision),
             digest=plain(trust.dimensions_digest) or t("word.not_published"),
         ),
-        *((t("trust.file_note", stem=plain(report.stem)),) if report.copy is None else ()),
+        *((t("trust.file_note"),) if report.copy is None else ()),
     ]
     return Section(
         key="trust",

@@ -29,6 +29,8 @@ from ullage_reports.budgets import tile as budget_tile
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.economics import economics
 from ullage_reports.model import (
+    RANKED,
+    TOP_NAMES,
     Amounts,
     Change,
     ClosedBy,
@@ -53,10 +55,6 @@ from ullage_reports.sql import statements
 from ullage_reports.tree import id_of
 from ullage_reports.workloads import workloads
 
-TOP: Final = 50
-"""Rows of ranked lists. our choice: a page shows ten, a file fifty; nobody acts on the fifty-first this week."""
-TOP_NAMES: Final = 200
-"""Rows of incidents."""
 TOP_FINDINGS: Final = 10_000
 """Rows of findings: a fleet without agents has one a node, and a page says how many say the same."""
 LONG: Final = (PeriodKind.QUARTERLY, PeriodKind.YEARLY)
@@ -357,7 +355,7 @@ class _Statement:
                 running=int(until) == int(last),
             )
             for workload, department, business, scenario, cards, card, node, model, since, idle, atoms, held, until
-            in self._reading.rows("holders", {"currency": self._currency, "top": TOP})
+            in self._reading.rows("holders", {"currency": self._currency, "top": RANKED})
         )  # fmt: skip
 
     def _incidents(self) -> tuple[IncidentRow, ...]:

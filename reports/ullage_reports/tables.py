@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from ullage_reports.model import Amounts, Change, GroupRow, ModelRow
+from ullage_collector.ledger import FAULTY, ISOLATED
+from ullage_reports.model import RANKED, TOP_NAMES, Amounts, Change, GroupRow, ModelRow
 from ullage_reports.period import PeriodKind
 from ullage_reports.table import Cell, Column, Holds, Table
 from ullage_reports.wording import PLATFORM_KEY, Wording
@@ -19,6 +20,8 @@ HOLDERS_PRINTED: Final = 10
 """Holders on a page; the file has all. our choice: because ten can be talked to in a week."""
 ROWS_PRINTED: Final = 60
 """Rows of other tables on a page; the file has all."""
+OUT_OF_SERVICE: Final = (FAULTY, ISOLATED)
+"""States whose time has an incident for its reason, or ought to."""
 
 
 def states(w: Wording) -> Table:
@@ -118,7 +121,8 @@ def _organisation(w: Wording) -> str:
     """By which organisation departments are summed, as a sentence."""
     tree = w.report.tree
     if tree.at is None:
-        return w.t("note.tree_then", changes=w.f.number(tree.changes))
+        key = {0: "note.tree_unchanged", 1: "note.tree_changed_once"}.get(tree.changes, "note.tree_then")
+        return w.t(key, changes=w.f.number(tree.changes))
     return w.t("note.tree_now", at=w.f.instant(tree.at))
 
 
@@ -237,7 +241,7 @@ def holders(w: Wording) -> Table:
             for row in w.report.holders
         ),
         printed=HOLDERS_PRINTED,
-        more=w.more(len(w.report.holders), HOLDERS_PRINTED),
+        more=w.more(len(w.report.holders), HOLDERS_PRINTED, of_the_dearest=RANKED),
         empty=t("empty.holders"),
     )
 
@@ -329,9 +333,28 @@ def incidents(w: Wording) -> Table:
             for row in w.report.incidents
         ),
         printed=ROWS_PRINTED,
-        more=w.more(len(w.report.incidents), ROWS_PRINTED),
-        empty=t("empty.incidents"),
+        more=w.more(len(w.report.incidents), ROWS_PRINTED, of_the_dearest=TOP_NAMES),
+        note=_no_incident(w),
+        empty=_no_incidents(w),
     )
+
+
+def _no_incident(w: Wording) -> str:
+    """The hours out of service that no row tells of; of less than each row may be rounded by nothing is said."""
+    rest = w.report.total.state_hours(*OUT_OF_SERVICE) - sum(
+        (r.hours for r in w.report.incidents), Decimal(0)
+    )
+    rounded = Decimal("0.01") * (len(w.report.incidents) + 1)
+    return w.t("note.incidents_rest", hours=w.hours(rest)) if rest > rounded else ""
+
+
+def _no_incidents(w: Wording) -> str:
+    """What stands where no incident is listed: that there was none, unless cards were out of service without one."""
+    found = [name for name in OUT_OF_SERVICE if w.report.total.state_hours(name)]
+    if not found:
+        return w.t("empty.incidents")
+    parts = [f"{w.state_inside(name)} {w.hours(w.report.total.state_hours(name))}" for name in found]
+    return w.t("empty.incidents_hours", parts=w.t("word.comma").join(parts))
 
 
 def days(w: Wording) -> Table:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Final
 
 from ullage_collector import ledger
 from ullage_collector.published import Manifest
-from ullage_reports.model import Amounts, DepartmentRow, GroupRow, ModelRow, TrendPoint
+from ullage_reports.model import TOP_NAMES, Amounts, DepartmentRow, GroupRow, ModelRow, TrendPoint
 from ullage_reports.period import Period, PeriodKind
 from ullage_reports.reading import DAY_US, Reading, day_us, instant
 from ullage_reports.rounding import HOUR_UNIT, hours_decimal, ratio
@@ -25,9 +24,6 @@ from ullage_reports.trust_model import (
     UnmappedRow,
     UnpricedRow,
 )
-
-TOP_NAMES: Final = 200
-"""Rows of lists of errors: unmapped names, unlisted cards. our choice: nobody mends more before the next report."""
 
 
 def trust(

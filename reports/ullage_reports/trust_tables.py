@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ullage_reports.model import TOP_NAMES
 from ullage_reports.table import Cell, Column, Holds, Table
 from ullage_reports.wording import Wording
 
@@ -65,7 +66,7 @@ def unpriced(w: Wording) -> Table:
             for row in w.report.trust.unpriced
         ),
         printed=20,
-        more=t("note.more", shown="20", count=w.f.number(len(w.report.trust.unpriced))),
+        more=w.more(len(w.report.trust.unpriced), 20),
         empty=t("empty.unpriced"),
     )
 
@@ -113,7 +114,7 @@ def unmapped(w: Wording) -> Table:
             for row in w.report.trust.unmapped
         ),
         printed=20,
-        more=t("note.more", shown="20", count=w.f.number(len(w.report.trust.unmapped))),
+        more=w.more(len(w.report.trust.unmapped), 20, of_the_dearest=TOP_NAMES),
         empty=t("empty.unmapped"),
     )
 
@@ -175,7 +176,7 @@ def unlisted(w: Wording) -> Table:
             for row in w.report.trust.unlisted
         ),
         printed=20,
-        more=t("note.more", shown="20", count=w.f.number(len(w.report.trust.unlisted))),
+        more=w.more(len(w.report.trust.unlisted), 20, of_the_dearest=TOP_NAMES),
         empty=t("empty.unlisted_cards"),
     )
 
@@ -234,6 +235,6 @@ def sources(w: Wording) -> Table:
             for row in w.report.trust.days
         ),
         printed=31,
-        more=t("note.more", shown="31", count=w.f.number(len(w.report.trust.days))),
+        more=w.more(len(w.report.trust.days), 31),
         empty=t("empty.no_data"),
     )

@@ -136,9 +136,12 @@ class Wording:
     def yes(self, value: bool) -> str:
         return self.t("word.yes") if value else self.t("word.no")
 
-    def more(self, count: int, printed: int) -> str:
-        """The line below a table of which a page shows the first rows."""
-        return self.t("note.more", shown=str(printed), count=self.f.number(count))
+    def more(self, count: int, printed: int, *, of_the_dearest: int | None = None) -> str:
+        """The line below a table of which a page shows the first rows. of_the_dearest: the report lists no more rows than these, and a
+        list as long as that may not be all there are; None: it lists all."""
+        cut = of_the_dearest is not None and count >= of_the_dearest
+        key = "note.more_dearest" if cut else "note.more"
+        return self.t(key, shown=str(printed), count=self.f.number(count))
 
     def spans(self, days: Sequence[date]) -> list[str]:
         """Days that follow each other as one span each."""

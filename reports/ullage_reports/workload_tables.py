@@ -64,7 +64,9 @@ def workloads(w: Wording) -> Table:
         ),
         printed=WORKLOADS_PRINTED,
         others=_workload_rest(w, count, left),
-        more=w.more(len(report.workloads), WORKLOADS_PRINTED),
+        more=w.more(
+            len(report.workloads), WORKLOADS_PRINTED, of_the_dearest=len(report.workloads) if rest else None
+        ),
         note=_workloads_note(w),
         empty=t("empty.workloads"),
     )
