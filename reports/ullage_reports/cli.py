@@ -156,6 +156,7 @@ def _explain(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) 
         currency=args.currency or chosen.currency,
         as_json=args.json,
         verify=verify,
+        fiscal_start=chosen.fiscal_start_month,
     )
     return GOOD
 

@@ -223,12 +223,17 @@ def parsed(line_id: str, mark: str = "#") -> tuple[str, int]:
             f"{line_id}: a residue is no line of the ledger: it is what cutting a month's quantities to nine decimals left "
             "of one model and price (docs/focus.md)"
         )
-    if not (card and at and hash_ and begins.isdigit() and number.isdigit() and len(begins) <= 17):
+    if not (card and at and hash_ and _whole(begins) and _whole(number) and len(begins) <= 17):
         raise BadInput(
-            f"{line_id[:100]!r} is no line id; write CARD@MICROSECONDS#NUMBER as segments.parquet, FOCUS (x_LineId) "
-            "and the API's ledger have it"
+            f"{line_id[:100]!r} is no line id; write CARD@MICROSECONDS#NUMBER, of energy CARD@MICROSECONDS~NUMBER, as "
+            "segments.parquet, energy.parquet, FOCUS (x_LineId) and the API's ledger have it"
         )
     return card, int(begins)
+
+
+def _whole(text: str) -> bool:
+    """Whether it is written in 0 to 9 alone: ``isdigit`` takes superscripts too, which are no number."""
+    return text.isascii() and text.isdigit()
 
 
 def one(facts: Facts, name: str, parameters: Mapping[str, Any]) -> Row | None:

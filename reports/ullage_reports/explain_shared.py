@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from ullage_collector import ledger
 from ullage_collector.published import Manifest, Published
-from ullage_contract.errors import BadInput
+from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.plain import plain
 from ullage_reports import bill, period
 from ullage_reports.closed_settings import policies_of
@@ -34,10 +34,11 @@ PREFIX: Final = "shared/"
 WEIGHTS: Final = 12
 """our choice: a page for people names the dozen heaviest; JSON has all."""
 _KINDS: Final = {
-    PeriodKind.QUARTERLY: r"\d{4}-Q[1-4]",
-    PeriodKind.WEEKLY: r"\d{4}-W\d{2}",
-    PeriodKind.DAILY: r"\d{4}-\d{2}-\d{2}",
-    PeriodKind.MONTHLY: r"\d{4}-\d{2}",
+    PeriodKind.QUARTERLY: r"[0-9]{4}-Q[1-4]",
+    PeriodKind.WEEKLY: r"[0-9]{4}-W[0-9]{2}",
+    PeriodKind.DAILY: r"[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    PeriodKind.MONTHLY: r"[0-9]{4}-[0-9]{2}",
+    PeriodKind.YEARLY: r"[0-9]{4}",
 }
 
 
@@ -81,9 +82,18 @@ def run(
     currency: str | None,
     as_json: bool,
     verify: bool = True,
+    fiscal_start: int = 1,
 ) -> None:
     """Print what a charge is. Raises BadInput for an id that is none and for a department nothing was shared with."""
-    found = explain(published, charge_id, policies, zone=zone, currency=currency, verify=verify)
+    found = explain(
+        published,
+        charge_id,
+        policies,
+        zone=zone,
+        currency=currency,
+        verify=verify,
+        fiscal_start=fiscal_start,
+    )
     if as_json:
         sys.stdout.write(json.dumps(to_json(found), ensure_ascii=False, indent=1) + "\n")
     else:
@@ -98,9 +108,11 @@ def explain(
     zone: str,
     currency: str | None = None,
     verify: bool = True,
+    fiscal_start: int = 1,
 ) -> SharedExplanation:
-    """See ``run``. policies: as report.toml has them now; a closed period's are those its statement was made with."""
-    span, department = _parsed(charge_id, zone)
+    """See ``run``. policies: as report.toml has them now; a closed period's are those its statement was made with. fiscal_start:
+    month that quarters and years are counted from."""
+    span, department = _parsed(charge_id, zone, fiscal_start)
     with published.open(span.start, span.end, verify=verify) as facts:
         chosen = currency_of(facts, currency)
         held = policies_of(facts.closing, published.root.parent, policies)
@@ -266,12 +278,18 @@ def _part(found: SharedExplanation, part: Part) -> dict[str, Any]:
     }
 
 
-def _parsed(charge_id: str, zone: str) -> tuple[Period, str]:
+def _parsed(charge_id: str, zone: str, fiscal_start: int) -> tuple[Period, str]:
     """The period and the department an id names; what stands behind a # is FOCUS's number."""
     label, slash, department = charge_id.removeprefix(PREFIX).partition("#")[0].partition("/")
+    period.zone_info(zone)
     for kind, pattern in _KINDS.items():
         if charge_id.startswith(PREFIX) and slash and department and re.fullmatch(pattern, label):
-            return period.parse(kind, label, zone), department
+            try:
+                return period.parse(kind, label, zone, fiscal_start), department
+            except ConfigError as e:
+                raise BadInput(
+                    f"{charge_id[:100]!r}: there is no period {label}; write e.g. {PREFIX}2026-10/{department[:60]}"
+                ) from e
     raise BadInput(
         f"{charge_id[:100]!r} is no shared charge; write {PREFIX}PERIOD/DEPARTMENT, e.g. {PREFIX}2026-10/rd/cv"
     )

@@ -27,10 +27,12 @@ class PeriodKind(StrEnum):
     YEARLY = "yearly"
 
 
-_WEEK = re.compile(r"^(\d{4})-W(\d{2})$")
-_MONTH = re.compile(r"^(\d{4})-(\d{2})$")
-_QUARTER = re.compile(r"^(\d{4})-Q([1-4])$")
-_YEAR = re.compile(r"^\d{4}$")
+# with fullmatch: "$" would take a label that ends with a line break, and \d digits of every script
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
+_MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
+_QUARTER = re.compile(r"([0-9]{4})-Q([1-4])")
+_YEAR = re.compile(r"[0-9]{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
 def daily(text: str, zone: str) -> Period:
     """``2026-11-20``. Raises ConfigError for anything else, as do the others."""
     try:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        if not _DAY.fullmatch(text):
             raise ValueError(text)
         day = date.fromisoformat(text)
         return _period(PeriodKind.DAILY, text, zone, day, day + timedelta(days=1))
@@ -112,7 +114,7 @@ def daily(text: str, zone: str) -> Period:
 
 def weekly(text: str, zone: str) -> Period:
     """``2026-W47``: Monday to Sunday, as ISO 8601 counts."""
-    match = _WEEK.match(text)
+    match = _WEEK.fullmatch(text)
     try:
         if match is None:
             raise ValueError(text)
@@ -124,7 +126,7 @@ def weekly(text: str, zone: str) -> Period:
 
 def monthly(text: str, zone: str) -> Period:
     """``2026-10``."""
-    match = _MONTH.match(text)
+    match = _MONTH.fullmatch(text)
     try:
         if match is None:
             raise ValueError(text)
@@ -136,7 +138,7 @@ def monthly(text: str, zone: str) -> Period:
 
 def quarterly(text: str, zone: str, fiscal_start: int = 1) -> Period:
     """``2026-Q4``: October to December, or the last three months of the fiscal year that begins in 2026."""
-    match = _QUARTER.match(text)
+    match = _QUARTER.fullmatch(text)
     try:
         if match is None:
             raise ValueError(text)
@@ -149,7 +151,7 @@ def quarterly(text: str, zone: str, fiscal_start: int = 1) -> Period:
 def yearly(text: str, zone: str, fiscal_start: int = 1) -> Period:
     """``2026``: the calendar year, or the fiscal year that begins in it."""
     try:
-        if not _YEAR.match(text):
+        if not _YEAR.fullmatch(text):
             raise ValueError(text)
         day = date(int(text), fiscal_start, 1)
         return _period(PeriodKind.YEARLY, text, zone, day, _months_on(day, 12), fiscal_start)

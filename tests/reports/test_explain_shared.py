@@ -111,6 +111,8 @@ def test_the_ids_of_a_statement_are_understood(
         ("shared/2026-10-07/sales", "nothing was shared with sales"),
         ("shared/october/rd", "is no shared charge"),
         ("shared/2026-10-07", "is no shared charge"),
+        ("shared/2026-13/rd", "there is no period 2026-13; write e.g. shared/2026-10/rd"),
+        ("shared/2026-02-30/rd", "there is no period 2026-02-30"),
         ("adjustment/17", "is no line of the ledger"),
     ],
 )
@@ -118,4 +120,18 @@ def test_what_is_no_shared_charge_is_told(
     data: Path, capsys: pytest.CaptureFixture[str], charge: str, said: str
 ) -> None:
     assert run(data, "explain", charge) == USAGE
-    assert said in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert said in err
+    assert "--month" not in err and "--date" not in err, "an option that nobody gave"
+
+
+def test_a_charge_of_a_quarter_or_year_is_of_the_fiscal_one_its_statement_was_of(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = told(data, "shared/2026-10-07/rd/cv", capsys)
+    fiscal = tmp_path / "report.toml"
+    fiscal.write_text(f"[report]\nfiscal_start_month = 10\n{POLICY}", encoding="utf-8")
+    for label in ("2026-Q1", "2026"):
+        words = ["explain", f"shared/{label}/rd/cv", "--json", "--data", str(data), "--config", str(fiscal)]
+        assert cli.main(words) == GOOD
+        assert json.loads(capsys.readouterr().out)["cost_atoms"] == day["cost_atoms"]

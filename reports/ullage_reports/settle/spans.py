@@ -16,7 +16,7 @@ from ullage_reports.settle.fields import utc
 from ullage_reports.settle.world import World
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY: Final = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class By(StrEnum):
@@ -38,7 +38,7 @@ class Span:
 def coarsest(world: World) -> By:
     """As closed periods are written; else a day when the window lies in one local day, else months."""
     if world.closed:
-        return By.DAY if _DAY.match(world.closed[0].label) else By.MONTH
+        return By.DAY if _DAY.fullmatch(world.closed[0].label) else By.MONTH
     return By.DAY if len(spans(world, By.DAY, most=2)) == 1 else By.MONTH
 
 
@@ -79,11 +79,11 @@ def end_us(label: str, zone: str) -> int:
 
 def month_of(day: str) -> str:
     """The month a day's label lies in."""
-    return date.fromisoformat(day).strftime("%Y-%m") if _DAY.match(day) else day
+    return date.fromisoformat(day).strftime("%Y-%m") if _DAY.fullmatch(day) else day
 
 
 def _parse(label: str, zone: str) -> periods.Period:
-    kind = PeriodKind.DAILY if _DAY.match(label) else PeriodKind.MONTHLY
+    kind = PeriodKind.DAILY if _DAY.fullmatch(label) else PeriodKind.MONTHLY
     try:
         return periods.parse(kind, label, zone)
     except ConfigError as e:
