@@ -1,6 +1,6 @@
 """Published days, read: the one door between the collector and its reports. Immutable folders, newest revision wins.
 
-    facts/day=2026-11-20/rev=1/{segments,coverage,energy,remainder,serving}.parquet  manifest.json
+    facts/day=2026-11-20/rev=1/{segments,coverage,activity,energy,remainder,serving,quota}.parquet  manifest.json
     dimensions/rev=7/{card,node,workload,department,price,incident,finding,...}.parquet  manifest.json
 
 What lies in a closed period is read from the revisions its closing named (frozen.py), not from the newest.
@@ -73,7 +73,7 @@ LATER: Final[frozenset[str]] = frozenset(
     }
 )
 """Files a revision of an older Ullage may lack: they read as no rows. Any other that is missing is an error."""
-_DAY: Final = re.compile(r"^day=(\d{4}-\d{2}-\d{2})$")
+_DAY: Final = re.compile(r"day=([0-9]{4}-[0-9]{2}-[0-9]{2})")
 
 
 class Published:
@@ -83,14 +83,14 @@ class Published:
         self.root = root
 
     def days(self) -> list[date]:
-        """Every UTC day with facts, in order."""
+        """Every UTC day with facts, in order. A folder that is named after no day, such as day=2026-02-30, is passed over."""
         try:
             names = [path.name for path in (self.root / "facts").iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as e:
             raise StoreError(f"{self.root}: cannot be read: {e}; give the report's user read rights") from e
-        return sorted(date.fromisoformat(match[1]) for name in names if (match := _DAY.match(name)))
+        return sorted(day for name in names if (day := _day_of(name)) is not None)
 
     def facts(self, day: date, *, before: datetime | None = None) -> Manifest | None:
         """A day's newest revision, None where it is not published. before: the newest that was published by then."""
@@ -112,7 +112,10 @@ class Published:
             connection.execute(_view("closing", (dimensions,), "closing.parquet"))
             rows = connection.execute(statements("published")["closings"]).fetchall()
         except duckdb.Error as e:
-            raise StoreError(f"{dimensions.folder}: cannot be read: {str(e)[:300]}") from e
+            dimensions.verify()
+            raise StoreError(
+                f"{dimensions.folder}: cannot be read: {str(e)[:300]}; {dimensions.again}"
+            ) from e
         finally:
             connection.close()
         return tuple(frozen.of_row(row) for row in rows)
@@ -178,8 +181,9 @@ class Published:
             manifests = [(day, self.facts(day)) for day in wanted]
             dimensions = self.dimensions()
         used = tuple(m for _, m in manifests if m is not None)
+        read = (*used, *((dimensions,) if dimensions else ()))
         if verify:
-            for manifest in (*used, *((dimensions,) if dimensions else ())):
+            for manifest in read:
                 manifest.verify()
         sql = statements("published")
         spill = tempfile.TemporaryDirectory(prefix="ullage-report-")
@@ -214,6 +218,9 @@ class Published:
                 closing=pins.last if pins else None,
             )
         except duckdb.Error as e:
+            if not verify:
+                for manifest in read:
+                    manifest.verify()  # says which file it is, and what helps
             raise StoreError(f"{self.root}: published files cannot be read: {str(e)[:300]}") from e
         finally:
             connection.close()
@@ -224,12 +231,11 @@ class Published:
 class Facts:
     """An open span of published time.
 
-        Views: ``segment`` (columns of segments.parquet cut to the span, with ``quantity`` in nano-share microseconds and
-            ``atoms``, NULL where unpriced), ``coverage``, ``energy`` and ``remainder`` (what of a price no share of a card carries)
-        cut alike, ``serving`` (whole hours, of the span in which they begin), and the dimensions by name. days: the revisions
-        used. missing: UTC days of the span that are not published.
-     closing: the last of the closings that
-    cover the span, which then never changes; None while some of it is open.
+    Views: ``segment`` (columns of segments.parquet cut to the span, with ``quantity`` in nano-share microseconds and ``atoms``, NULL
+    where unpriced), ``energy`` and ``remainder`` (what of a price no share of a card carries) cut alike, ``serving`` and ``activity``
+    (whole hours, of the span in which they begin), ``coverage`` and ``quota_hour`` (whole days, as they are published), and the
+    dimensions by name. days: the revisions used. missing: UTC days of the span that are not published. closing: the last of the closings
+    that cover the span, which then never changes; None while some of it is open.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -262,6 +268,15 @@ class Facts:
         if self.dimensions:
             hashes.append(self.dimensions.digest)
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _day_of(name: str) -> date | None:
+    """The day a folder of facts is named after; None: none."""
+    match = _DAY.fullmatch(name)
+    try:
+        return date.fromisoformat(match[1]) if match else None
+    except ValueError:
+        return None
 
 
 def _department(row: Mapping[str, Any]) -> Department:

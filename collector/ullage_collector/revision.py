@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -24,7 +25,10 @@ from ullage_contract.errors import StoreError
 MANIFEST_VERSION: Final = 1
 PROVISIONAL: Final = "provisional"
 SEALED: Final = "sealed"
-_REVISION: Final = re.compile(r"^rev=(\d{1,9})$")
+_REVISION: Final = re.compile(r"rev=([0-9]{1,9})")
+_MAKING: Final = re.compile(r"\.making-[0-9]+-rev=[0-9]{1,9}")
+
+log = logging.getLogger("ullage_collector.revision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +64,41 @@ class Manifest:
     def path(self, name: str) -> Path:
         """Where a file of this revision lies. Raises StoreError when the manifest does not name it."""
         if not self.names(name):
-            raise StoreError(f"{self.folder}: its manifest names no {name}; publish it again")
+            raise StoreError(f"{self.folder}: its manifest names no {name}; {self.again}")
         return self.folder / name
+
+    @property
+    def again(self) -> str:
+        """What helps where its files are damaged, for the end of a message."""
+        if self.day is None:
+            return "publish names and prices again: ullage-collector publish; an older revision of them comes back from a backup alone"
+        return f"publish the day again: ullage-collector publish --day {self.day.isoformat()}"
 
     def verify(self) -> None:
         """Read every file and compare. Raises StoreError naming the first that is missing, short or changed."""
         for file in self.files:
-            path = self.folder / file.name
             try:
-                same = path.stat().st_size == file.size_bytes and _sha256(path) == file.sha256
+                same = self._holds(file)
             except OSError as e:
-                raise StoreError(f"{path}: cannot be read ({e}); publish the day again") from e
+                raise StoreError(f"{self.folder / file.name}: cannot be read ({e}); {self.again}") from e
             if not same:
-                raise StoreError(f"{path}: is not what its manifest says; publish the day again")
+                raise StoreError(f"{self.folder / file.name}: is not what its manifest says; {self.again}")
+
+    def damaged(self) -> tuple[str, ...]:
+        """Names of its files that are missing, cannot be read or are not what the manifest says."""
+        found = []
+        for file in self.files:
+            try:
+                same = self._holds(file)
+            except OSError:
+                same = False
+            if not same:
+                found.append(file.name)
+        return tuple(found)
+
+    def _holds(self, file: PublishedFile) -> bool:
+        path = self.folder / file.name
+        return path.stat().st_size == file.size_bytes and _sha256(path) == file.sha256
 
 
 def newest(parent: Path, *, before: datetime | None = None) -> Manifest | None:
@@ -95,7 +121,7 @@ def revisions(parent: Path) -> list[tuple[int, Path]]:
         return []
     except OSError as e:
         raise StoreError(f"{parent}: cannot be read: {e}; give the report's user read rights") from e
-    return [(int(match[1]), path) for path in entries if (match := _REVISION.match(path.name))]
+    return [(int(match[1]), path) for path in entries if (match := _REVISION.fullmatch(path.name))]
 
 
 def manifest_of(folder: Path) -> Manifest | None:
@@ -108,6 +134,9 @@ def manifest_of(folder: Path) -> Manifest | None:
         raise StoreError(f"{folder / 'manifest.json'}: cannot be read: {e}") from e
     try:
         data = json.loads(text)
+        published_at = datetime.fromisoformat(data["published_at"])
+        if published_at.tzinfo is None:
+            raise ValueError(f"published_at {data['published_at']!r} has no zone")
         if data["schema_version"] > MANIFEST_VERSION:
             raise StoreError(f"{folder}: a newer Ullage published it; update the reports")
         return Manifest(
@@ -116,7 +145,7 @@ def manifest_of(folder: Path) -> Manifest | None:
             day=date.fromisoformat(data["day"]) if data["day"] else None,
             revision=int(data["revision"]),
             status=str(data["status"]),
-            published_at=datetime.fromisoformat(data["published_at"]),
+            published_at=published_at,
             digest=hashlib.sha256(text).hexdigest(),
             files=tuple(
                 PublishedFile(name, int(f["bytes"]), str(f["sha256"]))
@@ -124,8 +153,11 @@ def manifest_of(folder: Path) -> Manifest | None:
             ),
             facts=data.get("facts", {}),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise StoreError(f"{folder / 'manifest.json'}: is no manifest ({e!r}); publish it again") from e
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
+        raise StoreError(
+            f"{folder / 'manifest.json'}: is no manifest ({repr(e)[:200]}); bring it back from a backup, or remove the folder "
+            "and publish again"
+        ) from e
 
 
 def write_revision(
@@ -139,8 +171,9 @@ def write_revision(
 ) -> Manifest:
     """Make the next revision below ``parent``: ``write`` fills a folder and returns facts for the manifest.
 
-    The newest revision is returned, and nothing kept, when its files and status are the same byte for byte;
-    a sealed day stays sealed. Whoever asks: one publisher at a time writes below one parent.
+    The newest revision is returned, and nothing kept, when its files and status are the same byte for byte; what of its files
+    was damaged since is put back. A sealed day stays sealed. Whoever asks: one publisher at a time writes below one parent, so
+    that what an earlier one left half-made when it was killed is nobody's, and is removed.
     Raises StoreError when the disk refuses; nothing half-made stays in a reader's way.
     """
     if status not in (PROVISIONAL, SEALED):
@@ -150,15 +183,19 @@ def write_revision(
         status = SEALED
     revision = max((number for number, _ in revisions(parent)), default=0) + 1
     making = parent / f".making-{os.getpid()}-rev={revision}"
+    _clear(parent)
     try:
-        if making.exists():
-            shutil.rmtree(making)
         making.mkdir(parents=True)
         facts = write(making)
         files = tuple(
             PublishedFile(path.name, path.stat().st_size, _sha256(path)) for path in sorted(making.iterdir())
         )
         if before is not None and before.files == files and before.status == status:
+            for name in before.damaged():
+                log.warning("%s was not what its manifest says; it was made again", before.folder / name)
+                _sync(making / name)
+                (making / name).replace(before.folder / name)
+                _sync(before.folder)
             shutil.rmtree(making)
             return before
         text = json.dumps(
@@ -193,6 +230,21 @@ def write_revision(
     found = manifest_of(place)
     assert found is not None, "BUG: a manifest just written cannot be read"
     return found
+
+
+def _clear(parent: Path) -> None:
+    """Remove what killed publishers left half-made. What cannot be removed is told and stays: it is in nobody's way."""
+    try:
+        left = [path for path in parent.iterdir() if _MAKING.fullmatch(path.name)]
+    except OSError:
+        return  # not there yet, or making it says why
+    for path in left:
+        try:
+            shutil.rmtree(path)  # never through a link: rmtree refuses one
+        except OSError as e:
+            log.warning(
+                "%s: left half-made by a publisher that was killed, and cannot be removed: %s", path, e
+            )
 
 
 def _sync(path: Path) -> None:

@@ -15,7 +15,8 @@ from tests.collector.fleet_world import DAY, LATER, NANO, World, us
 
 from ullage_collector import published
 from ullage_collector.ledger import ATOMS_PER_UNIT
-from ullage_collector.publish.files import publish_dimensions, publish_facts_day, record
+from ullage_collector.publish import files
+from ullage_collector.publish.files import prune_dimensions, publish_dimensions, publish_facts_day, record
 from ullage_collector.published import Published
 from ullage_collector.revision import Manifest, write_revision
 from ullage_collector.states import States
@@ -254,3 +255,117 @@ def test_columns_that_an_older_ullage_did_not_publish_read_as_null(tmp_path: Pat
         assert facts.rows("SELECT count(list_micro), count(*) > 0, sum(atoms) > 0 FROM segment") == [
             (0, True, True)
         ]
+
+
+def test_a_folder_that_is_named_after_no_day_is_passed_over(tmp_path: Path) -> None:
+    publish(small(), tmp_path)
+    for name in (
+        "day=2026-02-30",
+        "day=0000-00-00",
+        "day=2026-10-07\n",
+        "day=٢٠٢٦-١٠-٠٧",
+        "day=x",
+        "lost+found",
+    ):
+        (tmp_path / "facts" / name).mkdir()
+    assert Published(tmp_path).days() == [TODAY]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"schema_version": 1, "revision": Infinity}',
+        "null",
+        '{"schema_version": 1, "what": "facts", "day": null, "revision": 1, "status": "sealed", '
+        '"published_at": "2026-10-08T00:00:00", "files": {}}',
+    ],
+)
+def test_what_is_no_manifest_is_named_in_one_line(tmp_path: Path, text: str) -> None:
+    manifest = publish(small(), tmp_path)
+    (manifest.folder / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        StoreError, match=r"manifest\.json: is no manifest .*bring it back from a backup"
+    ) as told:
+        Published(tmp_path).facts(TODAY)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 600
+
+
+@pytest.mark.parametrize("harm", ["torn", "gone"])
+@pytest.mark.parametrize("what", ["facts", "dimensions"])
+def test_publishing_again_puts_back_what_was_damaged_and_the_revision_stays(
+    tmp_path: Path, what: str, harm: str
+) -> None:
+    world = small()
+    publish(world, tmp_path)
+    known = Published(tmp_path)
+    manifest = known.facts(TODAY) if what == "facts" else known.dimensions()
+    assert manifest is not None
+    file = manifest.path("segments.parquet" if what == "facts" else "price.parquet")
+    if harm == "torn":
+        file.write_bytes(b"PAR1 torn")
+    else:
+        file.unlink()
+    remedy = "publish --day 2026-10-07" if what == "facts" else "publish names and prices again"
+    for verify in (True, False):  # by its manifest, and by what DuckDB says of it
+        with (
+            pytest.raises(StoreError, match=rf"{file.name}: .*{remedy}"),
+            known.open(DAY, NEXT, verify=verify) as facts,
+        ):
+            facts.rows("SELECT * FROM segment")
+            facts.rows("SELECT * FROM price")
+    publish(world, tmp_path)
+    again = known.facts(TODAY) if what == "facts" else known.dimensions()
+    assert again == manifest
+    with known.open(DAY, NEXT) as facts:
+        assert facts.rows("SELECT count(*) > 0 FROM segment") == [(True,)]
+
+
+def test_closings_that_cannot_be_read_say_what_helps(tmp_path: Path) -> None:
+    publish(small(), tmp_path)
+    names = Published(tmp_path).dimensions()
+    assert names is not None
+    names.path("closing.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(StoreError, match=r"closing\.parquet: is not what .* publish names and prices again"):
+        Published(tmp_path).closings()
+
+
+def test_what_a_killed_publisher_left_is_removed_by_the_next_whoever_it_is(tmp_path: Path) -> None:
+    parent = tmp_path / "facts" / "day=2026-10-07"
+    left, elsewhere = parent / ".making-999999-rev=1", tmp_path / "elsewhere"
+    left.mkdir(parents=True)
+    (left / "segments.parquet").write_bytes(b"half")
+    (parent / ".making-notes").mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    (parent / ".making-7-rev=1").symlink_to(elsewhere, target_is_directory=True)
+    assert publish(small(), tmp_path).revision == 1
+    assert not left.exists()
+    assert (parent / ".making-notes").exists(), "not a publisher's"
+    assert (elsewhere / "kept").exists(), "a link is not followed"
+
+
+def test_a_revision_of_names_that_cannot_be_removed_is_not_told_as_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = small()
+    publish(world, tmp_path)
+    for number in range(2):
+        world.department(f"d{number}", "D")
+        publish_dimensions(world.db, tmp_path, now=LATER)
+    before, rename = LATER + timedelta(days=1), Path.rename
+
+    def stuck(path: Path, to: Path) -> Path:
+        if path.name == "rev=1":
+            raise OSError(13, "Permission denied")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", stuck)
+    with monkeypatch.context() as busy:
+        busy.setattr(files.shutil, "rmtree", lambda path: (_ for _ in ()).throw(OSError(16, "busy")))
+        assert prune_dimensions(tmp_path, keep=(), before=before) == [2]
+    left = tmp_path / "dimensions"
+    assert sorted(path.name for path in left.iterdir()) == [".removed-rev=2", "rev=1", "rev=3"]
+    monkeypatch.undo()
+    assert prune_dimensions(tmp_path, keep=(), before=before) == [1]
+    assert sorted(path.name for path in left.iterdir()) == ["rev=3"]

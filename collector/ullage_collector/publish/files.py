@@ -9,11 +9,12 @@ Not here: when a day is made and published (facts.py), and how it is read (publi
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.published import DIMENSIONS
 from ullage_collector.revision import SEALED, Manifest, manifest_of, newest, revisions, write_revision
@@ -22,6 +23,11 @@ from ullage_contract.errors import StoreError
 
 if TYPE_CHECKING:
     import duckdb
+
+log = logging.getLogger("ullage_collector.publish")
+
+_REMOVED: Final = ".removed-"
+"""Before the name of a revision that left its place."""
 
 
 def publish_facts_day(
@@ -97,21 +103,39 @@ def publish_dimensions(connection: duckdb.DuckDBPyConnection, root: Path, *, now
 
 
 def prune_dimensions(root: Path, *, keep: Collection[int], before: datetime) -> list[int]:
-    """Remove revisions of the dimensions that were published before an instant (aware); which. The newest stays, and those in ``keep``.
+    """Remove revisions of the dimensions that were published before an instant (aware); which are gone. The newest stays, and those in
+    ``keep``.
 
-    A folder that cannot be removed is left, and tried again the next time.
+    A revision leaves its place whole before its files are removed, so that nothing reads the half of one. One that cannot leave it
+    stays as it is; what of one that left cannot be removed is told. Both are tried again the next time.
     """
     parent = root / "dimensions"
     last = newest(parent)
     gone = []
+    if parent.is_dir():
+        for folder in parent.glob(f"{_REMOVED}rev=*"):
+            _remove(folder)
     for number, folder in sorted(revisions(parent)):
         found = manifest_of(folder)
         if found is None or last is None or number == last.revision or number in keep:
             continue
         if found.published_at < before:
-            shutil.rmtree(folder, ignore_errors=True)
+            out_of_place = parent / f"{_REMOVED}{folder.name}"
+            try:
+                folder.rename(out_of_place)
+            except OSError as e:
+                log.warning("%s: is old and cannot be removed: %s; tried again the next time", folder, e)
+                continue
             gone.append(number)
+            _remove(out_of_place)
     return gone
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as e:
+        log.warning("%s: cannot be removed: %s; tried again the next time", folder, e)
 
 
 def record(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
