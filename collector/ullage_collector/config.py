@@ -184,7 +184,7 @@ def _listen(table: Table) -> Listen:
     plain = Listen()
     text = table.text("address", "127.0.0.1:9736") or ""
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
         raise table.wrong("address", text, 'write "address:port", e.g. "127.0.0.1:9736"')
     certificate, key = table.path("tls_certificate"), table.path("tls_key")
     if (certificate is None) != (key is None):

@@ -171,7 +171,7 @@ def _segments(directory: Path) -> list[int]:
     numbers = [
         int(entry.name[: -len(_SUFFIX)])
         for entry in os.scandir(directory)
-        if entry.name.endswith(_SUFFIX) and entry.name[: -len(_SUFFIX)].isdigit()
+        if entry.name.endswith(_SUFFIX) and entry.name[: -len(_SUFFIX)].isdecimal()
     ]
     return sorted(numbers)
 

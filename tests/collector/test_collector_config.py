@@ -56,6 +56,7 @@ def test_a_missing_default_file_means_defaults_a_named_one_is_an_error(tmp_path:
         ("[listen]\nadress = '1:1'", r"\[listen\] adress = '1:1': no such key; did you mean address"),
         ("[listen]\naddress = '9736'", "address:port"),
         ("[listen]\naddress = '127.0.0.1:99999'", "address:port"),
+        ("[listen]\naddress = '127.0.0.1:²'", "address:port"),
         ("[listen]\ntls_key = '/x'", "go together"),
         ("[listen]\nclient_ca = '/x'", "client certificates need"),
         ("[listen]\ntls_key = 'x'\ntls_certificate = '/y'", "absolute path"),

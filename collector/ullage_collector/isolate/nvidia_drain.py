@@ -147,7 +147,7 @@ class NvidiaDrain:
         ).output
         found = []
         for line in said.splitlines():
-            if line.strip().isdigit():
+            if line.strip().isdecimal():
                 found.append(int(line))
             elif line.strip():
                 raise ActuatorError(f"nvidia-smi named a process {line.strip()[:60]!r}: not a number")

@@ -257,7 +257,7 @@ def _job(line: str) -> JobView:
     waits = words.text(re.sub(r"\([a-z]*\)", "", depends))
     return JobView(
         label=label.strip(),
-        job_id=int(number) if number.strip().isdigit() else 0,
+        job_id=int(number) if number.strip().isdecimal() else 0,
         state=state.strip().upper(),
         account=account.strip(),
         submit=_seconds(submit),
@@ -271,4 +271,4 @@ def _job(line: str) -> JobView:
 
 def _seconds(written: str) -> int | None:
     word = written.strip()
-    return int(word) if word.isdigit() else None
+    return int(word) if word.isdecimal() else None

@@ -451,7 +451,7 @@ def _cluster(content: Mapping[str, Any], name: str) -> ClusterFences:
 def _minutes(written: str) -> int:
     """``[days-]hours:minutes:seconds`` as whole minutes, one at least."""
     days, dash, clock = written.partition("-")
-    parts = [int(part) for part in (clock if dash else written).split(":") if part.isdigit()]
+    parts = [int(part) for part in (clock if dash else written).split(":") if part.isdecimal()]
     while len(parts) < 3:
         parts.insert(0, 0)
-    return max(1, (int(days) if dash and days.isdigit() else 0) * 1440 + parts[0] * 60 + parts[1])
+    return max(1, (int(days) if dash and days.isdecimal() else 0) * 1440 + parts[0] * 60 + parts[1])

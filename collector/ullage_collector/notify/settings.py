@@ -208,7 +208,7 @@ def _target(table: Table) -> Target:
 def _mail(table: Table) -> Mail:
     server = table.text("server") or ""
     host, colon, port = server.rpartition(":")
-    if not colon or not host or not port.isdigit():
+    if not colon or not host or not port.isdecimal():
         raise table.wrong("server", server, 'write "host:port", e.g. "smtp.example.com:587"')
     to, sender = table.texts("to", '["ops@example.com"]'), table.text("from") or ""
     for key, addresses in (("to", to), ("from", (sender,))):

@@ -186,7 +186,10 @@ def _door(config: Config) -> Iterator[Callable[[str, dict[str, str]], dict[str, 
         number = route.split("/")[4]
         if route.endswith("/bundle"):
             return bundle_document(store, int(number))
-        return {"schema_version": 1, **cost_document(store, asked, int(number) if number.isdigit() else None)}
+        return {
+            "schema_version": 1,
+            **cost_document(store, asked, int(number) if number.isdecimal() else None),
+        }
 
     try:
         yield alone

@@ -255,7 +255,7 @@ class _Reader:
         profile = row.optional_text("mig_profile")
         if profile is not None:
             head = profile.split("g.")[0]
-            known = int(head) if head.isdigit() else 0
+            known = int(head) if head.isdecimal() else 0
             if compute is None and known in MIG_MEMORY_OF_PROFILE:
                 compute = known
             if memory is None and known in MIG_MEMORY_OF_PROFILE:

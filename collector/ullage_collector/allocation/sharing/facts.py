@@ -81,7 +81,7 @@ class Fact:
         scale = {"MiB": 1 << 20, "GiB": 1 << 30, "bytes": 1}.get(
             "GiB" if "or quantity" in self.unit else word
         )
-        return None if scale is None else scale * (int(count) if count.isdigit() else 1)
+        return None if scale is None else scale * (int(count) if count.isdecimal() else 1)
 
 
 @dataclass(frozen=True, slots=True)

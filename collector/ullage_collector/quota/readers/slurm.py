@@ -198,4 +198,4 @@ def _minutes(text: str) -> dict[Scope, int]:
 
 
 def _share(text: str) -> float | None:
-    return None if text in NO_VALUE or not text.strip().isdigit() else float(text)
+    return None if text in NO_VALUE or not text.strip().isdecimal() else float(text)
