@@ -24,6 +24,7 @@ from ullage_reports import anomaly_rules, budget_settings, cost_policy, mail_set
 from ullage_reports import config as settings
 from ullage_reports import period as periods
 from ullage_reports.closed_settings import Settled, settled
+from ullage_reports.formats import FOCUS
 from ullage_reports.period import Period, PeriodKind
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ullage_reports")
 
-FOCUS: Final = "focus"
 STDOUT: Final = Path("-")
 HANDED_OVER_S: Final = 0.0005
 """Seconds a thread keeps Python that another waits for. our choice: a tenth of what it is otherwise, because a month of ten thousand
@@ -181,13 +181,14 @@ def _formats(edition: Edition) -> tuple[str, ...]:
     from ullage_reports.formats import renderer
 
     formats = edition.formats or edition.settings.formats
+    named = "--format" if edition.formats else f"{edition.config or settings.DEFAULT_PATH}: report.formats:"
     if edition.out == STDOUT and formats != ("json",):
         raise ConfigError("--out - is for --format json alone; name a folder for the others")
     for name in formats:
         if name != FOCUS:
             renderer(name)
     if FOCUS in formats and edition.kind is not PeriodKind.MONTHLY:
-        raise ConfigError(f"--format focus is of a month: write monthly --month M, not {edition.kind.value}")
+        raise ConfigError(f"{named} focus is of a month: write monthly --month M, not {edition.kind.value}")
     return formats
 
 

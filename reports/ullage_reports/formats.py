@@ -27,6 +27,10 @@ FORMATS: Final[Mapping[str, str]] = MappingProxyType(
         "json": "ullage_reports.json_form:render",
     }
 )
+FOCUS: Final = "focus"
+"""A format too, of a month alone: written from the ledger's lines (focus.py), and so by no renderer of a report."""
+NAMES: Final = (*FORMATS, FOCUS)
+"""What can be asked for."""
 LANGUAGES: Final = ("zh", "en")
 
 
@@ -34,7 +38,7 @@ def renderer(name: str) -> Render:
     """The renderer of a format. Raises ConfigError for one nobody registered."""
     where = FORMATS.get(name)
     if where is None:
-        raise ConfigError(f"--format {name[:40]!r} is not known; choose from {', '.join(FORMATS)}")
+        raise ConfigError(f"--format {name[:40]!r} is not known; choose from {', '.join(NAMES)}")
     module, _, function = where.partition(":")
     found: Render = getattr(importlib.import_module(module), function)
     return found
