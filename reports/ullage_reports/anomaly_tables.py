@@ -107,7 +107,7 @@ def _row(w: Wording, row: AnomalyRow) -> tuple[Cell, ...]:
         Cell(row.first.isoformat(), row.first.isoformat(), sub=until, at=row.first),
         Cell(row.last.isoformat(), row.last.isoformat(), at=row.last),
         w.text_cell(row.of),
-        Cell(_subject(w, row), row.subject, sub=t(f"anomaly_of.{row.of}")),
+        Cell(subject(w, row), row.subject, sub=t(f"anomaly_of.{row.of}")),
         w.text_cell(row.metric),
         Cell(printed, format(row.difference, "f"), True, sub="" if money else t("word.in_card_hours")),
         Cell(
@@ -123,7 +123,8 @@ def _row(w: Wording, row: AnomalyRow) -> tuple[Cell, ...]:
     )
 
 
-def _subject(w: Wording, row: AnomalyRow) -> str:
+def subject(w: Wording, row: AnomalyRow) -> str:
+    """Whose it is, as the other tables call it: a department's or scenario's name, a model as it is."""
     if row.of == DEPARTMENT:
         return _department(w, row.subject)
     if row.of == SCENARIO:

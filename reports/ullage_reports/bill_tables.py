@@ -7,6 +7,7 @@ from typing import Final
 
 from ullage_contract.plain import plain
 from ullage_reports.bill_model import AdjustmentRow, Bill, BillGroup, BillRow, Charges, SharedRow
+from ullage_reports.cost_policy import WORDS
 from ullage_reports.format import DASH
 from ullage_reports.model import Kind
 from ullage_reports.table import Cell, Column, Holds, Lines, Table
@@ -208,6 +209,23 @@ def policies(w: Wording) -> Table:
         ),
         empty=t("empty.no_data"),
     )
+
+
+def moving(w: Wording) -> tuple[str, ...]:
+    """What the period's policies say that moves money, as sentences; empty: what is owed is what was held."""
+    found: dict[str, None] = {}
+    for row in w.report.bill.policies if w.report.bill else ():
+        for name, word in row.words.items():
+            if name in WORDS and word != WORDS[name][0]:
+                found[_word(w, name, word)] = None
+    return tuple(found)
+
+
+def faults_move(w: Wording) -> bool:
+    """Whether a policy of the period has somebody else than the platform pay for faults."""
+    bill = w.report.bill
+    usual = WORDS["faulty"][0]
+    return any(row.words.get("faulty", usual) != usual for row in (bill.policies if bill else ()))
 
 
 def lines(w: Wording, bill: Bill) -> Lines:

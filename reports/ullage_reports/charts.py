@@ -198,6 +198,11 @@ def waterfall(name: str, title: str, described: str, steps: Sequence[Step], *, w
     return drawing.svg()
 
 
+FLAT: Final = 0.05
+"""Of the largest value, the least a sparkline's height spans. our choice: because a change of less than one part in twenty decides nothing,
+and stretched to the full height a cent looked like a cliff."""
+
+
 def sparkline(
     name: str,
     title: str,
@@ -207,22 +212,24 @@ def sparkline(
     width: float = 96,
     height: float = 22,
 ) -> str:
-    """A line the size of a word, its last point marked; None is a gap. No text inside."""
+    """A line the size of a word, its last point marked; None is a gap. No text inside. What differs by less than FLAT of the largest
+    value looks as flat as it is."""
     drawing = Drawing(name, title, described, width, height)
     known = [value for value in values if value is not None]
     if not known:
         drawing.line(0, height / 2, width, height / 2, RULE, dash="2 2")
         return drawing.svg()
     low, high = min(known), max(known)
-    span = (high - low) or 1.0
+    least = FLAT * max(abs(low), abs(high))
+    span = max(high - low, least) or 1.0
+    base = (low + high - span) / 2
     inset = 3.0
     step = (width - 2 * inset) / max(len(values) - 1, 1)
     run: list[tuple[float, float]] = []
     last: tuple[float, float] | None = None
     for index, value in enumerate([*values, None]):
         if value is not None:
-            flat = high == low
-            y = height / 2 if flat else height - inset - (value - low) / span * (height - 2 * inset)
+            y = height - inset - (value - base) / span * (height - 2 * inset)
             last = (inset + index * step, y)
             run.append(last)
             continue
@@ -232,7 +239,7 @@ def sparkline(
             drawing.dot(*run[0], 1.5, ACCENT)
         run = []
     if last is not None:
-        drawing.dot(*last, 2.6, ALERT if known[-1] == low and high != low else ACCENT)
+        drawing.dot(*last, 2.6, ALERT if known[-1] == low and high - low > least else ACCENT)
     return drawing.svg()
 
 

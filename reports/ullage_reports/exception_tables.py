@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from ullage_reports import anomaly_tables
 from ullage_reports.format import DASH
 from ullage_reports.table import Cell, Column, Holds, Table
 from ullage_reports.wording import Wording
@@ -49,15 +50,17 @@ def _row(
     kind: str,
     subject: str,
     *,
+    name: str = "",
     sub: str = "",
     since: datetime | None = None,
     hours: Decimal | None = None,
     cost: Decimal | None = None,
 ) -> tuple[Cell, ...]:
+    """subject: its id, which is what a file has. name: as it is printed, where people know it by another word."""
     return (
         Cell(w.t(f"exception.{kind}"), kind),
-        Cell(w.plain(subject) or DASH, w.plain(subject), sub=sub),
-        w.instant_cell(since),
+        Cell(name or w.plain(subject) or DASH, w.plain(subject), sub=sub),
+        w.since_cell(since),
         w.hours_cell(hours),
         w.money_cell(cost),
     )
@@ -109,9 +112,9 @@ def _money(w: Wording) -> list[tuple[Cell, ...]]:
         if anomaly.state == "open":
             cost = anomaly.difference if anomaly.metric == "cost" else None
             hours = None if anomaly.metric == "cost" else anomaly.difference
-            found.append(
-                _row(w, "anomaly", anomaly.subject, sub=anomaly.first.isoformat(), hours=hours, cost=cost)
-            )
+            first = anomaly.first.isoformat()
+            name = anomaly_tables.subject(w, anomaly)
+            found.append(_row(w, "anomaly", anomaly.subject, name=name, sub=first, hours=hours, cost=cost))
     return found
 
 

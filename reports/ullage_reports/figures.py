@@ -76,6 +76,7 @@ def departments(w: Wording) -> Figure | None:
         title,
         described,
         hbar("departments-cost", title, described, bars, mark_label=mark),
+        note=_without(w, money=True),
     )
 
 
@@ -87,6 +88,7 @@ def department_states(w: Wording) -> Figure | None:
         "departments-states",
         "figure.department_states",
         [(w.department(row), row.amounts) for row in rows],
+        note=_without(w, money=False),
     )
 
 
@@ -216,7 +218,9 @@ def spark(w: Wording, key: str) -> str:
     return sparkline(f"spark-{key}", label, w.t("figure.spark", window=w.window), values)
 
 
-def _stacks(w: Wording, name: str, title_key: str, rows: Sequence[tuple[str, Amounts]]) -> Figure | None:
+def _stacks(
+    w: Wording, name: str, title_key: str, rows: Sequence[tuple[str, Amounts]], *, note: str = ""
+) -> Figure | None:
     if not rows:
         return None
     stacks = []
@@ -242,7 +246,7 @@ def _stacks(w: Wording, name: str, title_key: str, rows: Sequence[tuple[str, Amo
     title = w.t(title_key)
     described = _told(w, told)
     svg = stacked_rows(name, title, described, stacks, legend=_legend(w, [a for _, a in rows]))
-    return Figure(name, title, described, svg)
+    return Figure(name, title, described, svg, note=note)
 
 
 def _legend(w: Wording, rows: Sequence[Amounts]) -> list[tuple[str, str]]:
@@ -253,6 +257,17 @@ def _legend(w: Wording, rows: Sequence[Amounts]) -> list[tuple[str, str]]:
 def _top(w: Wording) -> list[DepartmentRow]:
     """Departments of depth 0, without the platform: its cost is nobody's use and stands in the table."""
     return [row for row in w.report.departments if row.depth == 0 and row.kind is not Kind.PLATFORM]
+
+
+def _without(w: Wording, *, money: bool) -> str:
+    """What a chart of departments leaves out: the platform's row, with what stands there in the table."""
+    left = [row for row in w.report.departments if row.depth == 0 and row.kind is Kind.PLATFORM]
+    if not any(row.amounts.hours for row in left):
+        return ""
+    cost = sum((row.amounts.cost for row in left), Decimal(0))
+    hours = sum((row.amounts.hours for row in left), Decimal(0))
+    told = w.f.money(cost) if money else w.hours(hours)
+    return w.t("note.without_platform", platform=w.t("name.platform"), what=told)
 
 
 def _level(w: Wording, key: str, hours: Decimal, colour: str) -> Step:

@@ -24,6 +24,7 @@ from ullage_reports import (
 from ullage_reports.model import DepartmentRow
 from ullage_reports.period import PeriodKind
 from ullage_reports.table import Figure, Lines, Section, Table
+from ullage_reports.trust_model import MethodLine
 from ullage_reports.wording import Wording
 
 
@@ -79,7 +80,12 @@ def _sections(w: Wording, held: Table) -> tuple[Section, ...]:
             figures.week_hours(w),
             tables.holders(w),
         ),
-        _section(w, "incidents", w.t("lead.incidents"), tables.incidents(w)),
+        _section(
+            w,
+            "incidents",
+            w.t("lead.incidents_shared" if bill_tables.faults_move(w) else "lead.incidents"),
+            tables.incidents(w),
+        ),
     ]
     if report.findings or report.proposals is not None:
         found.append(
@@ -104,7 +110,7 @@ def _copy_sections(w: Wording, held: Table) -> tuple[Section, ...]:
     several = len(w.report.departments) > 1
     return (
         *_bill(w),
-        *((_section(w, "departments", w.t("lead.departments"), tables.departments(w)),) if several else ()),
+        *((_section(w, "departments", _departments_lead(w), tables.departments(w)),) if several else ()),
         _section(w, "idle", w.t("lead.idle"), tables.idle_workloads(w), new_page=True),
         _section(w, "workloads", _held_lead(w), held),
         _trust(w),
@@ -188,6 +194,11 @@ def _held_lead(w: Wording) -> str:
     )
 
 
+def _departments_lead(w: Wording) -> str:
+    """Whose the cards are in the tables of cost: before anything is shared out."""
+    return w.t("lead.departments_shared" if bill_tables.moving(w) else "lead.departments")
+
+
 def _movers(w: Wording) -> str:
     """Who went up and down most in money against the period before; nothing to say gives the general lead."""
     rows = [r for r in w.report.departments if r.depth == 0 and r.change is not None]
@@ -197,7 +208,7 @@ def _movers(w: Wording) -> str:
 
     up = sorted((r for r in rows if by_difference(r) > 0), key=by_difference, reverse=True)[:3]
     down = sorted((r for r in rows if by_difference(r) < 0), key=by_difference)[:3]
-    said = [w.t("lead.departments")]
+    said = [_departments_lead(w)]
     for key, movers in (("lead.up", up), ("lead.down", down)):
         if movers:
             listed = w.t("word.comma").join(
@@ -215,6 +226,14 @@ def _movers(w: Wording) -> str:
 def _named(groups: tuple[object, ...]) -> bool:
     """Whether a grouping says anything: some row has a key of its own."""
     return any(getattr(row, "key", "") not in ("", "platform") for row in groups)
+
+
+def _method(w: Wording, line: MethodLine) -> str:
+    """A line of the method; who pays is as the policies of the period say."""
+    moving = bill_tables.moving(w)
+    if line.key == "payer" and moving:
+        return w.t("method.payer_shared", policies=w.t("word.sentence_gap").join(moving))
+    return w.t(f"method.{line.key}", **{key: plain(value) for key, value in line.values.items()})
 
 
 def _trust(w: Wording) -> Section:
@@ -249,10 +268,7 @@ def _trust(w: Wording) -> Section:
         () if w.nothing_known or report.copy else (trust_tables.unpriced(w), trust_tables.unmapped(w))
     )
     clear = [table.empty for table in told_clear if not table.rows]
-    method = tuple(
-        t(f"method.{line.key}", **{key: plain(value) for key, value in line.values.items()})
-        for line in trust.method
-    )
+    method = tuple(_method(w, line) for line in trust.method)
     digests = [
         t("trust.data_digest", digest=plain(trust.data_digest)),
         t(

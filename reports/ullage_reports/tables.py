@@ -235,7 +235,7 @@ def holders(w: Wording) -> Table:
                 w.money_cell(row.idle_cost),
                 w.hours_cell(row.idle_hours),
                 w.hours_cell(row.held_hours),
-                w.instant_cell(row.since, sub=t("word.still") if row.running else ""),
+                w.since_cell(row.since, sub=t("word.still") if row.running else ""),
                 Cell(w.yes(row.running), w.yes(row.running)),
             )
             for row in w.report.holders

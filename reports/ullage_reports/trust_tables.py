@@ -60,7 +60,7 @@ def unpriced(w: Wording) -> Table:
                 w.text_cell(row.pool),
                 w.count_cell(row.cards),
                 w.hours_cell(row.hours),
-                w.instant_cell(row.since),
+                w.since_cell(row.since),
                 w.instant_cell(row.until),
             )
             for row in w.report.trust.unpriced

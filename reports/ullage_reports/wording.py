@@ -124,6 +124,12 @@ class Wording:
         printed = self.f.instant(value)
         return Cell(text=printed, value=printed, sub=sub, tone=tone, at=value)
 
+    def since_cell(self, value: datetime | None, *, sub: str = "") -> Cell:
+        """When something began that a report sees from its first instant on alone: what is so at that instant may be older, and says so."""
+        if value is not None and value == self.report.period.start:
+            sub = " · ".join(filter(None, (self.t("word.or_before"), sub)))
+        return self.instant_cell(value, sub=sub)
+
     def text_cell(self, value: object) -> Cell:
         shown = plain(value)
         return Cell(text=shown or DASH, value=shown)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from bill_sample import WORDS, billed
 from rendering_sample import sample
 from tests.reports.anomaly_world import Days, on
 
 from ullage_collector.published import Published
+from ullage_contract.plain import plain
 from ullage_reports import period as periods
 from ullage_reports.anomalies import Anomalies, AnomalyRow
+from ullage_reports.charts import sparkline
+from ullage_reports.cost_policy import WORDS as POLICY_WORDS
 from ullage_reports.model import RANKED, Amounts, HolderRow, Report, TreeCut
 from ullage_reports.pages import Pages, pages
+from ullage_reports.palette import ALERT
 from ullage_reports.statement import statement
-from ullage_reports.table import Cell, Table
+from ullage_reports.table import Cell, Figure, Lines, Table
 
 NOW = datetime(2026, 10, 2, 6, tzinfo=UTC)
 LANGS = pytest.mark.parametrize("lang", ["zh", "en"])
@@ -182,3 +188,115 @@ def test_a_job_named_by_its_id_is_not_named_twice(month: Report, lang: str) -> N
     page = pages(replace(month, economics=replace(economics, jobs=jobs)), lang)
     named = [row[0] for row in table(page, "economics_jobs").rows]
     assert first.workload_id not in named[0].sub and "sft of the week" in named[1].sub
+
+
+@LANGS
+def test_by_department_does_not_contradict_the_policy(lang: str) -> None:
+    """The sample's policy shares free cards out; with the default's words nothing is."""
+    shared = billed(sample())
+    assert shared.bill is not None
+    usual = {name: words[0] for name, words in POLICY_WORDS.items()}
+    policies = tuple(replace(row, words=usual) for row in shared.bill.policies)
+    plain = replace(shared, bill=replace(shared.bill, policies=policies))
+    before = {"en": "Before sharing", "zh": "分摊之前"}[lang]
+    out = {"en": "Free cards are shared out", "zh": "空闲卡按各部门"}[lang]
+    page, other = pages(shared, lang), pages(plain, lang)
+    assert before in lead(page, "departments") and before not in lead(other, "departments")
+    assert out in method(page)[1] and out not in method(other)[1]
+    faults = replace(
+        shared,
+        bill=replace(
+            shared.bill,
+            policies=tuple(
+                replace(row, words={**WORDS, "faulty": "department_pays"}) for row in shared.bill.policies
+            ),
+        ),
+    )
+    assert before in lead(pages(faults, lang), "incidents") and before not in lead(page, "incidents")
+
+
+def method(page: Pages) -> tuple[str, ...]:
+    return next(b.items for s in page.sections for b in s.blocks if isinstance(b, Lines) and b.ordered)
+
+
+def heights(values: list[float | None]) -> list[float]:
+    """The heights of a sparkline's points, 0 at the top of its 22."""
+    drawn = re.search('<polyline points="([^"]+)"', sparkline("s", "t", "d", values))
+    assert drawn is not None
+    return [float(point.split(",")[1]) for point in drawn[1].split()]
+
+
+def test_a_cent_is_no_cliff_and_a_tenth_is_one() -> None:
+    assert (
+        max(heights([2234725.87, 2234725.86, 2234725.87]))
+        - min(heights([2234725.87, 2234725.86, 2234725.87]))
+        < 0.1
+    )
+    assert max(heights([100.0, 97.5, 100.0])) - min(heights([100.0, 97.5, 100.0])) == pytest.approx(
+        8, abs=0.1
+    )
+    assert max(heights([100.0, 90.0, 80.0])) - min(heights([100.0, 90.0, 80.0])) == pytest.approx(16)
+    assert set(heights([0.0, 0.0, 0.0])) == {11}
+    assert ALERT not in sparkline("s", "t", "d", [100.0, 100.0, 99.9])
+    assert ALERT in sparkline("s", "t", "d", [100.0, 100.0, 60.0])
+
+
+@LANGS
+def test_exceptions_name_departments_as_the_other_tables_do(lang: str) -> None:
+    made = sample()
+    period = periods.daily("2026-11-17", "Asia/Shanghai")
+    unusual = _unusual("open", "open", "open")
+    ids = ("platform", "d0", "")
+    rows = tuple(
+        replace(row, subject=id, of="scenario" if not id else row.of)
+        for row, id in zip(unusual.rows, ids, strict=True)
+    )
+    page = pages(replace(made, period=period, anomalies=replace(unusual, rows=rows)), lang)
+    cells = [row[1] for row in table(page, "exceptions").rows if row[0].value == "anomaly"]
+    assert [cell.value for cell in cells] == list(ids), "a file has the id"
+    named = {"en": ("Platform", "Not given"), "zh": ("平台", "未标注")}[lang]
+    department = next(row.name for row in made.departments if row.department_id == "d0")
+    assert cells[0].text == named[0] and cells[1].text == plain(department) and cells[2].text not in ("", "–")
+
+
+@LANGS
+def test_idleness_cut_at_the_periods_edge_may_be_older(lang: str) -> None:
+    made = sample()
+    first, second, *_ = made.holders
+    edge = replace(first, since=made.period.start, running=True)
+    inside = replace(second, since=made.period.start + timedelta(minutes=1), running=True)
+    cells = column(table(pages(replace(made, holders=(edge, inside)), lang), "idle"), "since")
+    assert cells[0].sub == {"en": "or before · still so", "zh": "或更早 · 仍在持续"}[lang]
+    assert cells[1].sub == {"en": "still so", "zh": "仍在持续"}[lang]
+    assert cells[0].at == made.period.start, "the file has the instant as it was"
+
+
+@LANGS
+def test_a_chart_without_the_platform_says_so(month: Report, lang: str) -> None:
+    page = pages(month, lang)
+    platform = next(row for row in month.departments if row.department_id == "platform")
+    figures = {b.name: b for s in page.sections for b in s.blocks if isinstance(b, Figure)}
+    assert f"{platform.amounts.cost:,}" in figures["departments-cost"].note
+    assert f"{platform.amounts.hours:,}" in figures["departments-states"].note
+    alone = replace(month, departments=tuple(row for row in month.departments if row is not platform))
+    assert not any(
+        b.note
+        for s in pages(alone, lang).sections
+        for b in s.blocks
+        if isinstance(b, Figure) and "departments" in b.name
+    )
+
+
+@LANGS
+def test_each_share_of_use_names_what_it_is_a_share_of(month: Report, lang: str) -> None:
+    """Of cost in the table of states, of known hours in tables, of all hours in the capacity chart."""
+    page = pages(month, lang)
+    known, every = {"en": ("known", "all card-hours"), "zh": ("已知", "全部卡时")}[lang]
+    for one in page.file_tables:
+        for head in one.columns:
+            if head.key == "used_ratio" and one.key != "budgets":
+                assert known in head.title, one.key
+    capacity = next(
+        b for s in page.sections for b in s.blocks if isinstance(b, Figure) and b.name == "capacity"
+    )
+    assert every in capacity.title.partition("(")[2] + capacity.title.partition("（")[2]
