@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ from ullage_contract import settings
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
 from ullage_contract.smtp import is_address
+from ullage_reports.amount import amount as number
 from ullage_reports.budget import Standing
 from ullage_reports.config import DEFAULT_PATH
 
@@ -110,13 +111,10 @@ def _amount(table: Table) -> Decimal | None:
     text = table.text("anomaly")
     if text is None:
         return None
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
+    found = number(text)
+    if found is None:
         raise table.wrong("anomaly", text, 'write an amount in quotes, e.g. "5000.00"')
-    return amount
+    return found
 
 
 def _webhook(table: Table) -> Webhook | None:

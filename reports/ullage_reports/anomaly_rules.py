@@ -6,7 +6,7 @@ import calendar
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from typing import Any, Final
 from ullage_contract import rule_file
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
+from ullage_reports.amount import amount as number
 from ullage_reports.tides_settings import WEEKDAYS
 
 FILE: Final = "anomalies.toml"
@@ -130,13 +131,10 @@ def parse(text: str, where: str) -> Rules:
 
 def _amount(table: Table, key: str, default: str) -> Decimal:
     text = table.text(key, default) or ""
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
+    found = number(text)
+    if found is None:
         raise table.wrong(key, text, f'write an amount of at least 0 in quotes, e.g. "{default}"')
-    return amount
+    return found
 
 
 def _special(content: Mapping[str, Any], where: str) -> Special:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +13,11 @@ from ullage_collector import ledger
 from ullage_contract import rule_file
 from ullage_contract.errors import ConfigError, LedgerError
 from ullage_contract.settings import Table
+from ullage_reports.amount import amount as number
 
 PERIODS: Final = ("month", "quarter")
+MOST: Final = 10**15
+"""Currency units. our choice: because no fleet costs more in a quarter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +75,29 @@ def _budget(content: Mapping[str, Any], where: str) -> Budget:
     row = Table(content, where, "budget")
     name, amount = row.text("name") or "", row.text("amount") or ""
     currency = row.text("currency") or ""
+    departments = row.texts("departments", '["llm", "llm/*"]')
+    scenarios = row.texts("scenarios", '["training"]') or ("*",)
+    period = row.word("period", "month", PERIODS)
+    row.finish()  # before anything is missed that was only misspelt
     if not name:
         raise row.wrong("name", name, "write a name")
     try:
         digits = ledger.minor_units(currency)
     except LedgerError as e:
         raise row.wrong("currency", currency, "write an ISO 4217 code, e.g. CNY") from e
-    try:
-        money = Decimal(amount)
-        exact = money.scaleb(digits)
-        if not money.is_finite() or money < 0 or exact != exact.to_integral_value() or money > 10**15:
-            raise InvalidOperation
-    except InvalidOperation as e:
+    money = number(amount)
+    exact = None if money is None or money > MOST else Fraction(money) * 10**digits
+    if exact is None or exact.denominator != 1:
         raise row.wrong(
             "amount", amount, f'write an amount in quotes with at most {digits} decimals, e.g. "250000.00"'
-        ) from e
-    budget = Budget(
+        )
+    if not departments:
+        raise row.wrong("departments", [], 'write a list of ids, e.g. departments = ["llm", "llm/*"]')
+    return Budget(
         name=name,
-        departments=row.texts("departments", '["llm", "llm/*"]'),
-        scenarios=row.texts("scenarios", '["training"]') or ("*",),
+        departments=departments,
+        scenarios=scenarios,
         atoms=int(exact) * ledger.ATOMS_PER_UNIT // 10**digits,
         currency=currency,
-        period=row.word("period", "month", PERIODS),
+        period=period,
     )
-    if not budget.departments:
-        raise row.wrong("departments", [], 'write a list of ids, e.g. departments = ["llm", "llm/*"]')
-    row.finish()
-    return budget

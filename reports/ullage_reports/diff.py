@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +24,15 @@ MAX_BYTES: Final = 512 * 1024 * 1024  # our choice: because a quarter of 10,000 
 ROWS: Final = 20
 """our choice: a page of people's shows the twenty that moved most in each table; JSON has all."""
 
+DIGITS: Final = 28
+"""our choice: no figure of a statement is so long; a longer exponent is an arithmetic of its own."""
 NOT_GIVEN: Final = "(not given)"
 BILL: Final = "owed"
 """The table of what departments owe."""
 
 Json = Mapping[str, Any]
+_SHAPES: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a JSON of another shape ends with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +103,15 @@ def read(path: Path) -> Json:
     try:
         if found["schema_version"] != SCHEMA_VERSION:
             raise BadInput(
-                f"{path}: schema_version {found['schema_version']!r} is not known; only {SCHEMA_VERSION} is"
+                f"{path}: schema_version {repr(found['schema_version'])[:40]} is not known; only {SCHEMA_VERSION} is"
             )
-        Decimal(found["total"]["cost"]), found["period"]["label"], found["trust"]["days"], found["currency"]
-    except (KeyError, TypeError, InvalidOperation) as e:
+        for day in found["trust"]["days"]:
+            str(day["day"]), day["digest"], day["revision"], day["status"]
+        same = difference(found, found)  # what cannot be compared with itself can be compared with nothing
+        to_json(same), page(same)
+    except _SHAPES as e:
         raise BadInput(
-            f"{path}: is no statement ({e!r} is missing or wrong); name a file that --format json wrote"
+            f"{path}: is no statement ({plain(repr(e))[:120]} is missing or wrong); name a file that --format json wrote"
         ) from e
     statement: Json = found
     return statement
@@ -175,7 +182,12 @@ def _of(table: str, name: str, a: Json | None, b: Json | None) -> Moved | None:
 
 def _moved(table: str, name: str, a: Json | None, b: Json | None) -> Moved:
     def number(row: Json | None, key: str) -> Decimal:
-        return Decimal(row[key]) if row is not None else Decimal(0)
+        if row is None:
+            return Decimal(0)
+        found = Decimal(row[key])
+        if not found.is_finite() or abs(found.adjusted()) > DIGITS:
+            raise ValueError(f"{key} of {table} {name}")
+        return found
 
     return Moved(
         table, name, (number(a, "cost"), number(b, "cost")), (number(a, "hours"), number(b, "hours"))
@@ -186,8 +198,8 @@ def _causes(a: Json, b: Json) -> list[str]:
     said = []
     if a["period"] != b["period"]:
         said.append(f"the periods are others: {_period(a)} and {_period(b)}")
-    first = {day["day"]: day for day in a["trust"]["days"]}
-    second = {day["day"]: day for day in b["trust"]["days"]}
+    first = {str(day["day"]): day for day in a["trust"]["days"]}
+    second = {str(day["day"]): day for day in b["trust"]["days"]}
     for day in sorted(first.keys() & second.keys()):
         if first[day]["digest"] != second[day]["digest"]:
             said.append(

@@ -10,12 +10,14 @@ import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ullage_contract.errors import ConfigError
-from ullage_reports.model import Report
 
-Render = Callable[[Report, str, Path], Path]
+if TYPE_CHECKING:
+    from ullage_reports.model import Report
+
+Render = Callable[["Report", str, Path], Path]
 
 FORMATS: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -231,6 +231,7 @@ def test_what_there_is_to_tell_can_be_seen_without_telling_anybody(
         (('mail = ["a b"]',), "an address alone"),
         (('budget_standings = ["fine"]', f'mail = ["{FINOPS}"]'), "at_risk"),
         (('anomaly = "much"', f'mail = ["{FINOPS}"]'), "an amount in quotes"),
+        (('anomaly = "1e999999999"', f'mail = ["{FINOPS}"]'), "an amount in quotes"),
         (('anomaly = "5"',), "who is told"),
         (('webhook = "https://u:p@x/"',), "without a user"),
         ((f'mail = ["{FINOPS}"]', "budget_percent = [80]"), "did you mean"),

@@ -208,6 +208,18 @@ def test_a_budget_that_is_kept_ends_well(data: Path, tmp_path: Path) -> None:
         (('amount = "20000.00"', "amount = 20000"), "amount"),
         (('amount = "20000.00"', 'amount = "-1"'), "amount"),
         (('amount = "20000.00"', 'amount = "NaN"'), "amount"),
+        (
+            ('amount = "20000.00"', 'amount = "1e999999999"'),
+            "amount = '1e999999999': write an amount in quotes",
+        ),
+        (('amount = "20000.00"', 'amount = "1e-999999999"'), "at most 2 decimals"),
+        (('amount = "20000.00"', 'amount = "1000000000000001"'), "amount"),
+        (('amount = "20000.00"', f'amount = "1.{"0" * 30}1"'), "at most 2 decimals"),
+        (
+            ('departments = ["rd", "rd/*"]', 'department = ["rd"]'),
+            r"\[budget\] department = \['rd'\]: no such key; did you mean departments\?",
+        ),
+        (('currency = "CNY"', 'currancy = "CNY"'), "did you mean currency"),
         (('currency = "CNY"', 'currency = "RMB "'), "ISO 4217"),
         (('departments = ["rd", "rd/*"]', "departments = []"), "departments"),
         (('name = "serving"', 'name = "rd, everything below it"'), "given twice"),

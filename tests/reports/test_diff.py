@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -116,6 +117,10 @@ def test_what_does_not_add_up_is_said_and_ends_with_code_3(
         ("[]", "is no statement"),
         ('{"schema_version": 2}', "schema_version 2"),
         ('{"schema_version": 1, "total": {"cost": "x"}}', "is no statement"),
+        (
+            '{"schema_version": 1, "trust": {"days": []}, "currency": "CNY", "total": {"cost": "1", "hours": "1"}}',
+            "states",
+        ),
     ],
 )
 def test_what_is_no_statement_is_named(
@@ -131,6 +136,52 @@ def test_what_is_no_statement_is_named(
     assert cli.main(["diff", str(both[0]), str(file)]) == USAGE
     err = capsys.readouterr().err
     assert said in err and "other.json" in err
+
+
+def spoilt(content: Any) -> Iterator[tuple[Any, str | int]]:
+    """Every place of a JSON: the object or list, and the key; of a list its first row."""
+    if isinstance(content, dict):
+        for key, below in content.items():
+            yield content, key
+            yield from spoilt(below)
+    elif isinstance(content, list) and content:
+        yield content, 0
+        yield from spoilt(content[0])
+
+
+WRONG = ("gone", None, [], {}, "x", 7, "NaN", "1e999999999")
+
+
+def test_a_statement_of_any_wrong_shape_is_one_clear_line(
+    both: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, other = both
+    whole = json.loads(other.read_text("utf-8"))
+    for unread in ("economics", "findings", "anomalies", "workloads", "finest"):
+        whole.pop(unread, None)
+    refused = set()
+    for number, (place, key) in enumerate(list(spoilt(whole))):
+        kept = place[key]
+        for wrong in (WRONG[0], WRONG[1 + number % 7]):
+            if wrong == "gone":
+                del place[key]
+            else:
+                place[key] = wrong
+            other.write_text(json.dumps(whole), encoding="utf-8")
+            words = (good, other) if number % 2 else (other, good)
+            code = cli.main(["diff", *map(str, words)])
+            err = capsys.readouterr().err
+            assert code in (GOOD, PARTIAL, USAGE), (key, wrong, err)
+            if code == USAGE:
+                refused.add(key)
+                assert err.count("\n") == 1 and len(err) < 600, (key, err)
+            if wrong == "gone" and isinstance(place, list):
+                place.insert(0, kept)
+            else:
+                place[key] = kept
+    assert {"states", "total", "period", "trust", "currency", "days", "digest", "cost"} <= refused
+    other.write_text(json.dumps(whole), encoding="utf-8")
+    assert cli.main(["diff", str(good), str(other)]) == GOOD, "put back as it was"
 
 
 def test_two_currencies_have_no_difference(
