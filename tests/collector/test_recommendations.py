@@ -11,8 +11,10 @@ from tests.collector.fleet_world import DAY, NANO, World, at, us
 
 from ullage_collector.detect.findings import Found, keep
 from ullage_collector.ledger import ATOMS_PER_UNIT
+from ullage_collector.prices import PriceBook
 from ullage_collector.recommendations import book, shown
 from ullage_collector.recommendations.kinds import default_rules, parse
+from ullage_collector.recommendations.proposal import Finding, Fleet, Owned, propose
 from ullage_collector.recommendations.reading import proposals
 from ullage_collector.recommendations.saved import measured
 from ullage_collector.sql import statements
@@ -156,6 +158,21 @@ def test_a_node_out_of_order_counts_its_free_cards_once_too(ledger: Ledger) -> N
     rows = {row["family"]: row for row in book.rows(ledger.db)}
     assert rows["card"]["month_atoms"] == rows["node"]["month_atoms"] == 7200 * ATOMS_PER_UNIT
     assert shown.totals(rows.values()) == {"CNY": "7200.00"}
+
+
+def test_a_node_means_its_own_cluster_s_cards_and_not_those_of_its_namesake() -> None:
+    fleet = Fleet(
+        held=(),
+        owned={
+            f"GPU-{cluster}": Owned(f"GPU-{cluster}", cluster, "n1", "H800", None)
+            for cluster in ("dc1", "dc2")
+        },
+        prices=PriceBook(()),
+        now_us=us(0),
+    )
+    found = Finding(1, "idle_workload", "node", "n1", {"cluster": "dc2"}, 1.0, None, "propose_reclaim")
+    (made,) = propose([found], [], fleet, RULES)
+    assert set(made.claims) == {("GPU-dc2", "")}
 
 
 def test_what_nobody_knows_the_saving_of_takes_nothing_from_others(ledger: Ledger) -> None:

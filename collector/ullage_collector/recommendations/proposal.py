@@ -338,8 +338,9 @@ def _claims(finding: Finding, fleet: Fleet) -> dict[Claim, int]:
         return _whole_card(finding.subject, fleet)
     if finding.family == "node" and not work:
         found: dict[Claim, int] = {}
+        cluster = finding.evidence.get("cluster")
         for name, owned in fleet.owned.items():
-            if owned.node == finding.subject:
+            if owned.node == finding.subject and cluster in (None, owned.cluster):
                 found.update(_whole_card(name, fleet))
         return found
     claims: dict[Claim, int] = {}
