@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ullage_contract.errors import BadInput, ConfigError, UllageError
+from ullage_contract.instants import iso
 
 GOOD: Final = 0
 FAILED: Final = 1
@@ -91,7 +92,7 @@ def day(text: str) -> date:
 def instant(text: str) -> datetime:
     """An argument that is a time, aware: ISO 8601; UTC where it names no offset."""
     try:
-        found = datetime.fromisoformat(text)
+        found = iso(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(f"{text!r} is no time, e.g. 2026-11-20T00:00:00Z") from e
     return found if found.tzinfo else found.replace(tzinfo=UTC)

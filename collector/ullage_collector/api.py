@@ -29,6 +29,7 @@ from ullage_collector.sql import statements
 from ullage_contract import catalogue
 from ullage_contract.clock import Clock
 from ullage_contract.errors import ActuatorError, BadInput, ConfigError, StoreError, UllageError
+from ullage_contract.instants import asked_us, within
 from ullage_contract.sample import Family
 
 if TYPE_CHECKING:
@@ -446,26 +447,14 @@ def _series(views: Views, request: Request) -> Any:
 def _instant(request: Request, name: str, default: float) -> datetime:
     """A query parameter as naive UTC: epoch seconds or ISO 8601 with offset."""
     text = request.query_params.get(name, "")
-    if not text:
-        return naive_utc(default)
-    try:
-        return naive_utc(float(text))
-    except (ValueError, OverflowError, OSError):
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise BadInput(f"{name}: {text[:40]!r} is neither epoch seconds nor ISO 8601 with offset") from e
-    if found.tzinfo is None:
-        raise BadInput(f"{name}: {text[:40]!r} lacks an offset; add Z or +08:00")
-    return found.astimezone(UTC).replace(tzinfo=None)
+    return naive_utc(asked_us(text, name) / 1e6 if text else default)
 
 
 def day_of(request: Request, name: str, default: date) -> date:
     """A day of the query, or the default. Raises BadInput for what is none."""
     text = request.query_params.get(name, "")
     try:
-        return date.fromisoformat(text) if text else default
+        return within(date.fromisoformat(text), name, text) if text else default
     except ValueError as e:
         raise BadInput(f"{name}: {text[:40]!r} is no day; write 2026-11-20") from e
 

@@ -13,12 +13,13 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from ullage_collector.audit import naive_utc
 from ullage_collector.sql import statements
 from ullage_contract.errors import BadInput
+from ullage_contract.instants import iso, within
 
 if TYPE_CHECKING:
     import duckdb
@@ -136,12 +137,12 @@ def verify(lines: Iterable[str]) -> Verified:
 def instant(text: str, name: str) -> float:
     """A day (its UTC midnight), or ISO 8601; without an offset UTC. Raises BadInput."""
     try:
-        found = datetime.fromisoformat(text)
+        found = iso(text)
     except ValueError as e:
         raise BadInput(
             f"{name}: {text[:40]!r} is no time, e.g. 2026-11-01 or 2026-11-01T00:00:00+08:00"
         ) from e
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return within(found if found.tzinfo else found.replace(tzinfo=UTC), name, text).timestamp()
 
 
 def _cell(value: Any) -> Any:

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from ullage_contract import settings
 from ullage_contract.errors import ConfigError
+from ullage_contract.instants import held
 from ullage_reports import config
 from ullage_reports.period import zone_info
 
@@ -172,12 +173,15 @@ def _version(given: Mapping[str, Any], where: str, number: int, zone: str) -> Co
 def _instant(value: object, where: str, zone: str) -> datetime | None:
     if value is None:
         return None
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ConfigError(f"{where}.valid_from = {value} has no offset; write one, or a date alone")
-        return value.astimezone(UTC)
-    if isinstance(value, date):
-        return datetime.combine(value, time(), zone_info(zone)).astimezone(UTC)
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ConfigError(f"{where}.valid_from = {value} has no offset; write one, or a date alone")
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time(), zone_info(zone))
+    try:
+        if isinstance(value, datetime):
+            return held(value)
+    except ValueError as e:
+        raise ConfigError(f"{where}.valid_from = {value}: {e}; write a date, e.g. 2027-01-01") from e
     raise ConfigError(
         f"{where}.valid_from = {str(value)[:40]!r}; write a date, e.g. 2027-01-01, without quotes"
     )

@@ -309,6 +309,8 @@ def test_versions_are_dated_by_local_midnights(tmp_path: Path) -> None:
         ("[[policy]]\n[[policy]]\n", "begin at one instant"),
         ('[[policy]]\nvalid_from = "soon"\n', "write a date"),
         ("[[policy]]\nvalid_from = 2026-01-01T00:00:00\n", "has no offset"),
+        ("[[policy]]\nvalid_from = 0001-01-01T00:00:00+08:00\n", "no instant in UTC"),
+        ("[[policy]]\nvalid_from = 0001-01-01\n", "no instant in UTC"),
         ('[[policy]]\nunallocated_idle = "fixed"\n', "go together"),
         ('[[policy]]\nfixed = { cv = "0.5" }\n', "go together"),
         ('[[policy]]\nunallocated_idle = "fixed"\nfixed = { cv = "0.6", nlp = "0.6" }\n', "more than 1"),

@@ -29,13 +29,12 @@ from ullage_collector.topology import cli as command
 from ullage_collector.topology import reading as topology_reading
 from ullage_collector.topology.door import import_topology
 from ullage_contract.errors import BadInput
+from ullage_contract.instants import asked_us
 
 if TYPE_CHECKING:
     import duckdb
 
     from ullage_collector.store.store import Store
-
-_FAR: Final = 253_402_300_799  # 9999-12-31, the last second a datetime holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +52,7 @@ class Asked:
     def instant_us(self, name: str) -> int:
         """A time of the query, epoch seconds or ISO 8601 with offset; now where it is not given. Raises BadInput."""
         text = self.parameters.get(name, "")
-        if not text:
-            return self.now_us
-        try:
-            seconds = float(text)
-        except ValueError:
-            try:
-                found = datetime.fromisoformat(text)
-            except ValueError as e:
-                raise BadInput(
-                    f"{name}: {text[:40]!r} is neither epoch seconds nor ISO 8601 with offset"
-                ) from e
-            if found.tzinfo is None:
-                raise BadInput(f"{name}: {text[:40]!r} lacks an offset; add Z or +08:00") from None
-            seconds = found.timestamp()
-        if not 0 <= seconds <= _FAR:
-            raise BadInput(f"{name}: {text[:40]!r} is no time since 1970")
-        return round(seconds * 1e6)
+        return asked_us(text, name) if text else self.now_us
 
 
 def _topology(asked: Asked) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo
 from ullage_collector.imports.expression import Template
 from ullage_collector.organisation import Department
 from ullage_contract.errors import BadInput, ConfigError
+from ullage_contract.instants import iso
 from ullage_contract.settings import Table
 
 MAX_FILE_BYTES: Final = (
@@ -276,7 +277,7 @@ def _time(row: Mapping[str, str], column: str | None, zone: str) -> int | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        found = iso(text)
     except ValueError as e:
         raise BadInput(
             f"{column} {text[:40]!r} is no time, e.g. 2026-10-01 or 2026-10-01T00:00:00+08:00"

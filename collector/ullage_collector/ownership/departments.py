@@ -16,6 +16,7 @@ from ullage_collector.ownership.explain import written
 from ullage_collector.ownership.reading import MOST_DAYS, instant, organisation, us
 from ullage_collector.sql import statements
 from ullage_contract.errors import BadInput
+from ullage_contract.instants import iso
 
 if TYPE_CHECKING:
     import duckdb
@@ -108,7 +109,7 @@ def _tree_at(tree: str, now: datetime) -> int | None:
     if tree == NOW:
         return us(now)
     with suppress(ValueError):
-        found = datetime.fromisoformat(tree)
+        found = iso(tree)
         return us(found if found.tzinfo else found.replace(tzinfo=UTC))
     raise BadInput(f"tree: {tree[:40]!r} is neither then, now nor a time, e.g. 2026-10-01T00:00:00+08:00")
 

@@ -6,7 +6,6 @@ Reading needs the viewer role, sprints the operator's; files are named on the so
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ from ullage_collector.quota.readers import Given
 from ullage_collector.receive.identity import Identity, Role
 from ullage_collector.sql import statements
 from ullage_contract.errors import BadInput
+from ullage_contract.instants import asked_us
 
 if TYPE_CHECKING:
     from ullage_collector.store.store import Store
@@ -159,17 +159,4 @@ def us(text: str | None, name: str, default: float) -> int:
 
     Raises BadInput naming the parameter.
     """
-    if text is None or text == "":
-        return round(default * 1e6)
-    try:
-        return round(float(text) * 1e6)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise BadInput(f"{name}: {text[:40]!r} is neither epoch seconds nor ISO 8601 with offset") from e
-    if found.tzinfo is None:
-        raise BadInput(f"{name}: {text[:40]!r} lacks an offset; add Z or +08:00")
-    found = found.astimezone(UTC)
-    return int(found.timestamp()) * 1_000_000 + found.microsecond
+    return asked_us(text, name) if text else round(default * 1e6)
