@@ -9,7 +9,7 @@ Not here: how it is printed (economics_tables.py).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -18,6 +18,7 @@ from typing import Final
 
 from ullage_collector import ledger
 from ullage_collector.ledger import HELD_STATES, USED
+from ullage_reports.model import HeldAmounts, WorkloadRow
 from ullage_reports.peaks import Peak, peak_of, shipped
 from ullage_reports.reading import Reading
 from ullage_reports.rounding import Sums, hours_decimal, ratio
@@ -31,6 +32,8 @@ LEAST_KNOWN_SECONDS: Final = 3240
 """Of an hour, for its requests to count. our choice: nine tenths; an hour counted by half would double the price of a token."""
 RATE_DIGITS: Final = 2
 """Decimals of a rate below the currency's minor unit, as effective prices have."""
+LEAST_UNLISTED: Final = Decimal("0.1")
+"""Card-hours by which the listed rows of a job may differ from it. our choice: what fitting them to a total moves is hundredths."""
 DAY_SECONDS: Final = 86_400
 
 
@@ -165,16 +168,20 @@ class _Computed:
         return measured * self.sums.all_atoms
 
 
-def economics(reading: Reading, peaks: tuple[Peak, ...] | None = None) -> Economics:
-    """The figures of an open period. peaks: as peaks.load gives them; None: the shipped ones."""
-    return _Economics(reading, shipped() if peaks is None else peaks).made()
+def economics(
+    reading: Reading, held: Sequence[WorkloadRow], peaks: tuple[Peak, ...] | None = None
+) -> Economics:
+    """The figures of an open period. held: its workloads as they are listed: a job, a model and a maker cost here what they cost in
+    the tables that add up. peaks: as peaks.load gives them; None: the shipped ones."""
+    return _Economics(reading, held, shipped() if peaks is None else peaks).made()
 
 
 class _Economics:
     """One period's figures in the making."""
 
-    def __init__(self, reading: Reading, peaks: tuple[Peak, ...]) -> None:
+    def __init__(self, reading: Reading, held: Sequence[WorkloadRow], peaks: tuple[Peak, ...]) -> None:
         self._reading = reading
+        self._held = held
         self._peaks = peaks
         self._digits = ledger.minor_units(reading.currency) + RATE_DIGITS
 
@@ -214,23 +221,39 @@ class _Economics:
         )
 
     def _jobs(self) -> tuple[JobRow, ...]:
-        return tuple(
-            JobRow(
-                workload_id=str(workload),
-                name=None if name is None else str(name),
-                scenario=str(scenario),
-                department_id=str(department),
-                department=self._reading.name(str(department)),
-                cards=_int(cards),
-                cost=self._money(_int(atoms)),
-                held_hours=hours_decimal(_int(held)),
-                used_hours=hours_decimal(_int(used)),
-                used_hour_cost=self._hourly(_int(atoms), _int(used)),
+        found = self._rows("dearest", top=TOP)
+        listed = self._listed({(str(row[0]), str(row[2])) for row in found})
+        rows = []
+        for workload, name, scenario, department, cards, atoms, held, used in found:
+            exact = hours_decimal(_int(held))
+            amounts = listed.get((str(workload), str(scenario)))
+            # a part of it may be in the rest of the list, which is one row
+            whole = amounts is not None and abs(amounts.held_hours - exact) < LEAST_UNLISTED
+            rows.append(
+                JobRow(
+                    workload_id=str(workload),
+                    name=None if name is None else str(name),
+                    scenario=str(scenario),
+                    department_id=str(department),
+                    department=self._reading.name(str(department)),
+                    cards=_int(cards),
+                    cost=amounts.held_cost if amounts and whole else self._money(_int(atoms)),
+                    held_hours=amounts.held_hours if amounts and whole else exact,
+                    used_hours=amounts.used_hours if amounts and whole else hours_decimal(_int(used)),
+                    used_hour_cost=self._hourly(_int(atoms), _int(used)),
+                )
             )
-            for workload, name, scenario, department, cards, atoms, held, used in self._rows(
-                "dearest", top=TOP
-            )
-        )
+        return tuple(rows)
+
+    def _listed(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], HeldAmounts]:
+        """What these jobs, (workload, scenario), held as it is listed: under each department and business together."""
+        found: dict[tuple[str, str], HeldAmounts] = {}
+        for row in self._held:
+            key = (row.workload_id, row.scenario or "")
+            if key in wanted:
+                before = found.get(key)
+                found[key] = row.amounts if before is None else before + row.amounts
+        return found
 
     def _computed(self) -> dict[tuple[str, str], _Computed]:
         exact: dict[tuple[str, str], Sums] = defaultdict(Sums)
@@ -272,10 +295,12 @@ class _Economics:
         total = sum(known, Fraction(0)) if known and len(known) == len(days) and priced else None
         measured = sum(one.measured_us for one in parts)
         peak = parts[0].peak if model is not None else None
+        figures = self._reading.figures
+        listed = figures.groups["vendor"][vendor] if model is None else figures.models[vendor, model]
         return ComputeRow(
             vendor=vendor,
             model=model,
-            cost=self._money(sums.all_atoms),
+            cost=listed.cost,
             used_hours=hours_decimal(sums.quantity[USED]),
             used_hour_cost=self._hourly(sums.all_atoms, sums.quantity[USED]) if priced else None,
             covered_ratio=ratio(min(measured, held), held),

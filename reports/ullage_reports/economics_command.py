@@ -17,6 +17,7 @@ from ullage_reports.json_form import to_json
 from ullage_reports.period import Period
 from ullage_reports.reading import Reading, read
 from ullage_reports.statement import currency_of
+from ullage_reports.workloads import workloads
 
 SCHEMA_VERSION = 1
 """Of the JSON form."""
@@ -41,7 +42,7 @@ def run(
         reading = read(facts, period, currency_of(facts, currency))
         if not reading.whole.lines:
             raise BadInput(f"{period.label}: nothing of it is published; publish its days first")
-        found = economics(reading, told)
+        found = economics(reading, workloads(reading).rows, told)
         origins = [str(row[0]) for row in reading.rows("origins")]
         missing = [day.isoformat() for day in facts.missing]
     if as_json:

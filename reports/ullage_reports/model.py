@@ -83,8 +83,8 @@ class Amounts:
     cost, hours: add up over the rows of a table to its total, exactly.
     states: all seven, in ledger.STATES order; add up to cost and hours, exactly.
     unpriced_hours: part of hours that has no price and so no cost; two decimals.
-    used_ratio: used hours over hours whose use is known, 0..1, four decimals; None when none is known.
-    known_ratio: hours whose use is known over hours, 0..1, four decimals; None when there are no hours.
+    used_ratio: used hours over hours whose use is known, 0..1, six decimals; None when none is known.
+    known_ratio: hours whose use is known over hours, 0..1, six decimals; None when there are no hours.
     """
 
     cost: Decimal
@@ -115,7 +115,7 @@ class Amounts:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Against the previous period of the same kind. ratio: difference / |previous|, four decimals; None when previous is 0."""
+    """Against the previous period of the same kind. ratio: difference / |previous|, six decimals; None when previous is 0."""
 
     previous: Decimal
     difference: Decimal
@@ -169,7 +169,7 @@ class DepartmentRow:
     A department that moved within the period has a row in each place where the hours are cut by the organisation then.
     depth: 0 at the top. amounts: with its sub-departments; the rows of depth 0 add up to the total, and a
     row's children add up to it together with ``own``. own: what is booked on the department itself.
-    leaf: no children. share: of the report's cost, 0..1, four decimals, None when the report costs nothing.
+    leaf: no children. share: of the report's cost, 0..1, six decimals, None when the report costs nothing.
     """
 
     department_id: str
@@ -279,7 +279,7 @@ class WorkloadRow:
 
     A workload whose department, business or scenario changed within the period has a row for each. kind: pod, slurm_job,
     ... None: not known. cards: distinct cards it held. since, until: first and last instant it held some in the
-    period. share: of the report's cost, 0..1, four decimals, None when the report costs nothing.
+    period. share: of the report's cost, 0..1, six decimals, None when the report costs nothing.
     """
 
     workload_id: str

@@ -19,7 +19,8 @@ from ullage_reports.model import Amounts, Change, HeldAmounts, StateAmount
 HOUR_DIGITS: Final = 2
 """Decimals of card-hours on pages. our choice: 0.01 h is 36 s of a card, finer than anybody acts on."""
 HOUR_UNIT: Final = ledger.QUANTITY_PER_CARD_HOUR // 10**HOUR_DIGITS
-RATIO_DIGITS: Final = 4
+RATIO_DIGITS: Final = 6
+"""Decimals of a ratio. our choice: a page shows one of its per cent, and a figure rounded twice must not differ from one rounded once."""
 
 
 @dataclass(slots=True)
@@ -288,7 +289,7 @@ def hours_decimal(quantity: int) -> Decimal:
 
 
 def ratio(part: int, whole: int) -> Decimal | None:
-    """part / whole, four decimals, half up; None where there is no whole."""
+    """part / whole, RATIO_DIGITS decimals, half up; None where there is no whole."""
     if whole == 0:
         return None
     if whole < 0:

@@ -225,7 +225,7 @@ class _Statement:
             closed=self._closed(),
             proposals=proposed,
             outlook=outlook(reading, trend) if reading.period.kind in LONG else None,
-            economics=economics(reading, self._peaks) if reading.period.kind in COUNTED else None,
+            economics=economics(reading, held.rows, self._peaks) if reading.period.kind in COUNTED else None,
             bill=owed,
         )
 

@@ -115,7 +115,7 @@ class MethodLine:
 class Trust:
     """What the figures stand on.
 
-    coverage_ratio: share of held time whose use is known, 0..1, four decimals; None when nothing was held.
+    coverage_ratio: share of held time whose use is known, 0..1, six decimals; None when nothing was held.
     attributed_ratio: share of hours that are priced, mapped and known (the trust tile).
     missing_days: UTC days of the period that nobody has published.
     dimensions_revision, dimensions_digest: the names and prices used; None when none are published.

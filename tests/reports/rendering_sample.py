@@ -279,7 +279,7 @@ def _departments(
     ) -> None:
         amounts = _amounts([r for r in rows if r.department in mine])
         own = amounts if leaf else _amounts([])
-        share = (amounts.cost / total.cost).quantize(Decimal("0.0001")) if total.cost else None
+        share = (amounts.cost / total.cost).quantize(Decimal("0.000001")) if total.cost else None
         found.append(
             DepartmentRow(
                 department_id,
@@ -336,7 +336,7 @@ def _model(rows: Sequence[Row], model: str, vendor: str, price: int, total: Amou
         assumed=model == "MLU370-X8",
         effective_price=(amounts.cost / used).quantize(Decimal("0.0001")) if used else None,
         amounts=amounts,
-        share=(amounts.cost / total.cost).quantize(Decimal("0.0001")) if total.cost else None,
+        share=(amounts.cost / total.cost).quantize(Decimal("0.000001")) if total.cost else None,
     )
 
 
@@ -463,10 +463,10 @@ def _sentences(total: Amounts, names: Sequence[str], before: bool, empty: bool) 
     if empty:
         return (first, Sentence("no_waste", {}), Sentence("no_action", {}))
     parts = {
-        f"{name}_ratio": (total.state_cost(name) / total.cost).quantize(Decimal("0.0001"))
+        f"{name}_ratio": (total.state_cost(name) / total.cost).quantize(Decimal("0.000001"))
         for name in ("allocated_idle", "unallocated_idle", "fragmented", "faulty", "isolated")
     }
-    ratio = (total.waste_cost / total.cost).quantize(Decimal("0.0001"))
+    ratio = (total.waste_cost / total.cost).quantize(Decimal("0.000001"))
     action = {
         "count": 3,
         "saving": Decimal("18234.10"),
@@ -480,18 +480,18 @@ def _change(value: Decimal, before: bool) -> Change | None:
     if not before:
         return None
     old = (value * Decimal("0.94")).quantize(Decimal("0.01"))
-    return Change(old, value - old, ((value - old) / old).quantize(Decimal("0.0001")) if old else None)
+    return Change(old, value - old, ((value - old) / old).quantize(Decimal("0.000001")) if old else None)
 
 
 def _ratio_change(value: Decimal | None, before: bool) -> Change | None:
     if value is None or not before:
         return None
     old = Decimal("0.6021")
-    return Change(old, value - old, ((value - old) / old).quantize(Decimal("0.0001")))
+    return Change(old, value - old, ((value - old) / old).quantize(Decimal("0.000001")))
 
 
 def _ratio(part: int, whole: int) -> Decimal | None:
-    return (Decimal(part) / Decimal(whole)).quantize(Decimal("0.0001")) if whole else None
+    return (Decimal(part) / Decimal(whole)).quantize(Decimal("0.000001")) if whole else None
 
 
 def _cents(value: int) -> Decimal:

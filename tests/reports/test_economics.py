@@ -99,7 +99,7 @@ def test_a_used_hour_costs_all_hours_over_the_used_ones(told: dict[str, Any]) ->
 def test_a_pflop_day_costs_what_the_measured_part_did(told: dict[str, Any]) -> None:
     """12 hours x 0.25 x 989.5 TFLOPS = 0.12369 PFLOP-days, and all of the held time was measured: the whole 1152.00 on it."""
     row = by(told["economics"]["models"], "model")["NVIDIA H100 80GB HBM3"]
-    assert (row["signal"], row["active_ratio"], row["covered_ratio"]) == ("tensor", "0.2500", "1.0000")
+    assert (row["signal"], row["active_ratio"], row["covered_ratio"]) == ("tensor", "0.250000", "1.000000")
     days = Decimal(12) * Decimal("0.25") / 24 * Decimal("0.9895")
     assert abs(Decimal(row["pflop_days"]) - days) < Decimal("0.001")
     assert abs(Decimal(row["pflop_day_cost"]) - Decimal(1152) / days) < Decimal("0.01")
@@ -111,11 +111,11 @@ def test_what_has_no_peak_or_too_little_measured_has_no_figure(told: dict[str, A
     ascend, little = models["Ascend 910B3"], models["NVIDIA H200"]
     assert (ascend["signal"], ascend["active_ratio"], ascend["peak_tflops"], ascend["pflop_day_cost"]) == (
         "sm",
-        "0.4000",
+        "0.400000",
         None,
         None,
     )
-    assert (little["signal"], little["covered_ratio"], little["pflop_day_cost"]) == (None, "0.1000", None)
+    assert (little["signal"], little["covered_ratio"], little["pflop_day_cost"]) == (None, "0.100000", None)
     assert little["peak_tflops"] == "989.5"
     assert by(told["economics"]["makers"], "vendor")["nvidia"]["pflop_day_cost"] is None, (
         "a maker is known where its models are"
@@ -249,3 +249,30 @@ def test_the_first_glob_of_report_toml_counts_before_the_longest_word_of_the_sha
     old = peaks.Peak("*H100*", 5_000_000, "x")
     assert (tflops("NVIDIA H100 PCIe", (old,)), tflops("NVIDIA H800", (old,))) == (5, None)
     assert date(2026, 10, 7) == DAY.date()
+
+
+def test_a_job_a_model_and_a_maker_cost_what_they_cost_in_the_tables_that_add_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten jobs of a third of a yuan each are 3.33 together: three of them are printed as 0.34, here and there alike."""
+    world = World()
+    for number in range(10):
+        world.card(f"G{number}", f"H{number % 3}00")
+        world.hold(f"G{number}", f"slurm/dc1/nlp/{number}", 0, 1)
+        world.minutes(f"G{number}", 0, 1, 0.9)
+    world.price("H*", 333_333)
+    States(world.db).make(DAY.date(), LATER)
+    publish_facts_day(world.db, tmp_path / "published", DAY.date(), status="sealed", now=LATER)
+    publish_dimensions(world.db, tmp_path / "published", now=LATER)
+    run(tmp_path, "monthly", "--month", "2026-10", "--format", "json", "--out", "-")
+    report = json.loads(capsys.readouterr().out)
+    run(tmp_path, "economics", "--month", "2026-10", "--json")
+    for told in (report["economics"], json.loads(capsys.readouterr().out)["economics"]):
+        jobs = {row["workload_id"]: row["cost"] for row in told["jobs"]}
+        assert jobs == {row["workload_id"]: row["amounts"]["held_cost"] for row in report["workloads"]}
+        assert sorted(jobs.values()) == ["0.33"] * 7 + ["0.34"] * 3
+        models = {row["model"]: row["cost"] for row in told["models"]}
+        assert models == {row["model"]: row["amounts"]["cost"] for row in report["models"]}
+        assert [row["cost"] for row in told["makers"]] == [
+            row["amounts"]["cost"] for row in report["vendors"]
+        ]

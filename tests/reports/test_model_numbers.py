@@ -110,7 +110,7 @@ def test_a_day_worked_by_hand(tmp_path: Path) -> None:
         True,
         Decimal("29.0000"),
     )
-    assert report.total.used_ratio == Decimal("0.2083")  # 10 of 48 hours
+    assert report.total.used_ratio == Decimal("0.208333")  # 10 of 48 hours
     assert report.total.waste_cost == Decimal("530.50")
     (holder,) = report.holders
     assert (holder.workload_id, holder.department, holder.idle_cost, holder.idle_hours, holder.running) == (
