@@ -4,7 +4,8 @@ A chart prints the texts it is given and takes its lengths from floats: figures 
 so that a chart, a table and a file can not disagree. Labels that do not fit are cut with an ellipsis and stay
 whole in the pointer hint and in the table beside the chart. Charts over time are in timecharts.
 
-Sizes are user units of a 760 wide picture: 11 is about 7.2 pt across an A4 page, 13 px on a screen.
+Sizes are user units of a 760 wide picture: 11 is about 7.2 pt across an A4 page, 13 px on a screen. A phone gets
+the same chart drawn ``svg.NARROW`` wide, for scaled down its labels could not be read.
 """
 
 from __future__ import annotations
@@ -303,12 +304,14 @@ def hatched(drawing: Drawing, x: float, y: float, width: float, height: float, h
     """A pale box crossed by slanted lines: nothing is known here."""
     drawing.rect(x, y, width, height, "#f4f6f8", hint=hint, stroke=RULE)
     gap = min(7.0, width / 2.5)
+    slanted = []
     offset = gap
     while offset < width + height:
         x1, y1 = x + min(offset, width), y + max(offset - width, 0)
         x2, y2 = x + max(offset - height, 0), y + min(offset, height)
-        drawing.line(x1, y1, x2, y2, "#b9c3cc", width=0.7)
+        slanted.append((x1, y1, x2, y2))
         offset += gap
+    drawing.lines(slanted, "#b9c3cc", width=0.7)
 
 
 def _label_column(labels: Sequence[str], width: float, *, bold: bool = False) -> float:

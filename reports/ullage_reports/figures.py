@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 
 from ullage_reports.charts import (
+    WIDTH,
     Bar,
     Part,
     Stack,
@@ -19,6 +20,7 @@ from ullage_reports.charts import (
 )
 from ullage_reports.model import Amounts, DepartmentRow, GroupRow, HeatCell, Kind, ModelRow
 from ullage_reports.palette import ACCENT, STATE_COLOURS
+from ullage_reports.svg import NARROW
 from ullage_reports.table import Figure
 from ullage_reports.timecharts import Heat, Slot, columns, heat_strip, round_ticks
 from ullage_reports.wording import Wording
@@ -47,8 +49,11 @@ def where_it_went(w: Wording) -> Figure:
         window=w.window,
         parts=w.t("empty.no_data") if w.nothing_known else "; ".join(told),
     )
-    svg = stacked_bar("where", title, described, parts, nothing=w.t("empty.no_data"))
-    return Figure("where", title, described, svg)
+
+    def draw(name: str, width: float) -> str:
+        return stacked_bar(name, title, described, parts, nothing=w.t("empty.no_data"), width=width)
+
+    return _figure("where", title, described, draw)
 
 
 def departments(w: Wording) -> Figure | None:
@@ -71,13 +76,11 @@ def departments(w: Wording) -> Figure | None:
     title = w.t("figure.departments", currency=w.report.currency)
     described = _told(w, [f"{bar.label} {bar.value_text}" for bar in bars])
     mark = w.t("figure.mark_before", period=w.report.previous.label) if w.report.previous else ""
-    return Figure(
-        "departments-cost",
-        title,
-        described,
-        hbar("departments-cost", title, described, bars, mark_label=mark),
-        note=_without(w, money=True),
-    )
+
+    def draw(name: str, width: float) -> str:
+        return hbar(name, title, described, bars, mark_label=mark, width=width)
+
+    return _figure("departments-cost", title, described, draw, note=_without(w, money=True))
 
 
 def department_states(w: Wording) -> Figure | None:
@@ -127,7 +130,11 @@ def capacity(w: Wording) -> Figure | None:
     steps.append(_level(w, "worked", total.state_hours("used"), STATE_COLOURS["used"]))
     title = w.t("figure.capacity")
     described = _told(w, [f"{step.label} {step.value_text}" for step in steps])
-    return Figure("capacity", title, described, waterfall("capacity", title, described, steps))
+
+    def draw(name: str, width: float) -> str:
+        return waterfall(name, title, described, steps, width=width)
+
+    return _figure("capacity", title, described, draw)
 
 
 def trend(w: Wording) -> Figure | None:
@@ -158,17 +165,21 @@ def trend(w: Wording) -> Figure | None:
             for point in points
         ],
     )
-    svg = columns(
-        "trend",
-        title,
-        described,
-        slots,
-        legend=_legend(w, [p.amounts for p in points if p.published]),
-        top_value=top,
-        ticks=[(tick, w.f.axis(Decimal(str(tick)))) for tick in marks],
-        gap_label=w.t("word.not_published"),
-    )
-    return Figure("trend", title, described, svg)
+
+    def draw(name: str, width: float) -> str:
+        return columns(
+            name,
+            title,
+            described,
+            slots,
+            legend=_legend(w, [p.amounts for p in points if p.published]),
+            top_value=top,
+            ticks=[(tick, w.f.axis(Decimal(str(tick)))) for tick in marks],
+            gap_label=w.t("word.not_published"),
+            width=width,
+        )
+
+    return _figure("trend", title, described, draw)
 
 
 def week_hours(w: Wording) -> Figure | None:
@@ -187,17 +198,23 @@ def week_hours(w: Wording) -> Figure | None:
     worst = min(known, key=lambda c: (c.used_ratio or 0, c.weekday, c.hour), default=None)
     told = [_moment(w, cell) for cell in (worst, best) if cell is not None]
     described = _told(w, told)
-    svg = heat_strip(
-        "week-hours",
-        title,
-        described,
-        rows,
-        column_labels=[f"{hour:02d}" for hour in range(24)],
-        low=w.t("figure.heat_low"),
-        high=w.t("figure.heat_high"),
-        gap_label=w.t("word.nothing_known"),
+
+    def draw(name: str, width: float) -> str:
+        return heat_strip(
+            name,
+            title,
+            described,
+            rows,
+            column_labels=[f"{hour:02d}" for hour in range(24)],
+            low=w.t("figure.heat_low"),
+            high=w.t("figure.heat_high"),
+            gap_label=w.t("word.nothing_known"),
+            width=width,
+        )
+
+    return _figure(
+        "week-hours", title, described, draw, note=w.t("note.week_hours", zone=w.report.period.zone)
     )
-    return Figure("week-hours", title, described, svg, note=w.t("note.week_hours", zone=w.report.period.zone))
 
 
 def spark(w: Wording, key: str) -> str:
@@ -245,8 +262,20 @@ def _stacks(
         )
     title = w.t(title_key)
     described = _told(w, told)
-    svg = stacked_rows(name, title, described, stacks, legend=_legend(w, [a for _, a in rows]))
-    return Figure(name, title, described, svg, note=note)
+
+    def draw(name: str, width: float) -> str:
+        return stacked_rows(
+            name, title, described, stacks, legend=_legend(w, [a for _, a in rows]), width=width
+        )
+
+    return _figure(name, title, described, draw, note=note)
+
+
+def _figure(
+    name: str, title: str, described: str, draw: Callable[[str, float], str], *, note: str = ""
+) -> Figure:
+    """The chart across a page, and narrow. draw: takes the picture's name, unique in the document, and its width."""
+    return Figure(name, title, described, draw(name, WIDTH), draw(f"{name}-narrow", NARROW), note)
 
 
 def _legend(w: Wording, rows: Sequence[Amounts]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from html import escape
 from typing import Final, Literal
 
@@ -29,6 +30,8 @@ _WIDE: Final = dict.fromkeys("MWmw@%—ÆŒ…→", 1.0)
 _NARROW: Final = dict.fromkeys("iljtfIr.,:;'!|()[]/ ·", 0.42)
 _BOLD: Final = 1.1
 
+NARROW: Final = 380.0
+"""Width of a picture for a phone. our choice: its text of 11 is then 10 to 13 px on screens of 360 to 480 px."""
 
 # A page in the dark turns these, and these alone, by class; text on a coloured part keeps its colour.
 _CLASSES: Final = {INK: "ink", MUTED: "mut", RULE: "rul"}
@@ -100,7 +103,8 @@ class Drawing:
         hint: str = "",
         stroke: str = "",
     ) -> None:
-        """A filled box. hint: what a pointer over it shows."""
+        """A filled box. hint: what a pointer over it shows; left out of a narrow picture, for a phone has no pointer."""
+        hint = hint if self.width > NARROW else ""
         rounded = f' rx="{number(radius)}"' if radius else ""
         edge = f' stroke="{stroke}" stroke-width="1"' if stroke else ""
         shape = (
@@ -118,6 +122,13 @@ class Drawing:
             f'<line x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}" '
             f'stroke="{stroke}" stroke-width="{number(width)}"{_role(stroke)}{dashed}/>'
         )
+
+    def lines(
+        self, ends: Iterable[tuple[float, float, float, float]], stroke: str, *, width: float = 1
+    ) -> None:
+        """Many straight lines (x1, y1, x2, y2) of one look, written as one shape."""
+        through = "".join(f"M{number(a)} {number(b)}L{number(c)} {number(d)}" for a, b, c, d in ends)
+        self._parts.append(f'<path d="{through}" stroke="{stroke}" stroke-width="{number(width)}"/>')
 
     def polygon(self, points: list[tuple[float, float]], fill: str, *, opacity: float = 1) -> None:
         """A filled area through the points, closed."""

@@ -109,12 +109,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart. name: its id. svg: the picture. title: printed above. described: what it says, for those who cannot see it."""
+    """A chart. name: its id. svg: the picture. title: printed above. described: what it says, for those who cannot see it.
+
+    narrow: the same drawn for a phone.
+    """
 
     name: str
     title: str
     described: str
     svg: str
+    narrow: str
     note: str = ""
 
 

@@ -12,7 +12,7 @@ from rendering_sample import BIDI, EVIL, sample
 
 from ullage_reports import charts, figures, timecharts
 from ullage_reports.palette import HEAT, STATE_COLOURS, ink_on
-from ullage_reports.svg import fit, text_width
+from ullage_reports.svg import NARROW, fit, text_width
 from ullage_reports.wording import wording
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -55,7 +55,7 @@ def parts(*values: float) -> tuple[charts.Part, ...]:
     )
 
 
-def drawn() -> Iterator[tuple[str, str]]:
+def drawn(width: float = charts.WIDTH) -> Iterator[tuple[str, str]]:
     """Every chart in its worst form: long names, nothing, one thing, sixty things."""
     for count in (0, 1, 60):
         bars = [
@@ -68,10 +68,10 @@ def drawn() -> Iterator[tuple[str, str]]:
             )
             for n in range(count)
         ]
-        yield f"hbar {count}", charts.hbar("a", "t", "d", bars, mark_label=LONG)
+        yield f"hbar {count}", charts.hbar("a", "t", "d", bars, mark_label=LONG, width=width)
         stacks = [charts.Stack(LONG, parts(*range(n % 7, n % 7 + 7)), "1,234,567.89") for n in range(count)]
         legend = [(colour, f"{name} {LONG[:20]}") for name, colour in STATE_COLOURS.items()]
-        yield f"stacked_rows {count}", charts.stacked_rows("b", "t", "d", stacks, legend=legend)
+        yield f"stacked_rows {count}", charts.stacked_rows("b", "t", "d", stacks, legend=legend, width=width)
         slots = [
             timecharts.Slot(f"11-{n:02d}", parts(60, 20, 10) if n % 5 else None, "gap") for n in range(count)
         ]
@@ -80,13 +80,23 @@ def drawn() -> Iterator[tuple[str, str]]:
         yield (
             f"columns {count}",
             timecharts.columns(
-                "c", "t", "d", slots, legend=legend, top_value=top, ticks=ticks, gap_label="not published"
+                "c",
+                "t",
+                "d",
+                slots,
+                legend=legend,
+                top_value=top,
+                ticks=ticks,
+                gap_label="not published",
+                width=width,
             ),
         )
         points = [timecharts.Point(f"2026-11-{n:02d}", float(n) if n % 4 else None) for n in range(count)]
         yield (
             f"line {count}",
-            timecharts.line("e", "t", "d", points, top_value=100, ticks=ticks, mark=(80, "budget " + LONG)),
+            timecharts.line(
+                "e", "t", "d", points, top_value=100, ticks=ticks, mark=(80, "budget " + LONG), width=width
+            ),
         )
         rows = [
             (f"周{n}", [timecharts.Heat(n / 60 if h % 3 else None, "x") for h in range(24)])
@@ -103,18 +113,19 @@ def drawn() -> Iterator[tuple[str, str]]:
                 low="0%",
                 high="100%",
                 gap_label=LONG,
+                width=width,
             ),
         )
         yield f"sparkline {count}", charts.sparkline("g", "t", "d", [float(n % 7) for n in range(count)])
-    yield "stacked_bar", charts.stacked_bar("h", "t", "d", parts(64, 13, 6, 5, 5, 6, 1))
-    yield "stacked_bar nothing", charts.stacked_bar("h", "t", "d", parts(0, 0), nothing=LONG)
+    yield "stacked_bar", charts.stacked_bar("h", "t", "d", parts(64, 13, 6, 5, 5, 6, 1), width=width)
+    yield "stacked_bar nothing", charts.stacked_bar("h", "t", "d", parts(0, 0), nothing=LONG, width=width)
     steps = [
         charts.Step(WIDE_LATIN, 100, "100,000,000.00 (100.0%)", "#888888", "level"),
         charts.Step(LONG, 99.9, "−99,900,000.00 (99.9%)", "#888888", "minus"),
         charts.Step("left", 0.1, "100,000.00 (0.1%)", "#888888", "level"),
     ]
-    yield "waterfall", charts.waterfall("i", "t", "d", steps)
-    yield "waterfall nothing", charts.waterfall("i", "t", "d", [])
+    yield "waterfall", charts.waterfall("i", "t", "d", steps, width=width)
+    yield "waterfall nothing", charts.waterfall("i", "t", "d", [], width=width)
     for lang in ("zh", "en"):
         for name, report in (
             ("full", sample()),
@@ -136,15 +147,21 @@ def drawn() -> Iterator[tuple[str, str]]:
             )
             for figure in made:
                 if figure is not None:
-                    yield f"{figure.name} {name} {lang}", figure.svg
+                    yield (
+                        f"{figure.name} {name} {lang}",
+                        figure.svg if width == charts.WIDTH else figure.narrow,
+                    )
 
 
 CHARTS = dict(drawn())
+FOR_PHONES = dict(drawn(NARROW))
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_label_is_inside_and_no_two_overlap(name: str) -> None:
     assert_well_laid(CHARTS[name])
+    assert_well_laid(FOR_PHONES[name])
+    assert 'viewBox="0 0 380 ' in FOR_PHONES[name] or name.startswith("sparkline")
 
 
 def test_the_geometry_check_itself_sees_an_overlap() -> None:

@@ -8,6 +8,7 @@ import itertools
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ from rendering_sample import BIDI, EVIL, sample
 
 from ullage_reports.html import render, text
 from ullage_reports.json_form import to_json
-from ullage_reports.model import Report, Status
+from ullage_reports.model import Report, Status, Tile, Unit
 from ullage_reports.wording import wording
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "circle", "line", "polyline", "polygon"}
@@ -233,6 +234,80 @@ def test_a_browser_shows_it_without_sideways_scrolling(tmp_path: Path) -> None:
         )
     assert picture.stat().st_size > 20_000
     assert pdf.read_bytes().startswith(b"%PDF")
+
+
+BOXES = """selector => [...document.querySelectorAll(selector)].map(e => {
+    const range = document.createRange();
+    range.selectNodeContents(e);
+    const box = e.getBoundingClientRect(), inner = range.getBoundingClientRect();
+    return [box.left, box.right, inner.left, inner.right, range.getClientRects().length];
+})"""
+"""Of every element: its left and right, those of what is in it, and how many lines its text takes."""
+CHARTS = """[...document.querySelectorAll('figure svg')].filter(s => s.getBoundingClientRect().width).map(s => {
+    const sizes = [...s.querySelectorAll('text')].map(t => parseFloat(t.getAttribute('font-size')));
+    const box = s.getBoundingClientRect();
+    return [box.left, box.right, Math.min(...sizes) * box.width / s.viewBox.baseVal.width];
+})"""
+"""Of every chart that is seen: its left and right, and its smallest text in pixels."""
+
+
+def budgeted(report: Report) -> Report:
+    """With the budget's tile, the sixth."""
+    tile = Tile("budget_ratio", Unit.RATIO, Decimal("0.665"), None, "")
+    return replace(report, page_one=replace(report.page_one, tiles=(*report.page_one.tiles, tile)))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_tiles_and_charts_can_be_read_on_every_screen(tmp_path: Path, language: str) -> None:
+    """Four to six tiles: no figure broken within, nothing beside its tile. No chart cut, its least label 7.5 px at least."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    report = sample(scale=40)
+    four = replace(report, page_one=replace(report.page_one, tiles=report.page_one.tiles[:4]))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        for told in (budgeted(report), report, four):
+            page.goto(render(told, language, tmp_path).as_uri())
+            for wide in (360, 420, 640, 800, 1280):
+                page.set_viewport_size({"width": wide, "height": 900})
+                for left, right, inner_left, inner_right, _ in page.evaluate(BOXES, ".tiles li"):
+                    assert inner_left >= left and inner_right <= right, wide
+                # a Chinese amount has no place to break; an English one breaks after its currency where it must
+                for *_, lines in page.evaluate(BOXES, ".tiles .value"):
+                    assert lines <= (1 if language == "zh" else 2), (wide, page.inner_text(".tiles"))
+                drawn = page.evaluate(CHARTS)
+                assert len(drawn) > 4
+                for left, right, size in drawn:
+                    assert left >= 0 and right <= wide and size >= 7.5, (wide, size)
+        browser.close()
+
+
+@pytest.mark.browser
+def test_a_table_wider_than_a_phone_shows_that_there_is_more(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 420, "height": 900}, bypass_csp=True)
+        page.goto(render(sample(), "en", tmp_path).as_uri())
+        first = page.locator(".scroll").first
+        assert page.evaluate("e => e.scrollWidth > e.clientWidth", first.element_handle())
+        begun = first.screenshot()
+        # the shadow at the right edge goes when the end is reached, and one at the left comes
+        assert page.evaluate("e => getComputedStyle(e).backgroundAttachment", first.element_handle()) == (
+            "local, local, scroll, scroll"
+        )
+        page.add_style_tag(content=".scroll{background:none!important}")
+        assert first.screenshot() != begun
+        browser.close()
 
 
 @pytest.mark.browser
