@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
@@ -36,6 +37,7 @@ def said(w: Wording, bill: Bill) -> str:
 def departments(w: Wording) -> Table:
     """One row a department in reading order; what is owed by an inner department itself is a row of its own below it."""
     bill = w.report.bill
+    known = _known(w)
     rows: list[tuple[Cell, ...]] = []
     for row in bill.departments if bill else ():
         name = _department(w, row)
@@ -43,7 +45,7 @@ def departments(w: Wording) -> Table:
             (
                 w.text_cell(row.department_id),
                 w.name_cell(name, indent=row.depth),
-                *_cells(w, row.charges),
+                *_cells(w, row.charges, priced=known[row.department_id][0]),
             )
         )
         if not row.leaf and any(getattr(row.own, column) for column in COLUMNS):
@@ -51,7 +53,7 @@ def departments(w: Wording) -> Table:
                 (
                     w.text_cell(row.department_id),
                     w.name_cell(w.t("name.own", name=name), indent=row.depth + 1, tone="muted"),
-                    *_cells(w, row.own),
+                    *_cells(w, row.own, priced=known[row.department_id][1]),
                 )
             )
     return Table(
@@ -74,6 +76,8 @@ def departments(w: Wording) -> Table:
 def groups(w: Wording, key: str, groups: Sequence[BillGroup]) -> Table:
     """By scenario or business. key: ``scenarios`` or ``businesses``."""
     bill = w.report.bill
+    shown = w.report.scenarios if key == "scenarios" else w.report.businesses
+    unknown = {row.key for row in shown if not row.amounts.priced}
     return Table(
         key=f"bill_{key}",
         caption=w.t(f"table.bill_{key}", currency=w.report.currency, window=w.window),
@@ -81,7 +85,7 @@ def groups(w: Wording, key: str, groups: Sequence[BillGroup]) -> Table:
         rows=tuple(
             (
                 w.name_cell(w.group(key, row.key), tone="muted" if row.key in ("", PLATFORM_KEY) else ""),
-                *_cells(w, row.charges),
+                *_cells(w, row.charges, priced=row.key not in unknown),
             )
             for row in groups
         ),
@@ -254,13 +258,26 @@ def _columns(w: Wording) -> tuple[Column, ...]:
     )
 
 
-def _cells(w: Wording, charges: Charges | None) -> tuple[Cell, ...]:
-    """The columns of one row; energy that nobody published is not known, and is no 0."""
+def _known(w: Wording) -> dict[str, tuple[bool, bool]]:
+    """Of each department: whether what its cards cost is known, with those below it and its own; one that has no hours cost 0."""
+    found: dict[str, tuple[bool, bool]] = defaultdict(lambda: (True, True))
+    for row in w.report.departments:
+        below, own = found[row.department_id]
+        found[row.department_id] = (below and row.amounts.priced, own and row.own.priced)
+    return found
+
+
+def _cells(w: Wording, charges: Charges | None, *, priced: bool = True) -> tuple[Cell, ...]:
+    """The columns of one row; energy that nobody published is not known, and is no 0, nor is capacity of which no hour has a price."""
     if charges is None:
         return tuple(Cell("", "", True) for _ in COLUMNS)
     found = [w.money_cell(getattr(charges, name)) for name in COLUMNS]
     if w.report.bill is None or w.report.bill.energy_kwh is None:
         found[COLUMNS.index("energy")] = Cell(DASH, "", True)
+    if not charges.capacity and not (priced and not w.nothing_priced):
+        found[COLUMNS.index("capacity")] = Cell(DASH, "", True)
+        if not charges.total:
+            found[COLUMNS.index("total")] = Cell(DASH, "", True)
     for name in ("shared", "corrections", "credits"):
         if not getattr(charges, name):
             place = COLUMNS.index(name)

@@ -24,6 +24,14 @@ from ullage_reports.rounding import decimal_ratio
 
 OVER: Final = (Standing.EXCEEDED, Standing.CERTAIN)
 """What somebody has to know today."""
+WORST_FIRST: Final = (
+    *OVER,
+    Standing.LIKELY,
+    Standing.AT_RISK,
+    Standing.UNKNOWN,
+    Standing.ON_TRACK,
+)
+"""Standings in the order in which to look at them. our choice: what nobody can judge comes before what is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +102,22 @@ def budget_rows(
     )
 
 
-def tile(rows: Sequence[BudgetRow], currency: str) -> Tile | None:
-    """Page one's: what is spent of the budget of the whole fleet, else how many are or will be exceeded; None: there is no budget."""
-    if not rows:
+def worst(rows: Sequence[BudgetRow]) -> BudgetRow | None:
+    """The one to look at first: by standing, then by what is spent of it; None: there is no budget."""
+    return max(
+        rows, key=lambda row: (-WORST_FIRST.index(row.standing), row.used_ratio or Decimal(0)), default=None
+    )
+
+
+def tile(rows: Sequence[BudgetRow]) -> Tile | None:
+    """Page one's: how many are or will be exceeded; where none is, what is spent of the worst. None: there is no budget."""
+    first = worst(rows)
+    if first is None:
         return None
-    whole = [row for row in rows if row.whole and row.currency == currency]
-    if whole:
-        return Tile("budget_ratio", Unit.RATIO, whole[0].used_ratio, None, "")
-    return Tile("budgets_over", Unit.COUNT, Decimal(sum(row.standing in OVER for row in rows)), None, "down")
+    over = sum(row.standing in OVER for row in rows)
+    if over:
+        return Tile("budgets_over", Unit.COUNT, Decimal(over), None, "down")
+    return Tile("budget_worst_ratio", Unit.RATIO, first.used_ratio, None, "")
 
 
 def _row(period: Period, spent: Spent, end: date) -> BudgetRow:

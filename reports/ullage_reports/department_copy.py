@@ -81,7 +81,9 @@ def department_copy(report: Report, department_id: str) -> Report | None:
         trend=(),
         heat=(),
         trust=_trust(report.trust, total, tops, rows),
-        copy=DepartmentCopy(department_id, _marks(report.trust), report.workloads_rest is not None),
+        copy=DepartmentCopy(
+            department_id, _marks(report.trust), report.workloads_rest is not None, report.nothing_priced
+        ),
         bill=None if report.bill is None else _bill(report.bill, department_id),
     )
 

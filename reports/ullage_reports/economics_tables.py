@@ -21,7 +21,8 @@ def lead(w: Wording, report: Report) -> str:
     found = report.economics
     if found is None or found.used_hour_cost is None:
         return w.t("lead.economics")
-    said = w.t("lead.economics_hour", cost=w.f.money(found.used_hour_cost))
+    key = "lead.economics_hour_priced" if w.some_unpriced else "lead.economics_hour"
+    said = w.t(key, cost=w.f.money(found.used_hour_cost))
     return w.t("word.sentence_gap").join([said, w.t("lead.economics_estimate")]) if found.estimated else said
 
 
@@ -40,6 +41,8 @@ def models(w: Wording) -> Table:
 def _computed(w: Wording, key: str, rows: Sequence[ComputeRow]) -> Table:
     t, currency = w.t, w.report.currency
     by_model = key == "economics_models"
+    notes = [t("note.economics_models")] if by_model else []
+    notes += [t("note.economics_unpriced")] if w.some_unpriced else []
     return Table(
         key=key,
         caption=t(f"table.{key}", currency=currency, window=w.window),
@@ -60,7 +63,7 @@ def _computed(w: Wording, key: str, rows: Sequence[ComputeRow]) -> Table:
         rows=tuple(_compute_row(w, row, by_model) for row in rows),
         printed=PRINTED * 4,
         more=w.more(len(rows), PRINTED * 4),
-        note=t("note.economics_models") if by_model else "",
+        note=t("word.sentence_gap").join(notes),
         empty=t("empty.no_data"),
     )
 
@@ -72,7 +75,7 @@ def _compute_row(w: Wording, row: ComputeRow, by_model: bool) -> tuple[Cell, ...
     return (
         w.name_cell(vendor),
         *named,
-        w.money_cell(row.cost),
+        w.cost_cell(row.cost, _priced(w, row)),
         w.hours_cell(row.used_hours),
         w.money_cell(row.used_hour_cost),
         Cell(signal or DASH, str(row.signal or "")),
@@ -82,6 +85,15 @@ def _compute_row(w: Wording, row: ComputeRow, by_model: bool) -> tuple[Cell, ...
         _estimate(w, row.pflop_days),
         _estimate(w, row.pflop_day_cost),
         *((w.text_cell(row.source),) if by_model else ()),
+    )
+
+
+def _priced(w: Wording, row: ComputeRow) -> bool:
+    """Whether the report's own row of the model or maker has a cost that is known."""
+    if row.model is None:
+        return all(one.amounts.priced for one in w.report.vendors if one.key == row.vendor)
+    return all(
+        one.amounts.priced for one in w.report.models if (one.vendor, one.model) == (row.vendor, row.model)
     )
 
 
@@ -111,7 +123,7 @@ def scenarios(w: Wording) -> Table:
                 w.name_cell(w.group("scenarios", row.scenario)),
                 w.count_cell(row.jobs),
                 w.count_cell(row.unpriced),
-                w.money_cell(row.cost),
+                w.cost_cell(row.cost, row.unpriced < row.jobs),
                 w.money_cell(row.median),
                 w.money_cell(row.used_hour_cost),
             )

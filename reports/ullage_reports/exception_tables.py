@@ -53,31 +53,53 @@ def _row(
     name: str = "",
     sub: str = "",
     since: datetime | None = None,
+    cut: bool = False,
     hours: Decimal | None = None,
     cost: Decimal | None = None,
 ) -> tuple[Cell, ...]:
-    """subject: its id, which is what a file has. name: as it is printed, where people know it by another word."""
+    """subject: its id, which is what a file has. name: as it is printed, where people know it by another word. cut: the report saw
+    since from its first instant on alone."""
     return (
         Cell(w.t(f"exception.{kind}"), kind),
         Cell(name or w.plain(subject) or DASH, w.plain(subject), sub=sub),
-        w.since_cell(since),
+        w.since_cell(since) if cut else w.instant_cell(since),
         w.hours_cell(hours),
         w.money_cell(cost),
     )
+
+
+def _cost(w: Wording, cost: Decimal, priced: bool) -> Decimal | None:
+    return cost if priced and not w.nothing_priced else None
 
 
 def _data(w: Wording) -> list[tuple[Cell, ...]]:
     """What is missing under the figures."""
     trust = w.report.trust
     found = [_row(w, "missing_day", day.isoformat()) for day in trust.missing_days]
-    found += [_row(w, "unpriced", row.model, since=row.since, hours=row.hours) for row in trust.unpriced]
+    found += [
+        _row(w, "unpriced", row.model, since=row.since, cut=True, hours=row.hours) for row in trust.unpriced
+    ]
     found += [_row(w, "foreign", row.currency, hours=row.hours) for row in trust.foreign]
     found += [
-        _row(w, "unmapped", row.name, sub=w.t(f"name_kind.{row.kind}"), hours=row.hours, cost=row.cost)
+        _row(
+            w,
+            "unmapped",
+            row.name,
+            sub=w.t(f"name_kind.{row.kind}"),
+            hours=row.hours,
+            cost=_cost(w, row.cost, row.priced),
+        )
         for row in trust.unmapped
     ]
     found += [
-        _row(w, "unlisted", row.card_id, sub=w.plain(row.node_id), hours=row.hours, cost=row.cost)
+        _row(
+            w,
+            "unlisted",
+            row.card_id,
+            sub=w.plain(row.node_id),
+            hours=row.hours,
+            cost=_cost(w, row.cost, row.priced),
+        )
         for row in trust.unlisted
     ]
     if trust.coverage_ratio is not None and trust.coverage_ratio < LEAST_COVERED:
@@ -94,7 +116,7 @@ def _incidents(w: Wording) -> list[tuple[Cell, ...]]:
             sub=" · ".join(filter(None, (w.t.known("cause", row.cause), w.plain(row.node_id)))),
             since=row.onset,
             hours=row.hours,
-            cost=row.cost,
+            cost=_cost(w, row.cost, row.priced),
         )
         for row in w.report.incidents
         if row.closed_at is None or row.cost or row.hours
@@ -126,8 +148,9 @@ def _holders(w: Wording) -> list[tuple[Cell, ...]]:
             row.workload_id,
             sub=w.department_name(row.department, row.department_id),
             since=row.since,
+            cut=True,
             hours=row.idle_hours,
-            cost=row.idle_cost,
+            cost=_cost(w, row.idle_cost, row.priced),
         )
         for row in w.report.holders
         if row.running and row.idle_hours >= LEAST_IDLE_HOURS

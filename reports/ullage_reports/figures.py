@@ -43,7 +43,11 @@ def where_it_went(w: Wording) -> Figure:
         said = f"{w.state(amount.state)} {w.f.money(amount.cost) if money else w.hours(amount.hours)} ({w.f.percent(ratio)})"
         told.append(said)
         parts.append(Part(w.state(amount.state), float(value), text, STATE_COLOURS[amount.state], said))
-    title = w.t("figure.where_it_went" if money or w.nothing_known else "figure.where_hours_went")
+    title = w.t("figure.where_it_went")
+    if not money and not w.nothing_known:
+        foreign = any(row.hours for row in w.report.trust.foreign)
+        key = "figure.where_hours_went_in" if foreign else "figure.where_hours_went"
+        title = w.t(key, currency=w.report.currency)
     described = w.t(
         "figure.described",
         window=w.window,
@@ -68,7 +72,7 @@ def departments(w: Wording) -> Figure | None:
             Bar(
                 label=w.department(row),
                 value=_length(row.amounts.cost),
-                value_text=w.f.number(row.amounts.cost),
+                value_text=w.f.number(row.amounts.cost if row.amounts.priced else None),
                 mark=None if before is None else _length(before),
                 mark_text="" if before is None else f"{w.t('word.before')}: {w.f.number(before)}",
             )
@@ -229,6 +233,8 @@ def spark(w: Wording, key: str) -> str:
             "idle_held_cost": amounts.state_cost("allocated_idle"),
         }.get(key)
         values.append(float(figure) if figure is not None and point.published else None)
+    if key != "used_ratio" and w.nothing_priced:
+        return ""
     if len(values) < 3 or key not in ("cost", "used_ratio", "waste_cost", "idle_held_cost"):
         return ""
     label = w.t(f"tile.{key}")

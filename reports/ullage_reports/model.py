@@ -108,6 +108,11 @@ class Amounts:
         return self.state_cost("allocated_idle", "unallocated_idle", "fragmented")
 
     @property
+    def priced(self) -> bool:
+        """Whether its cost is known at all; not where it has hours and none of them a price: that cost is no 0."""
+        return bool(self.cost) or not self.hours or self.unpriced_hours < self.hours
+
+    @property
     def waste_cost(self) -> Decimal:
         """What bought no work: idle, out of order, isolated. Unknown is not in it."""
         return self.idle_cost + self.state_cost("faulty", "isolated")
@@ -127,7 +132,7 @@ class Tile:
     """One of the five figures on page one, or the sixth, of budgets. value None: not known, print a dash and never 0.
 
     key: cost, used_ratio, waste_cost, idle_held_cost, trust_ratio; in a department's copy department_cost, used_ratio,
-    idle_held_cost, known_ratio; of budgets, where there are any, budget_ratio or budgets_over. better: "up", "down" or "" for neither.
+    idle_held_cost, known_ratio; of budgets, where there are any, budgets_over or budget_worst_ratio. better: "up", "down" or "" for neither.
     """
 
     key: str
@@ -222,6 +227,7 @@ class HolderRow:
 
     cards: how many cards it held idle; card_id, node_id: the one that cost most. since: start of its idle time in
     the period. idle_hours, idle_cost: held but idle. held_hours: all it held. running: it still held at the period's end.
+    priced False: no idle hour has a price in the report's currency, so idle_cost is not known.
     """
 
     workload_id: str
@@ -238,6 +244,7 @@ class HolderRow:
     idle_cost: Decimal
     held_hours: Decimal
     running: bool
+    priced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +263,11 @@ class HeldAmounts:
     idle_cost: Decimal
     unknown_cost: Decimal
     unpriced_hours: Decimal
+
+    @property
+    def priced(self) -> bool:
+        """As of Amounts."""
+        return bool(self.held_cost) or not self.held_hours or self.unpriced_hours < self.held_hours
 
     def __add__(self, other: HeldAmounts) -> HeldAmounts:
         """Both together: printed figures, so the sum prints what the rows add up to."""
@@ -308,7 +320,8 @@ class WorkloadRest:
 class IncidentRow:
     """One incident that cost card-hours in the period, or was open in it. closed_at None: still open.
 
-    hours, cost: faulty and isolated time whose reason is this incident.
+    hours, cost: faulty and isolated time whose reason is this incident. priced False: none of these hours has a price in the report's
+    currency, so cost is not known.
     """
 
     incident_id: str
@@ -326,6 +339,7 @@ class IncidentRow:
     origin: str
     hours: Decimal
     cost: Decimal
+    priced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,11 +398,12 @@ class PageOne:
 class DepartmentCopy:
     """Whose copy a report is: it holds that department's figures and no other's. marks: ``simulated``, ``imported`` and
     ``assumed`` where some of the whole report's data are so; whether the department's are is not known. cut: the whole report does not
-    list every workload, so some of the department's may not be listed."""
+    list every workload, so some of the department's may not be listed. nothing_priced: as of the whole report."""
 
     department_id: str
     marks: tuple[str, ...]
     cut: bool = False
+    nothing_priced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +463,16 @@ class Report:
     copy: DepartmentCopy | None = None
     closed: ClosedBy | None = None
     bill: Bill | None = None
+
+    @property
+    def nothing_priced(self) -> bool:
+        """No card-hour has a price in the report's currency: what its cards cost is not known in it, and no figure of money is 0."""
+        if self.copy is not None and self.copy.nothing_priced:
+            return True
+        foreign = [row.hours for row in self.trust.foreign]
+        rounded = Decimal("0.01") * len(foreign)  # each currency's hours are rounded alone
+        without = sum(foreign, self.total.unpriced_hours) + rounded
+        return bool(self.total.hours) and not self.total.cost and without >= self.total.hours
 
     @property
     def stem(self) -> str:

@@ -15,13 +15,19 @@ def lead(w: Wording, report: Report) -> str:
     found = report.outlook
     if found is None or found.next_cost is None or found.level_cost is None:
         return w.t("lead.outlook_unknown")
-    said = w.t(
-        "lead.outlook", trend=w.f.money_short(found.next_cost), level=w.f.money_short(found.level_cost)
-    )
+    said = []
+    if not w.nothing_priced:
+        said.append(
+            w.t(
+                "lead.outlook",
+                trend=w.f.money_short(found.next_cost),
+                level=w.f.money_short(found.level_cost),
+            )
+        )
     wanted = [row for row in found.models if row.verdict is Verdict.BUY]
     shared = [row for row in found.models if row.verdict is Verdict.SHARE]
     more = w.t("lead.outlook_models", buy=w.f.number(len(wanted)), share=w.f.number(len(shared)))
-    return w.t("word.sentence_gap").join([said, more])
+    return w.t("word.sentence_gap").join([*said, more])
 
 
 def months(w: Wording) -> Table:
@@ -56,12 +62,12 @@ def _month(w: Wording, row: MonthRow) -> tuple[Cell, ...]:
     return (
         w.text_cell(row.label),
         days,
-        w.money_cell(row.cost if known else None),
+        w.cost_cell(row.cost, known),
         w.hours_cell(row.hours if known else None),
         w.ratio_cell(row.held_ratio),
         w.ratio_cell(row.used_ratio),
-        w.money_cell(row.idle_cost if known else None),
-        w.money_cell(row.waste_cost if known else None),
+        w.cost_cell(row.idle_cost, known),
+        w.cost_cell(row.waste_cost, known),
     )
 
 
@@ -114,6 +120,6 @@ def _model(w: Wording, row: OutlookRow) -> tuple[Cell, ...]:
         w.money_cell(row.busiest_expected),
         w.money_cell(row.missing),
         w.count_cell(row.to_buy),
-        w.money_cell(row.cost_each),
+        w.cost_cell(row.cost_each, True),
         Cell(word, str(row.verdict), tone="bad" if row.verdict is Verdict.BUY else ""),
     )

@@ -7,6 +7,7 @@ from typing import Final
 
 from ullage_contract.plain import plain
 from ullage_reports import bill_tables, figures
+from ullage_reports.budgets import worst
 from ullage_reports.format import DASH
 from ullage_reports.model import Sentence, Status, Tile, Unit
 from ullage_reports.table import Column, Holds, Notice, Table, TileView
@@ -14,6 +15,10 @@ from ullage_reports.wording import Wording, tone
 
 MARKS: Final = ("simulated", "imported", "assumed")
 """Words every page carries when figures are not measured or not priced for good; keys ``mark.*``."""
+
+
+BUDGET_NAME: Final = 40
+"""Letters of a budget's name below a tile. our choice: two lines of it."""
 
 
 def sentences(w: Wording) -> tuple[str, ...]:
@@ -38,8 +43,11 @@ def _sentence(w: Wording, sentence: Sentence) -> str:
     values = {key: _value(w, key, value) for key, value in sentence.values.items()}
     key = sentence.key
     total = w.report.total
-    if key in ("cost", "cost_change") and not total.cost and total.unpriced_hours == total.hours:
-        return w.t("sentence.no_price")
+    if key in ("cost", "cost_change") and w.nothing_priced:
+        others = w.t("word.comma").join(plain(row.currency) for row in w.report.trust.foreign if row.hours)
+        if not others:
+            return w.t("sentence.no_price")
+        return w.t("sentence.no_price_in", currency=w.report.currency, others=others)
     difference = sentence.values.get("difference")
     if isinstance(difference, Decimal):
         values["difference"] = w.f.money_short(abs(difference))
@@ -50,7 +58,9 @@ def _sentence(w: Wording, sentence: Sentence) -> str:
         key += "_new" if started else "_up" if difference > 0 else "_down" if difference < 0 else "_same"
     if key == "proposals" and sentence.values.get("count") == 1:
         key = "proposals_one"
-    if key == "action" and sentence.values.get("count") == 1:
+    if key == "action" and w.nothing_priced:
+        key = "action_unpriced_one" if sentence.values.get("count") == 1 else "action_unpriced"
+    elif key == "action" and sentence.values.get("count") == 1:
         key = "action_one"
     if key == "waste" and not total.cost:
         key = "waste_hours"
@@ -88,7 +98,7 @@ def _value(w: Wording, key: str, value: Decimal | int | str | None) -> str:
 def tile_view(w: Wording, tile: Tile) -> TileView:
     """A tile as it is printed, with its change in words and colour, and the line of its days."""
     change, colour = "", ""
-    if tile.change is not None and not w.nothing_known:
+    if tile.change is not None and not _unknown(w, tile):
         if tile.unit is Unit.RATIO:
             change = w.t("tile.points", points=w.f.points(tile.change.difference))
         elif tile.change.ratio is not None:
@@ -102,13 +112,40 @@ def tile_view(w: Wording, tile: Tile) -> TileView:
         value=_tile_value(w, tile),
         change=w.t("tile.compared", change=change) if change else "",
         tone=colour,
-        note=w.t(f"tile_note.{tile.key}"),
+        note=_tile_note(w, tile),
         spark=figures.spark(w, tile.key),
     )
 
 
+def _tile_note(w: Wording, tile: Tile) -> str:
+    """What stands below a tile's figure; of budgets which one, and in which period: its own, not the report's."""
+    first = worst(w.report.budgets)
+    if first is None or tile.key not in ("budgets_over", "budget_worst_ratio"):
+        return w.t(f"tile_note.{tile.key}")
+    name = plain(first.name)
+    if len(name) > BUDGET_NAME:
+        name = f"{name[: BUDGET_NAME - 1]}…"
+    some = len(w.report.budgets) > 1
+    key = {
+        "budgets_over": "tile_note.budgets_over" if some else "tile_note.budgets_over_one",
+        "budget_worst_ratio": "tile_note.budget_worst_ratio_many" if some else "tile_note.budget_worst_ratio",
+    }[tile.key]
+    return w.t(
+        key,
+        count=w.f.number(len(w.report.budgets)),
+        budget=f"{name} {plain(first.label)}",
+        ratio=w.f.percent(first.used_ratio),
+        standing=w.t(f"budget_standing.{first.standing}"),
+    )
+
+
+def _unknown(w: Wording, tile: Tile) -> bool:
+    """Whether the report cannot know the figure, whatever is added up."""
+    return w.nothing_known or (tile.unit is Unit.MONEY and w.nothing_priced)
+
+
 def _tile_value(w: Wording, tile: Tile) -> str:
-    if tile.value is None or w.nothing_known:
+    if tile.value is None or _unknown(w, tile):
         return w.t("word.not_known")
     if tile.unit is Unit.MONEY:
         return w.f.money_short(tile.value)
@@ -137,10 +174,10 @@ def tile_table(w: Wording) -> Table:
                 w.text_cell(tile.key),
                 w.text_cell(t(f"tile.{tile.key}")),
                 w.text_cell(w.report.currency if tile.unit is Unit.MONEY else tile.unit.value),
-                w.money_cell(None if w.nothing_known else tile.value),
-                w.money_cell(tile.change.previous if tile.change else None),
-                w.money_cell(tile.change.difference if tile.change else None),
-                w.change_cell(tile.change),
+                w.money_cell(None if _unknown(w, tile) else tile.value),
+                w.money_cell(tile.change.previous if tile.change and not _unknown(w, tile) else None),
+                w.money_cell(tile.change.difference if tile.change and not _unknown(w, tile) else None),
+                w.change_cell(None if _unknown(w, tile) else tile.change),
             )
             for tile in w.report.page_one.tiles
         ),

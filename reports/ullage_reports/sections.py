@@ -186,6 +186,8 @@ def _held_lead(w: Wording) -> str:
     """How many workloads held cards, and what they held."""
     report = w.report
     key = "lead.workload_one" if report.workload_count == 1 else "lead.workloads"
+    if not report.held.priced or w.nothing_priced:
+        key = "lead.workload_one_unpriced" if report.workload_count == 1 else "lead.workloads_unpriced"
     return w.t(
         key,
         count=w.f.number(report.workload_count),
@@ -201,7 +203,11 @@ def _departments_lead(w: Wording) -> str:
 
 def _movers(w: Wording) -> str:
     """Who went up and down most in money against the period before; nothing to say gives the general lead."""
-    rows = [r for r in w.report.departments if r.depth == 0 and r.change is not None]
+    rows = [
+        r
+        for r in w.report.departments
+        if r.depth == 0 and r.change is not None and r.amounts.priced and not w.nothing_priced
+    ]
 
     def by_difference(row: DepartmentRow) -> Decimal:
         return row.change.difference if row.change is not None else Decimal(0)

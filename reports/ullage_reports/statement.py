@@ -99,7 +99,7 @@ def statement(
     if budgets:
         rows = budget_rows(published, budgets, period, verify=verify, beside=closing, policies=policies)
         report = replace(report, budgets=rows)
-        shown = budget_tile(rows, chosen)
+        shown = budget_tile(rows)
         if shown is not None:
             report = replace(report, page_one=replace(report.page_one, tiles=(*report.page_one.tiles, shown)))
     if unusual is None:
@@ -353,8 +353,9 @@ class _Statement:
                 idle_cost=self._rounding.money(int(atoms)),
                 held_hours=hours_decimal(int(held)),
                 running=int(until) == int(last),
+                priced=bool(priced),
             )
-            for workload, department, business, scenario, cards, card, node, model, since, idle, atoms, held, until
+            for workload, department, business, scenario, cards, card, node, model, since, idle, atoms, held, until, priced
             in self._reading.rows("holders", {"currency": self._currency, "top": RANKED})
         )  # fmt: skip
 
@@ -377,6 +378,7 @@ class _Statement:
                 origin=row[12],
                 hours=hours_decimal(int(row[13])),
                 cost=self._rounding.money(int(row[14])),
+                priced=bool(row[15]),
             )
             for row in self._reading.rows("incidents", parameters)
         )

@@ -28,6 +28,7 @@ def states(w: Wording) -> Table:
     """Page one: where each unit of money went, in the order of the bar."""
     report = w.report
     total = report.total
+    priced = total.priced
     rows = []
     for amount in () if w.nothing_known else report.page_one.states:
         share = amount.cost / total.cost if total.cost else None
@@ -38,8 +39,8 @@ def states(w: Wording) -> Table:
                 w.name_cell(
                     w.state(amount.state), swatch=amount.state, sub=w.t(f"state_means.{amount.state}")
                 ),
-                w.money_cell(amount.cost),
-                w.change_cell(change, better=better),
+                w.cost_cell(amount.cost, priced),
+                w.change_cell(None if w.nothing_priced else change, better=better),
                 Cell(
                     w.f.percent(share),
                     "" if share is None else format(share.quantize(Decimal("0.0001")), "f"),
@@ -62,8 +63,8 @@ def states(w: Wording) -> Table:
         rows=tuple(rows),
         total=(
             w.name_cell(t("word.total")),
-            w.money_cell(total.cost),
-            w.change_cell(report.change),
+            w.cost_cell(total.cost, priced),
+            w.change_cell(None if w.nothing_priced else report.change),
             Cell(w.f.percent(Decimal(1) if total.cost else None), "1" if total.cost else "", True),
             w.hours_cell(total.hours),
         ),
@@ -112,7 +113,7 @@ def departments(w: Wording) -> Table:
         ),
         printed=2 * ROWS_PRINTED,
         more=w.more(len(rows), 2 * ROWS_PRINTED),
-        note=w.t("note.departments") + " " + _organisation(w),
+        note=w.t("word.sentence_gap").join((w.t("note.departments"), _organisation(w))),
         empty=w.t("empty.no_data"),
     )
 
@@ -153,8 +154,11 @@ def groups(w: Wording, key: str, groups: Sequence[GroupRow]) -> Table:
 
 
 def models(w: Wording) -> Table:
-    """Card models with list price and what a used card-hour really cost."""
+    """Card models with list price and what a used card-hour really cost; of the priced ones alone where some are not."""
     t, currency = w.t, w.report.currency
+    effective = t(
+        "column.effective_price_priced" if w.some_unpriced else "column.effective_price", currency=currency
+    )
     return Table(
         key="models",
         caption=t("table.models", currency=currency, window=w.window),
@@ -168,7 +172,7 @@ def models(w: Wording) -> Table:
             Column("cost", t("column.cost", currency=currency), weight=1.7),
             Column("hours", t("column.hours"), weight=1.3),
             Column("used_ratio", t("column.used_ratio"), weight=0.9, holds=Holds.RATIO),
-            Column("effective_price", t("column.effective_price", currency=currency), weight=1.6),
+            Column("effective_price", effective, weight=1.6),
             Column("share", t("column.share_of_cost"), shown=False, holds=Holds.RATIO),
         ),
         rows=tuple(_model_row(w, row) for row in w.report.models),
@@ -179,7 +183,7 @@ def models(w: Wording) -> Table:
             Cell("", "", True),
             Cell("", "", True),
             Cell("", ""),
-            w.money_cell(w.report.total.cost),
+            w.cost_cell(w.report.total.cost, w.report.total.priced),
             w.hours_cell(w.report.total.hours),
             w.ratio_cell(w.report.total.used_ratio),
             Cell("", "", True),
@@ -232,7 +236,7 @@ def holders(w: Wording) -> Table:
                 w.text_cell(row.card_id),
                 w.text_cell(row.model),
                 w.count_cell(row.cards),
-                w.money_cell(row.idle_cost),
+                w.cost_cell(row.idle_cost, row.priced),
                 w.hours_cell(row.idle_hours),
                 w.hours_cell(row.held_hours),
                 w.since_cell(row.since, sub=t("word.still") if row.running else ""),
@@ -269,7 +273,7 @@ def idle_workloads(w: Wording) -> Table:
                 w.text_cell(row.workload_id),
                 w.name_cell(w.department_name(row.department, row.department_id)),
                 w.count_cell(row.cards),
-                w.money_cell(row.amounts.idle_cost),
+                w.cost_cell(row.amounts.idle_cost, row.amounts.priced),
                 w.hours_cell(row.amounts.idle_hours),
                 w.hours_cell(row.amounts.held_hours),
             )
@@ -323,7 +327,7 @@ def incidents(w: Wording) -> Table:
                 w.text_cell(row.node_id),
                 w.text_cell(row.severity),
                 w.text_cell(row.code),
-                w.money_cell(row.cost),
+                w.cost_cell(row.cost, row.priced),
                 w.hours_cell(row.hours),
                 w.instant_cell(row.onset),
                 w.instant_cell(row.closed_at, none=t("word.open"), tone="" if row.closed_at else "bad"),
@@ -366,7 +370,7 @@ def days(w: Wording) -> Table:
     for point in w.report.trend:
         gap = () if point.published else (t("word.not_published"),)
         cells = (
-            tuple(w.money_cell(s.cost) for s in point.amounts.states)
+            tuple(w.cost_cell(s.cost, point.amounts.priced) for s in point.amounts.states)
             if point.published
             else (nothing,) * len(w.states)
         )
@@ -379,7 +383,7 @@ def days(w: Wording) -> Table:
                     sub="".join(gap),
                     at=point.start if hourly else point.start.astimezone(w.f.zone).date(),
                 ),
-                w.money_cell(point.amounts.cost) if known else nothing,
+                w.cost_cell(point.amounts.cost, point.amounts.priced) if known else nothing,
                 w.hours_cell(point.amounts.hours) if known else nothing,
                 w.ratio_cell(point.amounts.used_ratio) if known else nothing,
                 *cells,
@@ -450,11 +454,11 @@ def _model_row(w: Wording, row: ModelRow) -> tuple[Cell, ...]:
         price,
         w.money_cell(row.price_high),
         Cell(w.yes(row.assumed), w.yes(row.assumed)),
-        w.money_cell(row.amounts.cost),
+        w.cost_cell(row.amounts.cost, row.amounts.priced),
         w.hours_cell(row.amounts.hours),
         w.ratio_cell(row.amounts.used_ratio),
         w.money_cell(row.effective_price),
-        w.ratio_cell(row.share),
+        w.ratio_cell(row.share if row.amounts.priced else None),
     )
 
 
@@ -480,14 +484,16 @@ def _amount_columns(w: Wording) -> tuple[Column, ...]:
 def _amount_cells(
     w: Wording, amounts: Amounts, share: Decimal | None, change: Change | None
 ) -> tuple[Cell, ...]:
+    priced = amounts.priced
+    known = priced and not w.nothing_priced
     return (
-        w.money_cell(amounts.cost),
-        w.change_cell(change),
+        w.cost_cell(amounts.cost, priced),
+        w.change_cell(change if known else None),
         w.hours_cell(amounts.hours),
         w.ratio_cell(amounts.used_ratio),
-        w.money_cell(amounts.state_cost("allocated_idle")),
-        w.ratio_cell(share),
-        *(w.money_cell(amounts.state_cost(name)) for name in w.states if name != "allocated_idle"),
+        w.cost_cell(amounts.state_cost("allocated_idle"), priced),
+        w.ratio_cell(share if known else None),
+        *(w.cost_cell(amounts.state_cost(name), priced) for name in w.states if name != "allocated_idle"),
         *(w.hours_cell(amounts.state_hours(name)) for name in w.states),
         w.hours_cell(amounts.unpriced_hours),
     )

@@ -76,8 +76,12 @@ def trust(
             for c, q, a in reading.rows("foreign_currencies", {"currency": reading.currency, **reading.span})
         ),
         unmapped=tuple(
-            UnmappedRow(str(k), str(n), int(w), hours_decimal(int(q)), reading.rounding.money(int(a)))
-            for k, n, w, q, a in reading.rows("unmapped", {"currency": reading.currency, "top": TOP_NAMES})
+            UnmappedRow(
+                str(k), str(n), int(w), hours_decimal(int(q)), reading.rounding.money(int(a)), bool(priced)
+            )
+            for k, n, w, q, a, priced in reading.rows(
+                "unmapped", {"currency": reading.currency, "top": TOP_NAMES}
+            )
         ),
         assumed_prices=tuple(
             AssumedPrice(
@@ -93,9 +97,11 @@ def trust(
         ),
         unlisted=tuple(
             UnlistedCard(
-                str(c), str(n), str(v), str(m), hours_decimal(int(q)), reading.rounding.money(int(a))
+                str(c), str(n), str(v), str(m), hours_decimal(int(q)), reading.rounding.money(int(a)), bool(p)
             )
-            for c, n, v, m, q, a in reading.rows("unlisted", {"currency": reading.currency, "top": TOP_NAMES})
+            for c, n, v, m, q, a, p in reading.rows(
+                "unlisted", {"currency": reading.currency, "top": TOP_NAMES}
+            )
         ),
         origins=tuple(
             OriginRow(str(o), int(n), ledger.minor_decimal(origin_hours[str(o)], 2)) for o, n, _ in origins

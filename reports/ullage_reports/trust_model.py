@@ -49,13 +49,15 @@ class ForeignRow:
 
 @dataclass(frozen=True, slots=True)
 class UnmappedRow:
-    """A name no mapping rule matches. name: namespace or account, else user, else workload id."""
+    """A name no mapping rule matches. name: namespace or account, else user, else workload id. priced False: none of
+    its hours has a price in the report's currency, so its cost is not known."""
 
     kind: str
     name: str
     workloads: int
     hours: Decimal
     cost: Decimal
+    priced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class AssumedPrice:
 
 @dataclass(frozen=True, slots=True)
 class UnlistedCard:
-    """A card that was seen and that no inventory lists; counted from when it was first seen."""
+    """A card that was seen and that no inventory lists; counted from when it was first seen. priced: as of UnmappedRow."""
 
     card_id: str
     node_id: str
@@ -81,6 +83,7 @@ class UnlistedCard:
     model: str
     hours: Decimal
     cost: Decimal
+    priced: bool = True
 
 
 @dataclass(frozen=True, slots=True)

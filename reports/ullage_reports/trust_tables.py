@@ -109,7 +109,7 @@ def unmapped(w: Wording) -> Table:
                 w.text_cell(row.name),
                 w.count_cell(row.workloads),
                 w.hours_cell(row.hours),
-                w.money_cell(row.cost),
+                w.cost_cell(row.cost, row.priced),
             )
             for row in w.report.trust.unmapped
         ),
@@ -171,7 +171,7 @@ def unlisted(w: Wording) -> Table:
                 w.name_cell(w.group("vendors", row.vendor)),
                 w.text_cell(row.model),
                 w.hours_cell(row.hours),
-                w.money_cell(row.cost),
+                w.cost_cell(row.cost, row.priced),
             )
             for row in w.report.trust.unlisted
         ),

@@ -23,7 +23,7 @@ PLATFORM_KEY: Final = "platform"
 class Wording:
     """report, and how to say it. Make it with ``wording(report, lang)``.
 
-    printing False: cells carry their value and no printed text, for rows that only a file has.
+    printing False: cells carry their value and no printed text, for rows that only a file has. nothing_priced: the report's, worked out once.
     """
 
     report: Report
@@ -33,11 +33,18 @@ class Wording:
     _alike: frozenset[str] = field(default=frozenset())
     _departments: Mapping[str, DepartmentRow] = field(default_factory=dict)
     printing: bool = True
+    nothing_priced: bool = False
 
     @property
     def nothing_known(self) -> bool:
         """No card-hour is published for the period: then no figure is, and none may print as 0."""
         return not self.report.total.hours
+
+    @property
+    def some_unpriced(self) -> bool:
+        """Some card-hours have no price in the report's currency."""
+        trust = self.report.trust
+        return bool(trust.unpriced_hours) or any(row.hours for row in trust.foreign)
 
     # ---------------------------------------------------------------------------------- names
     def department(self, row: DepartmentRow) -> str:
@@ -89,6 +96,10 @@ class Wording:
 
     def money_cell(self, value: Decimal | None) -> Cell:
         return self._figure(value)
+
+    def cost_cell(self, value: Decimal | None, priced: bool) -> Cell:
+        """Money of card-hours: where none of them has a price in the report's currency, what they cost is not known, and is no 0."""
+        return self._figure(value if priced and not self.nothing_priced else None)
 
     def hours_cell(self, value: Decimal | None) -> Cell:
         return self._figure(value)
@@ -179,6 +190,7 @@ def wording(report: Report, lang: str) -> Wording:
         window=f"{form.span(report.period.first, report.period.last)} {report.period.zone}",
         _alike=frozenset(alike(names)),
         _departments={row.department_id: row for row in reversed(report.departments)},  # the first of each
+        nothing_priced=report.nothing_priced,
     )
 
 

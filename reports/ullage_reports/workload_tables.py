@@ -93,7 +93,7 @@ def _workload_row(w: Wording, row: WorkloadRow) -> tuple[Cell, ...]:
         w.instant_cell(row.since),
         w.instant_cell(row.until),
         *_held_cells(w, row.amounts),
-        w.ratio_cell(row.share),
+        w.ratio_cell(row.share if row.amounts.priced else None),
     )
 
 
@@ -113,14 +113,14 @@ def _workload_rest(w: Wording, count: int, amounts: HeldAmounts) -> tuple[Cell, 
         Cell("", "", True),
         *(Cell("", ""),) * 2,
         *_held_cells(w, amounts),
-        w.ratio_cell(decimal_ratio(amounts.held_cost, w.report.total.cost)),
+        w.ratio_cell(decimal_ratio(amounts.held_cost, w.report.total.cost) if amounts.priced else None),
     )
 
 
 def _held_cells(w: Wording, a: HeldAmounts) -> tuple[Cell, ...]:
     return (
-        w.money_cell(a.held_cost),
+        w.cost_cell(a.held_cost, a.priced),
         *(w.hours_cell(hours) for hours in (a.held_hours, a.used_hours, a.idle_hours, a.unknown_hours)),
-        *(w.money_cell(cost) for cost in (a.used_cost, a.idle_cost, a.unknown_cost)),
+        *(w.cost_cell(cost, a.priced) for cost in (a.used_cost, a.idle_cost, a.unknown_cost)),
         w.hours_cell(a.unpriced_hours),
     )

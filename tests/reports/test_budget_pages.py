@@ -13,7 +13,7 @@ from tests.reports.test_budget import BEFORE, OCTOBER, stands
 
 from ullage_collector.published import Published
 from ullage_reports import period as periods
-from ullage_reports.budget_settings import parse
+from ullage_reports.budget_settings import Budget, parse
 from ullage_reports.department_copy import department_copy
 from ullage_reports.json_form import to_json
 from ullage_reports.model import Report
@@ -95,11 +95,36 @@ def test_pages_and_files_show_them_and_a_copy_does_not(root: Path) -> None:
     assert copy is not None and copy.budgets == ()
 
 
-def test_the_budget_of_the_whole_fleet_is_page_ones_tile(root: Path) -> None:
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_page_one_shows_the_worst_budget_by_name_and_period_not_the_largest(root: Path, lang: str) -> None:
+    """A budget of the whole fleet that is on track does not hide those that are exceeded."""
     whole = replace(BUDGETS[0], name="Everything", departments=("*",), atoms=BUDGETS[1].atoms * 10)
     now = datetime(2026, 9, 20, tzinfo=UTC)
-    report = statement(
-        Published(root), periods.weekly("2026-W36", "UTC"), now=now, budgets=(*BUDGETS, whole), currency="CNY"
-    )
+
+    def of(period: periods.Period, *budgets: Budget) -> Report:
+        return statement(Published(root), period, now=now, budgets=budgets, currency="CNY")
+
+    def note(report: Report) -> str:
+        return pages(report, lang).tiles[-1].note
+
+    later = periods.weekly("2026-W37", "UTC")
+    report = of(later, whole, *BUDGETS)
     tile = report.page_one.tiles[-1]
-    assert (tile.key, tile.value) == ("budget_ratio", Decimal("0.0576"))  # 8 cards x 240 x 6 days of 200,000
+    assert (tile.key, tile.value) == ("budgets_over", Decimal(2))
+    tight = report.budgets[3]
+    assert tight.standing == "exceeded" and tight.used_ratio == Decimal("1.2480")  # 480 x 13 days of 5000
+    assert "Tight 2026-09" in note(report) and "124.8%" in note(report) and "4" in note(report)
+    one = of(periods.weekly("2026-W36", "UTC"), whole)
+    tile = one.page_one.tiles[-1]
+    assert (tile.key, tile.value) == (
+        "budget_worst_ratio",
+        Decimal("0.0576"),
+    )  # 8 cards x 240 x 6 days of 200,000
+    assert "Everything 2026-09" in note(one)
+    serving = BUDGETS[1]  # 480 x 6 days of 20,000
+    both = of(periods.weekly("2026-W36", "UTC"), whole, serving)
+    assert both.page_one.tiles[-1].value == Decimal("0.1440") and "Serving 2026-09" in note(both)
+    quarter = of(periods.quarterly("2026-Q3", "UTC"), serving)
+    assert "Serving 2026-09" in note(quarter), (
+        "a month's budget in a quarter is its last month's, and says so"
+    )

@@ -39,7 +39,7 @@ BY_WORD = {
         "trust_ratio",
         "department_cost",
         "known_ratio",
-        "budget_ratio",
+        "budget_worst_ratio",
         "budgets_over",
     ),
     "tile_note": (
@@ -50,7 +50,7 @@ BY_WORD = {
         "trust_ratio",
         "department_cost",
         "known_ratio",
-        "budget_ratio",
+        "budget_worst_ratio",
         "budgets_over",
     ),
 }

@@ -19,6 +19,7 @@ from ullage_reports import period as periods
 from ullage_reports.anomalies import Anomalies, AnomalyRow
 from ullage_reports.charts import sparkline
 from ullage_reports.cost_policy import WORDS as POLICY_WORDS
+from ullage_reports.department_copy import department_copy
 from ullage_reports.model import RANKED, Amounts, HolderRow, Report, TreeCut
 from ullage_reports.pages import Pages, pages
 from ullage_reports.palette import ALERT
@@ -28,20 +29,21 @@ from ullage_reports.table import Cell, Figure, Lines, Table
 NOW = datetime(2026, 10, 2, 6, tzinfo=UTC)
 LANGS = pytest.mark.parametrize("lang", ["zh", "en"])
 FAULT = date(2026, 9, 4)
+MONEY = ("cost", "capacity", "cost_each")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five weeks from 3 August to 6 September. On FAULT card 8 is out of order, card 9 isolated, and neither by an incident; then
+    """A week, from 30 August to 6 September. On FAULT card 8 is out of order, card 9 isolated, and neither by an incident; then
     card 9 is held twelve hours for development by nobody known, without a price."""
     days = Days()
-    for number in range(35):
+    for number in range(27, 35):
         days.usual(on(number))
     days.line(FAULT, 8, 0, 24, "platform", None, state="faulty")
     days.line(FAULT, 9, 0, 12, "platform", None, state="isolated")
     days.line(FAULT, 9, 12, 24, "__unallocated__", "x", price=None, scenario="development")
     made = tmp_path_factory.mktemp("said")
-    days.publish(made, [on(number) for number in range(35)])
+    days.publish(made, [on(number) for number in range(27, 35)])
     return made
 
 
@@ -269,6 +271,16 @@ def test_idleness_cut_at_the_periods_edge_may_be_older(lang: str) -> None:
     assert cells[0].sub == {"en": "or before · still so", "zh": "或更早 · 仍在持续"}[lang]
     assert cells[1].sub == {"en": "still so", "zh": "仍在持续"}[lang]
     assert cells[0].at == made.period.start, "the file has the instant as it was"
+    day = periods.daily("2026-11-17", "Asia/Shanghai")
+    fault = replace(made.incidents[0], onset=day.start)
+    held = replace(first, since=day.start, running=True, idle_hours=Decimal("9.00"))
+    rows = table(
+        pages(replace(made, period=day, holders=(held,), incidents=(fault,)), lang), "exceptions"
+    ).rows
+    since = {row[0].value: row[2].sub for row in rows}
+    assert since["idle"] == cells[0].sub.partition(" · ")[0] and since["incident"] == "", (
+        "an incident's onset is its own"
+    )
 
 
 @LANGS
@@ -300,3 +312,77 @@ def test_each_share_of_use_names_what_it_is_a_share_of(month: Report, lang: str)
         b for s in page.sections for b in s.blocks if isinstance(b, Figure) and b.name == "capacity"
     )
     assert every in capacity.title.partition("(")[2] + capacity.title.partition("（")[2]
+
+
+@LANGS
+def test_what_no_hour_of_which_has_a_price_costs_a_dash_and_the_totals_stay(month: Report, lang: str) -> None:
+    """Twelve hours of nobody known, for development, without a price."""
+    page = pages(month, lang)
+    for key, name, costs in (
+        ("departments", "__unallocated__", ("cost", "allocated_idle_cost", "used_cost")),
+        (
+            "scenarios",
+            {"en": "Development", "zh": "开发"}[lang],
+            ("cost", "allocated_idle_cost", "used_cost"),
+        ),
+        ("unmapped", "dc1", ("cost",)),
+        ("economics_scenarios", {"en": "Development", "zh": "开发"}[lang], ("cost", "median")),
+        ("bill", "__unallocated__", ("capacity", "total")),
+        ("workloads", "slurm/dc1/x", ("held_cost", "used_cost")),
+    ):
+        one = table(page, key)
+        keys = [column.key for column in one.columns]
+        (row,) = (row for row in one.rows if name in [cell.value for cell in row])
+        for cost in costs:
+            cell = row[keys.index(cost)]
+            assert cell.value == "" and cell.text in ("–", ""), (key, cost)
+    departments = table(page, "departments")
+    assert departments.total is not None
+    assert departments.total[3].value == str(month.total.cost)
+    top = [row for row in departments.rows if row[1].indent == 0]
+    assert sum((Decimal(row[3].value or 0) for row in top), Decimal(0)) == month.total.cost
+    drawn = next(
+        b for s in page.sections for b in s.blocks if isinstance(b, Figure) and b.name == "departments-cost"
+    )
+    assert ">0.00</text>" not in drawn.svg
+
+
+@LANGS
+def test_nothing_is_free_in_a_currency_nothing_is_priced_in(root: Path, lang: str) -> None:
+    """A fleet priced in CNY, asked for in USD: what it cost in USD is not known, and is nowhere 0."""
+    for period in (periods.daily("2026-09-04", "UTC"), periods.quarterly("2026-Q3", "UTC")):
+        report = statement(Published(root), period, now=NOW, currency="USD")
+        page = pages(report, lang)
+        first = page.sentences[0]
+        assert "USD" in first and "CNY" in first and "0.00" not in first
+        assert first.startswith(
+            {"en": "Nothing of this period is priced in USD", "zh": "本期没有以 USD 计价的卡时"}[lang]
+        )
+        money = [view for view in page.tiles if view.key in ("cost", "waste_cost", "idle_held_cost")]
+        assert [view.change for view in money] == [""] * 3
+        assert len({view.value for view in money}) == 1 and "0" not in money[0].value
+        assert "USD" in page.bar.title
+        for one in page.file_tables:
+            for n, head in enumerate(one.columns):
+                if one.key not in ("checks", "foreign") and (head.key in MONEY or head.key.endswith("_cost")):
+                    assert {row[n].value for row in one.rows} <= {""}, (one.key, head.key)
+    copy = department_copy(report, "rd")
+    assert copy is not None and "0.00" not in pages(copy, lang).sentences[0]
+
+
+@LANGS
+def test_two_figures_of_a_used_hour_have_two_titles(month: Report, lang: str) -> None:
+    """Of the priced hours alone in one table, and of none where some are without a price in the other."""
+    page = pages(month, lang)
+    prices, work = table(page, "models"), table(page, "economics_models")
+    assert column(prices, "effective_price")[0].value and not column(work, "used_hour_cost")[0].value
+    titles = [
+        next(c.title for c in one.columns if c.key == key)
+        for one, key in ((prices, "effective_price"), (work, "used_hour_cost"))
+    ]
+    assert titles[0] != titles[1]
+    said = {"en": "without a price", "zh": "没有价格"}[lang]
+    assert said in work.note
+    whole = replace(month, trust=replace(month.trust, unpriced_hours=Decimal(0)))
+    prices, work = (table(pages(whole, lang), key) for key in ("models", "economics_models"))
+    assert "priced" not in prices.columns[9].title and said not in work.note.partition("。")[0]

@@ -88,14 +88,14 @@ WITH held AS (
     FROM held WHERE state = 'allocated_idle' GROUP BY workload_id, department_id, card_id, node_id, model
 ), idle AS (
     SELECT workload_id, department_id, count(DISTINCT card_id) AS cards, sum(q) AS q, coalesce(sum(a), 0) AS a,
-           min(since) AS since, min(business) AS business, min(scenario) AS scenario,
+           count(a) > 0 AS priced, min(since) AS since, min(business) AS business, min(scenario) AS scenario,
            arg_max(card_id, (coalesce(a, 0), q, card_id)) AS card_id, arg_max(node_id, (coalesce(a, 0), q, card_id)) AS node_id,
            arg_max(model, (coalesce(a, 0), q, card_id)) AS model
     FROM cards GROUP BY workload_id, department_id
     ORDER BY a DESC, q DESC, workload_id LIMIT $top
 )
 SELECT i.workload_id, i.department_id, i.business, i.scenario, i.cards, i.card_id, i.node_id, i.model, i.since, i.q, i.a,
-       h.q, h.until
+       h.q, h.until, i.priced
 FROM idle i
 JOIN (SELECT workload_id, department_id, sum(quantity) AS q, max(until) AS until FROM held
       WHERE workload_id IN (SELECT workload_id FROM idle) GROUP BY ALL) h USING (workload_id, department_id)
@@ -146,11 +146,11 @@ SELECT max(to_us) FROM segment;
 -- Incidents that cost card-hours in the span, and those that were open in it.
 WITH lost AS (
     SELECT TRY_CAST(regexp_extract(source_rows, '(^| )incident=(\d+)', 2) AS BIGINT) AS incident_id, sum(quantity) AS q,
-           coalesce(sum(atoms) FILTER (currency = $currency), 0) AS a
+           coalesce(sum(atoms) FILTER (currency = $currency), 0) AS a, coalesce(bool_or(currency = $currency), false) AS priced
     FROM segment WHERE state IN ('faulty', 'isolated') GROUP BY 1
 )
 SELECT i.incident_id, i.family, i.subject, i.node_id, i.vendor, i.cause, i.code, i.severity, i.onset, i.closed_at, i.confirmed,
-       i.action, i.origin, coalesce(l.q, 0), coalesce(l.a, 0)
+       i.action, i.origin, coalesce(l.q, 0), coalesce(l.a, 0), coalesce(l.priced, true)
 FROM incident i LEFT JOIN lost l USING (incident_id)
 WHERE coalesce(l.q, 0) > 0
    OR (epoch_us(i.onset) < $to_us AND (i.closed_at IS NULL OR epoch_us(i.closed_at) > $from_us))
@@ -190,7 +190,8 @@ WHERE currency IS NOT NULL AND currency <> $currency GROUP BY currency ORDER BY 
 SELECT CASE WHEN w.namespace IS NOT NULL THEN CASE WHEN w.kind = 'slurm_job' THEN 'account' ELSE 'namespace' END
             WHEN w.user_name IS NOT NULL THEN 'user' ELSE 'workload' END AS kind,
        coalesce(w.namespace, w.user_name, s.workload_id, '') AS name,
-       count(DISTINCT s.workload_id), sum(s.quantity), coalesce(sum(s.atoms) FILTER (s.currency = $currency), 0)
+       count(DISTINCT s.workload_id), sum(s.quantity), coalesce(sum(s.atoms) FILTER (s.currency = $currency), 0),
+       coalesce(bool_or(s.currency = $currency), false)
 FROM spent s LEFT JOIN workload w USING (workload_id)
 WHERE s.department_id = '__unallocated__' GROUP BY 1, 2 ORDER BY 5 DESC, 4 DESC, 1, 2 LIMIT $top;
 
@@ -201,7 +202,7 @@ GROUP BY ALL ORDER BY 8 DESC, 1;
 
 -- name: unlisted
 SELECT s.card_id, any_value(s.node_id), any_value(s.vendor), any_value(s.model), sum(s.quantity),
-       coalesce(sum(s.atoms) FILTER (s.currency = $currency), 0)
+       coalesce(sum(s.atoms) FILTER (s.currency = $currency), 0), coalesce(bool_or(s.currency = $currency), false)
 FROM spent s JOIN card c USING (card_id) WHERE NOT c.listed GROUP BY s.card_id ORDER BY 6 DESC, 5 DESC, 1 LIMIT $top;
 
 -- name: origins
