@@ -81,8 +81,8 @@ def test_now_all_hours_stand_where_the_department_is_today(root: Path) -> None:
 @pytest.mark.parametrize(
     ("tree_at", "lang", "said"),
     [
-        (None, "en", "by the organisation valid at that hour; it changed 1 times"),
-        (None, "zh", "本期内组织变更 1 次"),
+        (None, "en", "by the organisation valid at that hour; it changed once"),
+        (None, "zh", "本期内组织变更一次"),
         (NOW, "en", "All hours count by the organisation of 2026-11-01 06:00."),
         (NOW, "zh", "全部时段按 2026-11-01 06:00 的组织归集"),
     ],
