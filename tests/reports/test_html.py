@@ -253,7 +253,7 @@ CHARTS = """[...document.querySelectorAll('figure svg')].filter(s => s.getBoundi
 
 def budgeted(report: Report) -> Report:
     """With the budget's tile, the sixth."""
-    tile = Tile("budget_ratio", Unit.RATIO, Decimal("0.665"), None, "")
+    tile = Tile("budget_worst_ratio", Unit.RATIO, Decimal("0.665"), None, "")
     return replace(report, page_one=replace(report.page_one, tiles=(*report.page_one.tiles, tile)))
 
 
