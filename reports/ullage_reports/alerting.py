@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Final
@@ -30,13 +30,13 @@ from ullage_reports import period as periods
 from ullage_reports.alert_settings import AlertSettings
 from ullage_reports.alerts import Alert, of_anomalies, of_budgets, said
 from ullage_reports.anomalies import anomalies
+from ullage_reports.budget_reading import last_whole
 from ullage_reports.budgets import budget_rows
 from ullage_reports.config import DEFAULT_PATH, Settings
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.format import Format
 from ullage_reports.json_form import to_json
 from ullage_reports.kept import Kept, holding
-from ullage_reports.local_days import LocalDays
 from ullage_reports.period import PeriodKind, zone_info
 from ullage_reports.texts import Texts
 
@@ -75,10 +75,9 @@ def look(
 
     Raises ConfigError, StoreError.
     """
-    days = published.days()
-    if not days:
+    last = last_whole(published, chosen.zone)
+    if last is None:
         return Found((), None)
-    last = _last_whole(published, days[-1], chosen.zone)
     period = periods.containing(PeriodKind.DAILY, last, chosen.zone, chosen.fiscal_start_month)
     budgets = budget_settings.read(watched.budgets) if watched.budgets else ()
     rows = budget_rows(published, budgets, period, verify=verify, policies=policies) if budgets else ()
@@ -262,15 +261,6 @@ def _budget_of(alert: Alert) -> str | None:
 
 
 # ------------------------------------------------------------------------------------------ the look
-def _last_whole(published: Published, last: date, zone: str) -> date:
-    """The last local day whose UTC days are all published; the last published UTC day where none is."""
-    there = set(published.days())
-    span = [last - timedelta(days=n) for n in range(4)]
-    missing = [last + timedelta(days=n) for n in (1, 2)] + [day for day in span if day not in there]
-    known = LocalDays.of(span[-1], last, zone, missing).known
-    return max(known, default=last)
-
-
 def _currency(published: Published, start: datetime, end: datetime, verify: bool) -> str | None:
     """The only one there is; None where there are none or several: then money of anomalies needs [report] currency."""
     from ullage_reports.sql import statements

@@ -41,10 +41,11 @@ class Standing(StrEnum):
 class Spent:
     """A budget in its period. Money in atoms of the currency.
 
-    spent: on the period's known days. known, missing: how many of its days up to the last known one are published and are not.
+    spent: on the period's known days; with known 0 it is 0 and says nothing. known, missing: how many of its days up to the last
+    known one, or those that have passed, are published and are not.
     ahead: days still to come. a_day: mean of the known days. cheapest, expected, dearest: of the whole period; None: no forecast.
     unpriced: nano-share microseconds in none of these sums. runs_out: the first day on which the expected course has spent the
-    amount; None: none of the period, or no forecast.
+    amount; None: none of the period, or no forecast. unmatched: what the budget names and nobody knows, (departments or scenarios, glob).
     """
 
     budget: Budget
@@ -59,6 +60,15 @@ class Spent:
     unpriced: int
     standing: Standing
     runs_out: date | None = None
+    unmatched: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def counts_nothing(self) -> bool:
+        """None of the budget's departments, or none of its scenarios, is known: what it says of money is of nobody."""
+        return any(
+            globs and set(globs) <= {glob for of, glob in self.unmatched if of == key}
+            for key, globs in (("departments", self.budget.departments), ("scenarios", self.budget.scenarios))
+        )
 
     @property
     def used_ratio(self) -> Fraction | None:
@@ -73,17 +83,18 @@ def course(
     period: Sequence[date],
     known: frozenset[date],
     once: int = 0,
+    passed: date | None = None,
 ) -> Spent:
     """Where a budget stands.
 
     costs: atoms by local day; a known day without one cost nothing. unpriced: see Spent. period: its local days in order. known: the
     days that are published whole, those before the period among them. once: atoms of corrections and credits, signed: spent, and part of
-    no day that others are like.
+    no day that others are like. passed: days before it are no longer to come, whatever is known; None: those before the last known.
     """
     inside = [day for day in period if day in known]
-    last = max(inside, default=None)
-    missing = [day for day in period if last is not None and day < last and day not in known]
-    ahead = [day for day in period if last is None or day > last]
+    last = max((day for day in (*inside[-1:], passed) if day is not None), default=None)
+    missing = [day for day in period if day not in known and last is not None and day < last]
+    ahead = [day for day in period if day not in known and (last is None or day >= last)]
     spent = sum(costs.get(day, 0) for day in inside) + once
     low, mid, high = _forecast(costs, [*missing, *ahead], known)
     expected = None if mid is None else spent + mid

@@ -6,8 +6,10 @@ Not here: the arithmetic (budget.py) and how it is printed (budget_command.py, b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
+from fnmatch import fnmatchcase
 from typing import Final
 
 from ullage_collector.published import Facts, PeriodClosing, Published
@@ -36,8 +38,10 @@ def stand(
     beside: PeriodClosing | None = None,
     policies: Sequence[CostPolicy] = DEFAULT,
     fiscal_start: int = 1,
+    passed: date | None = None,
 ) -> tuple[Period, Spent]:
     """A budget in its period that holds the local day ``at``. until: days after it are not looked at, None: all that are published.
+    passed: as ``course`` has it.
 
     What is spent is what the bill of the period says: capacity, energy, what policy shares out, corrections and credits. policies: as
     cost_policy.load gives them. beside: as published.open has it. fiscal_start: month that quarters are counted from.
@@ -47,6 +51,7 @@ def stand(
     period = periods.containing(kind, at, zone, fiscal_start)
     first = period.first - timedelta(weeks=WEEKS_BEFORE)
     costs: dict[date, int] = defaultdict(int)
+    payers: set[tuple[str, str]] = set()
     unpriced = 0
     start = midnight(first, zone_info(zone))
     with published.open(start, period.end, verify=verify, beside=beside) as facts:
@@ -57,26 +62,69 @@ def stand(
             statements("budget")["days"], parameters
         ):
             day = days.day_of(int(begins))
+            payers.add((department, scenario))
             if budget.covers(department, scenario) and day in known:
                 costs[day] += int(atoms)
                 unpriced += int(without) if day >= period.first else 0
         for begins, department, scenario, atoms in facts.rows(statements("budget")["energy"], parameters):
+            payers.add((department, scenario))
             if budget.covers(department, scenario) and (day := days.day_of(int(begins))) in known:
                 costs[day] += int(atoms)
-        once = sum(
-            int(atoms)
-            for begins, department, scenario, atoms in facts.rows(
-                statements("budget")["adjustments"], parameters
-            )
-            if budget.covers(department, scenario) and period.first <= days.day_of(int(begins)) in known
-        )
+        once = 0
+        for begins, department, scenario, atoms in facts.rows(
+            statements("budget")["adjustments"], parameters
+        ):
+            payers.add((department, scenario))
+            if budget.covers(department, scenario) and period.first <= days.day_of(int(begins)) in known:
+                once += int(atoms)
         for part in (
             [day for day in days.dates if day < period.first and day in known],
             [day for day in days.dates if day >= period.first and day in known],
         ):
-            _share(facts, budget, policies, days, part, costs)
+            payers |= _share(facts, budget, policies, days, part, costs)
+        named = {str(row[0]) for row in facts.rows(statements("budget")["departments"])}
     inside = [day for day in days.dates if day >= period.first]
-    return period, course(budget, costs, unpriced, inside, known, once)
+    spent = course(budget, costs, unpriced, inside, known, once, passed)
+    return period, replace(spent, unmatched=_unmatched(budget, payers, named))
+
+
+def last_whole(published: Published, zone: str) -> date | None:
+    """The last local day whose UTC days are all published; the last published UTC day where none of the last is; None: there is none."""
+    there = published.days()
+    if not there:
+        return None
+    last = there[-1]
+    span = [last - timedelta(days=n) for n in range(4)]
+    missing = [last + timedelta(days=n) for n in (1, 2)] + [day for day in span if day not in set(there)]
+    known = LocalDays.of(span[-1], last, zone, missing).known
+    return max(known, default=last)
+
+
+def _unmatched(
+    budget: Budget, payers: Collection[tuple[str, str]], named: Collection[str]
+) -> tuple[tuple[str, str], ...]:
+    """What the budget names and nobody knows; () where nothing is known at all.
+
+    payers: departments and scenarios of the lines that were read. named: departments that are published. A department without a wildcard
+    is missed by itself, unless it has departments below; any other glob, and a scenario, which may not have begun, where none of them fits.
+    """
+    if not payers:
+        return ()
+    known = {department for department, _ in payers} | set(named)
+    scenarios = {scenario for _, scenario in payers}
+
+    def fits(glob: str, names: Collection[str]) -> bool:
+        return any(fnmatchcase(name, glob) for name in names)
+
+    found = []
+    some = any(fits(glob, known) for glob in budget.departments)
+    for glob in budget.departments:
+        plain = not set(glob) & set("*?[")
+        if not some or (plain and not fits(glob, known) and not any(n.startswith(f"{glob}/") for n in known)):
+            found.append(("departments", glob))
+    if not any(fits(glob, scenarios) for glob in budget.scenarios):
+        found += [("scenarios", glob) for glob in budget.scenarios]
+    return tuple(found)
 
 
 def _share(
@@ -86,16 +134,15 @@ def _share(
     days: LocalDays,
     part: Sequence[date],
     costs: dict[date, int],
-) -> None:
-    """What policy gives the budget's departments over the days from the first to the last of ``part``, in equal parts to each."""
+) -> set[tuple[str, str]]:
+    """What policy gives the budget's departments over the days from the first to the last of ``part``, in equal parts to each; who is
+    given or gives anything."""
     if not part:
-        return
+        return set()
     begins, ends = days.span(part[0])[0], days.span(part[-1])[1]
     cut = stretches(policies, instant(begins), instant(ends))
-    given = sum(
-        atoms
-        for payer, atoms in share_out(facts, budget.currency, cut).by_payer().items()
-        if budget.covers(payer.department, payer.scenario)
-    )
+    by_payer = share_out(facts, budget.currency, cut).by_payer()
+    given = sum(atoms for payer, atoms in by_payer.items() if budget.covers(payer.department, payer.scenario))
     for number, day in enumerate(part):
         costs[day] += given * (number + 1) // len(part) - given * number // len(part)
+    return {(payer.department, payer.scenario) for payer in by_payer}

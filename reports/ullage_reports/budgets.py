@@ -5,6 +5,7 @@ Not here: the arithmetic (budget.py), reading (budget_reading.py), how it is pri
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,6 +15,7 @@ from typing import Final
 
 from ullage_collector import ledger
 from ullage_collector.published import PeriodClosing, Published
+from ullage_contract.plain import plain
 from ullage_reports.budget import Spent, Standing
 from ullage_reports.budget_reading import stand
 from ullage_reports.budget_settings import Budget
@@ -21,6 +23,8 @@ from ullage_reports.cost_policy import DEFAULT, CostPolicy
 from ullage_reports.model import Tile, Unit
 from ullage_reports.period import Period
 from ullage_reports.rounding import decimal_ratio
+
+log = logging.getLogger("ullage_reports")
 
 OVER: Final = (Standing.EXCEEDED, Standing.CERTAIN)
 """What somebody has to know today."""
@@ -83,23 +87,32 @@ def budget_rows(
     if not days or days[-1] < period.first - timedelta(days=1):
         return ()
     at = max(period.first, min(period.last, days[-1]))
-    return tuple(
-        _row(
-            *stand(
-                published,
-                budget,
-                at,
-                period.zone,
-                verify=verify,
-                until=period.last,
-                beside=beside,
-                policies=policies,
-                fiscal_start=period.fiscal_start,
-            ),
-            period.last,
+    rows = []
+    for budget in budgets:
+        held, spent = stand(
+            published,
+            budget,
+            at,
+            period.zone,
+            verify=verify,
+            until=period.last,
+            beside=beside,
+            policies=policies,
+            fiscal_start=period.fiscal_start,
         )
-        for budget in budgets
-    )
+        for said in unmatched(spent):
+            log.warning("%s", said)
+        rows.append(_row(held, spent, period.last))
+    return tuple(rows)
+
+
+def unmatched(spent: Spent) -> list[str]:
+    """What a budget names and nobody knows, in sentences."""
+    of = {"departments": "department", "scenarios": "scenario"}
+    return [
+        f"budget {plain(spent.budget.name)!r}: {key} {plain(glob)!r} fits no {of[key]}; nothing of it is counted"
+        for key, glob in spent.unmatched
+    ]
 
 
 def worst(rows: Sequence[BudgetRow]) -> BudgetRow | None:

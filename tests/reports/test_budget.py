@@ -201,6 +201,93 @@ def test_a_budget_that_is_kept_ends_well(data: Path, tmp_path: Path) -> None:
     assert cli.main(["budget", str(file), "--data", str(data), "--at", "2026-11-02"]) == GOOD
 
 
+def alone(file: Path, departments: str, scenarios: str = '["*"]') -> Path:
+    file.write_text(
+        f'[[budget]]\nname = "b"\ndepartments = {departments}\nscenarios = {scenarios}\namount = "9999999"\ncurrency = "CNY"\n',
+        encoding="utf-8",
+    )
+    return file
+
+
+@pytest.mark.parametrize(
+    ("departments", "scenarios", "unmatched", "standing"),
+    [
+        ('["rdd"]', '["*"]', ["departments rdd"], "unknown"),
+        ('["rdd", "x*"]', '["*"]', ["departments rdd", "departments x*"], "unknown"),
+        ('["rd", "rdd"]', '["*"]', ["departments rdd"], "on_track"),
+        ('["rd"]', '["trainning"]', ["scenarios trainning"], "unknown"),
+        ('["rd", "rd/cv/*"]', '["training", "later"]', [], "on_track"),
+        ('["rd/cv", "platform"]', '["*"]', [], "on_track"),
+    ],
+)
+def test_a_budget_of_nobody_is_not_on_track(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    departments: str,
+    scenarios: str,
+    unmatched: list[str],
+    standing: str,
+) -> None:
+    file = alone(tmp_path / "budgets.toml", departments, scenarios)
+    words = ["budget", str(file), "--data", str(data), "--at", "2026-11-02"]
+    assert cli.main([*words, "--json"]) == (PARTIAL if unmatched else GOOD)
+    out, err = capsys.readouterr()
+    (told,) = json.loads(out)["budgets"]
+    assert [f"{one['key']} {one['glob']}" for one in told["unmatched"]] == unmatched
+    assert told["standing"] == standing
+    for one in unmatched:
+        key, glob = one.split()
+        assert f"budget 'b': {key} '{glob}' fits no {key[:-1]}; nothing of it is counted" in err
+    assert cli.main(words) == (PARTIAL if unmatched else GOOD)
+    assert ("nobody is known whom it names" in capsys.readouterr().out) == (standing == "unknown")
+
+
+def test_a_budget_in_a_statement_that_is_nobodys_is_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, config = alone(tmp_path / "budgets.toml", '["rdd"]'), tmp_path / "report.toml"
+    config.write_text(f'[watch]\nbudgets = "{file}"\n', encoding="utf-8")
+    words = ["--format", "json", "--out", str(tmp_path), "--data", str(data), "--config", str(config)]
+    cli.main(["daily", "--date", "2026-10-10", *words])
+    assert "departments 'rdd' fits no department" in capsys.readouterr().err
+
+
+def test_what_is_not_published_is_never_nothing_spent(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = alone(tmp_path / "budgets.toml", '["rd"]')
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cases = {
+        (data, "2019-01-01", "UTC"): (PARTIAL, 31),
+        (data, "2026-11-02", "UTC"): (GOOD, 0),  # a month that has not begun
+        (empty, "2026-10-10", "UTC"): (PARTIAL, 0),
+        (empty, "", "UTC"): (PARTIAL, 0),
+    }
+    for (folder, at, zone), (code, missing) in cases.items():
+        words = ["budget", str(file), "--data", str(folder), "--zone", zone, *(["--at", at] if at else [])]
+        assert cli.main([*words, "--json"]) == code, (folder, at)
+        out, err = capsys.readouterr()
+        (told,) = json.loads(out)["budgets"]
+        assert told["spent"] is None and told["used_ratio"] is None
+        assert (told["days"]["known"], told["days"]["missing"]) == (0, missing)
+        assert ("no day is published" in err) == (folder is empty)
+        cli.main(words)
+        out = capsys.readouterr().out
+        assert "not known, of 9999999.00 CNY: no day of the period is published whole" in out
+        assert "0.00 CNY of" not in out
+
+
+def test_days_that_passed_while_later_ones_are_published_are_missing_and_not_to_come() -> None:
+    known = frozenset(OCTOBER[:10])
+    as_at_the_end = course(budget(10_000), dict.fromkeys(known, 10), 0, OCTOBER, known)
+    assert (as_at_the_end.missing, as_at_the_end.ahead) == (0, 21)
+    later = course(budget(10_000), dict.fromkeys(known, 10), 0, OCTOBER, known, passed=date(2026, 10, 20))
+    assert (later.known, later.missing, later.ahead) == (10, 9, 12)
+    assert later.expected == as_at_the_end.expected == 310
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -12,6 +12,10 @@ FROM segment s JOIN (SELECT unnest(list_slice($cuts, 1, len($cuts) - 1))::BIGINT
   ON s.from_us < e.ends AND s.to_us > e.begins
 GROUP BY ALL ORDER BY ALL;
 
+-- name: departments
+-- Every department that is published, whenever it is or was.
+SELECT DISTINCT department_id FROM department;
+
 -- name: energy
 -- Exact money of energy, and of what of a price no card share carries, by the local day in which it begins.
 SELECT e.begins, l.department_id, coalesce(l.scenario, ''), sum(l.cost_atoms::HUGEINT)
