@@ -34,6 +34,7 @@ from ullage_reports.budget_reading import last_whole
 from ullage_reports.budgets import budget_rows
 from ullage_reports.config import DEFAULT_PATH, Settings
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
+from ullage_reports.currencies import priced_in, unpriced
 from ullage_reports.format import Format
 from ullage_reports.json_form import to_json
 from ullage_reports.kept import Kept, holding
@@ -82,11 +83,15 @@ def look(
     budgets = budget_settings.read(watched.budgets) if watched.budgets else ()
     rows = budget_rows(published, budgets, period, verify=verify, policies=policies) if budgets else ()
     alerts = list(of_budgets(rows, asked))
-    currency = chosen.currency or _currency(published, period.start, period.end, verify)
+    with published.open(period.start, period.end, verify=verify) as facts:
+        there = priced_in(facts)
+    currency = chosen.currency or (there[0] if len(there) == 1 else None)
     if asked.anomaly is not None and currency is None:
         _tell(
             "alerts: anomalies are not looked for: there is no price, or several currencies; write [report] currency"
         )
+    elif asked.anomaly is not None and currency is not None and (why := unpriced(currency, there)):
+        _tell(f"alerts: {last}: {why}; anomalies are told by an amount of money, so none of that day is")
     if asked.anomaly is not None and currency is not None:
         first = last - timedelta(days=DAYS - 1)
         rules = anomaly_rules.read(watched.anomalies)
@@ -148,9 +153,22 @@ def show(
     published: Published, config: Path | None, chosen: Settings, *, as_json: bool, verify: bool = True
 ) -> None:
     """What there is to tell, on stdout; nobody is told, and nothing is kept."""
-    asked = alert_settings.load(config) or AlertSettings()
+    asked, watched = alert_settings.load(config), settings.watch(config)
+    where = config or DEFAULT_PATH
+    if asked is None:
+        _tell(
+            f"alerts: {where}: there is no [alerts]: nobody would be told, budgets are held against the usual thresholds and no anomaly is "
+            "looked for; docs/alerts.md shows one"
+        )
+        asked = AlertSettings()
+    if watched.budgets is None:
+        _tell(f"alerts: {where}: there is no [watch] budgets: no budget is looked at")
     policies = cost_policy.load(config, chosen.zone)
-    found = look(published, chosen, settings.watch(config), asked, policies=policies, verify=verify)
+    found = look(published, chosen, watched, asked, policies=policies, verify=verify)
+    if not published.days():
+        _tell(f"alerts: {published.root}: no day is published, so nothing is known")
+    elif not found.alerts:
+        _tell("alerts: there is nothing to tell")
     texts, form = Texts(chosen.lang), Format(chosen.lang, zone_info(chosen.zone), found.currency or "XXX")
     if as_json:
         told = {
@@ -261,15 +279,6 @@ def _budget_of(alert: Alert) -> str | None:
 
 
 # ------------------------------------------------------------------------------------------ the look
-def _currency(published: Published, start: datetime, end: datetime, verify: bool) -> str | None:
-    """The only one there is; None where there are none or several: then money of anomalies needs [report] currency."""
-    from ullage_reports.sql import statements
-
-    with published.open(start, end, verify=verify) as facts:
-        found = [str(row[0]) for row in facts.rows(statements("statement")["currencies"])]
-    return found[0] if len(found) == 1 else None
-
-
 def _mark(published: Published, config: Path | None, watched: settings.Watch) -> str:
     """The revisions of the last published days and what the settings say, as a digest: the same again has no news."""
     total = hashlib.sha256()

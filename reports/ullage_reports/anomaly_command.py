@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -27,9 +27,9 @@ from ullage_reports.anomaly_causes import (
     WENT,
     WORK,
 )
+from ullage_reports.currencies import checked, priced_in, unpriced
 from ullage_reports.json_form import to_json
 from ullage_reports.period import midnight, zone_info
-from ullage_reports.sql import statements
 
 SCHEMA_VERSION: Final = 1
 """Of the JSON form."""
@@ -59,8 +59,9 @@ def run(
     currency: str | None,
     as_json: bool,
     verify: bool = True,
-) -> None:
-    """Judge the ``days`` local days that end with ``until`` (None: the last published) and print.
+) -> bool:
+    """Judge the ``days`` local days that end with ``until`` (None: the last published) and print; whether there was enough to judge by: days,
+    and prices in the currency.
 
     Raises BadInput where nothing is published, ConfigError for a wrong zone, currency or file of rules.
     """
@@ -72,33 +73,41 @@ def run(
     if days is not None and not 1 <= days <= 366:
         raise ConfigError(f"--days {days}: write a number from 1 to 366")
     first = last - timedelta(days=(days or DAYS) - 1)
-    money = currency or _currency(published, first, last, zone, verify)
+    there_are = _currencies(published, first, last, zone, verify)
+    money = checked(currency) if currency else _only(there_are)
     found = anomalies(published, first, last, zone, money, chosen, verify=verify)
     if as_json:
         told: Any = to_json(found)
         answer = {"schema_version": SCHEMA_VERSION, "zone": zone, "currency": money, **told}
         sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=1) + "\n")
     else:
-        sys.stdout.write("\n".join(page(found, money)) + "\n")
+        sys.stdout.write("\n".join(page(found, money, in_money=money in there_are)) + "\n")
+    said = unpriced(money, there_are) if found.known else None
+    if said is not None:
+        sys.stderr.write(f"ullage-report: {said}; days were judged by their card-hours alone\n")
+    return found.judged and said is None
 
 
-def _currency(published: Published, first: date, last: date, zone: str, verify: bool) -> str:
+def _currencies(published: Published, first: date, last: date, zone: str, verify: bool) -> tuple[str, ...]:
     info = zone_info(zone)
     start, end = midnight(first, info), midnight(last + timedelta(days=1), info)
     with published.open(start, end, verify=verify) as facts:
-        found = [str(row[0]) for row in facts.rows(statements("statement")["currencies"])]
-    if len(found) > 1:
-        raise ConfigError(f"prices are in {', '.join(found[:5])}; choose one with --currency")
-    return found[0] if found else "XXX"
+        return priced_in(facts)
 
 
-def page(found: Anomalies, currency: str) -> Iterator[str]:
-    """For people."""
+def _only(there: Sequence[str]) -> str:
+    if len(there) > 1:
+        raise ConfigError(f"prices are in {', '.join(there[:5])}; choose one with --currency")
+    return there[0] if there else "XXX"
+
+
+def page(found: Anomalies, currency: str, *, in_money: bool = True) -> Iterator[str]:
+    """For people. in_money: anything is priced in the currency."""
     yield f"{found.first} to {found.last}: {found.known} days known whole, {found.looked_back} before them to judge by"
     if not found.judged:
         yield "too few days are known to say what is usual"
     elif not found.rows:
-        yield "no unusual day"
+        yield "no unusual day" if in_money else "no unusual day in card-hours; money is not known"
     for row in found.rows:
         yield from _anomaly(row, currency)
 

@@ -67,7 +67,10 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("file", type=Path, metavar="FILE", help="[[budget]] tables: docs/budgets.md")
     command.add_argument(
-        "--at", type=day, metavar="DAY", help="in whose month or quarter (default: the last day published whole)"
+        "--at",
+        type=day,
+        metavar="DAY",
+        help="in whose month or quarter (default: the last day published whole)",
     )
     _shared(command, "--zone", "--json", "--trust-files")
     command = commands.add_parser(

@@ -78,7 +78,7 @@ def _budget(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
 def _tides(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
     from ullage_reports import tides_command
 
-    tides_command.run(
+    good = tides_command.run(
         edition.published_below(args.data),
         until=args.until,
         weeks=args.weeks,
@@ -88,7 +88,7 @@ def _tides(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) ->
         as_json=args.json,
         verify=not args.trust_files,
     )
-    return GOOD
+    return GOOD if good else PARTIAL
 
 
 def _alerts(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
@@ -105,7 +105,7 @@ def _alerts(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -
 def _anomalies(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:
     from ullage_reports import anomaly_command
 
-    anomaly_command.run(
+    good = anomaly_command.run(
         edition.published_below(args.data),
         until=args.until,
         days=args.days,
@@ -115,7 +115,7 @@ def _anomalies(args: argparse.Namespace, chosen: settings.Settings, clock: Clock
         as_json=args.json,
         verify=not args.trust_files,
     )
-    return GOOD
+    return GOOD if good else PARTIAL
 
 
 def _economics(args: argparse.Namespace, chosen: settings.Settings, clock: Clock) -> int:

@@ -6,16 +6,20 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ullage_collector import ledger
 from ullage_collector.published import Published
 from ullage_contract.errors import BadInput
 from ullage_contract.plain import plain
 from ullage_reports import peaks
+from ullage_reports.currencies import checked, priced_in, unpriced
 from ullage_reports.economics import Economics, economics
 from ullage_reports.format import plain_digits
 from ullage_reports.json_form import to_json
 from ullage_reports.period import Period
 from ullage_reports.reading import Reading, read
+from ullage_reports.sql import statements
 from ullage_reports.statement import currency_of
 from ullage_reports.workloads import workloads
 
@@ -33,18 +37,23 @@ def run(
     as_json: bool,
     verify: bool = True,
 ) -> bool:
-    """Read the period and print; whether all of it is published.
+    """Read the period and print; whether all of it is published and has a price in the currency.
 
     Raises BadInput where nothing of it is, ConfigError for several currencies of which none was chosen or a wrong [[peak]].
     """
     told = peaks.load(config)
     with published.open(period.start, period.end, verify=verify) as facts:
-        reading = read(facts, period, currency_of(facts, currency))
+        reading = read(facts, period, currency_of(facts, checked(currency) if currency else None))
         if not reading.whole.lines:
             raise BadInput(f"{period.label}: nothing of it is published; publish its days first")
         found = economics(reading, workloads(reading).rows, told)
         origins = [str(row[0]) for row in reading.rows("origins")]
         missing = [day.isoformat() for day in facts.missing]
+        there = priced_in(facts)
+        known = facts.rows(statements("economics")["price_known"], {"currency": reading.currency})
+    hours = sum(int(without) for *_, without in known)
+    some = [(str(vendor), str(model)) for vendor, model, of, without in known if of > without]
+    priced = frozenset([*some, *((vendor, None) for vendor, _ in some)])
     if as_json:
         said = {
             "schema_version": SCHEMA_VERSION,
@@ -54,18 +63,41 @@ def run(
             "origins": origins,
             "missing_days": missing,
             "estimated": found.estimated,
-            "economics": to_json(found),
+            "unpriced_card_hours": str(ledger.hours_exact(hours, 6)),
+            "economics": _json(found, priced),
         }
         sys.stdout.write(json.dumps(said, ensure_ascii=False, indent=1) + "\n")
     else:
-        sys.stdout.write("\n".join(page(found, reading, origins)) + "\n")
+        sys.stdout.write("\n".join(page(found, reading, origins, priced)) + "\n")
     if missing:
         sys.stderr.write(f"ullage-report: {len(missing)} days are not published, the first is {missing[0]}\n")
-    return not missing
+    if (why := unpriced(reading.currency, there)) is not None:
+        sys.stderr.write(f"ullage-report: {why}\n")
+    elif hours:
+        sys.stderr.write(
+            f"ullage-report: {ledger.hours_exact(hours, 2)} card-hours have no price in {reading.currency} and are in no sum\n"
+        )
+    return not missing and not hours
 
 
-def page(found: Economics, reading: Reading, origins: Sequence[str]) -> list[str]:
-    """The tables as lines of text."""
+def _json(found: Economics, priced: frozenset[tuple[str, str | None]]) -> Any:
+    """As the statement has it; a cost of which nothing is known is None."""
+    told: Any = to_json(found)
+    for rows in (told["makers"], told["models"]):
+        for row in rows:
+            row["cost"] = row["cost"] if (row["vendor"], row["model"]) in priced else None
+    for row in told["scenarios"]:
+        row["cost"] = row["cost"] if row["jobs"] > row["unpriced"] else None
+    return told
+
+
+def page(
+    found: Economics,
+    reading: Reading,
+    origins: Sequence[str],
+    priced: frozenset[tuple[str, str | None]],
+) -> list[str]:
+    """The tables as lines of text. priced: makers and models of which any cost is known."""
     money = reading.currency
     lines = [f"What work cost in {reading.period.label}, {money}, hours of {reading.period.zone}."]
     made_up = [word for word in origins if word != "real"]
@@ -93,7 +125,7 @@ def page(found: Economics, reading: Reading, origins: Sequence[str]) -> list[str
                 (
                     row.vendor,
                     row.model or "",
-                    row.cost,
+                    row.cost if (row.vendor, row.model) in priced else None,
                     row.used_hours,
                     row.used_hour_cost,
                     row.signal,
@@ -111,7 +143,17 @@ def page(found: Economics, reading: Reading, origins: Sequence[str]) -> list[str
     lines += ["", "By scenario"]
     lines += _table(
         ("scenario", "jobs", "without price", "cost", "median job", "a used hour"),
-        [(r.scenario, r.jobs, r.unpriced, r.cost, r.median, r.used_hour_cost) for r in found.scenarios],
+        [
+            (
+                r.scenario,
+                r.jobs,
+                r.unpriced,
+                r.cost if r.jobs > r.unpriced else None,
+                r.median,
+                r.used_hour_cost,
+            )
+            for r in found.scenarios
+        ],
     )
     lines += ["", "Dearest jobs"]
     lines += _table(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from ullage_contract.clock import Clock, utc
 from ullage_contract.command import FAILED, GOOD, PARTIAL
-from ullage_contract.errors import ConfigError, LedgerError, UllageError
+from ullage_contract.errors import ConfigError, UllageError
 from ullage_reports import anomaly_rules, budget_settings, cost_policy, mail_settings, peaks
 from ullage_reports import config as settings
 from ullage_reports import period as periods
@@ -193,15 +193,10 @@ def _formats(edition: Edition) -> tuple[str, ...]:
 
 
 def _currency(edition: Edition) -> str | None:
-    from ullage_collector import ledger
+    from ullage_reports.currencies import checked
 
     currency = edition.currency or edition.settings.currency
-    if currency is not None:
-        try:
-            ledger.minor_units(currency)
-        except LedgerError as e:
-            raise ConfigError(str(e)) from e
-    return currency
+    return None if currency is None else checked(currency)
 
 
 def _mail(edition: Edition) -> MailSettings | None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ullage_collector import ledger
-from ullage_collector.published import Facts, Published
+from ullage_collector.published import Published
 from ullage_contract.errors import BadInput, ConfigError
 from ullage_contract.plain import plain
+from ullage_reports.currencies import checked, priced_in, unpriced
 from ullage_reports.period import zone_info
 from ullage_reports.sql import statements
 from ullage_reports.tides import HOURS_A_WEEK, Demand, Hour, Tides, Window, tides
@@ -39,8 +40,8 @@ def run(
     currency: str | None,
     as_json: bool,
     verify: bool = True,
-) -> None:
-    """Read the weeks that end with ``until`` (None: the last published day) and print.
+) -> bool:
+    """Read the weeks that end with ``until`` (None: the last published day) and print; whether anything is priced in the currency.
 
     Raises BadInput where nothing or too little is published, ConfigError for a wrong zone, currency or file of rules.
     """
@@ -57,7 +58,8 @@ def run(
     end = datetime.combine(last + timedelta(days=1), time(), UTC)
     start = end - timedelta(weeks=chosen.weeks)
     with published.open(start, end, verify=verify) as facts:
-        money = _currency(facts, currency)
+        there = priced_in(facts)
+        money = checked(currency) if currency else _only(there)
         rows = [
             Hour(pool, scenario, int(hour), int(held), int(needed), int(atoms), int(priced))
             for pool, scenario, hour, held, needed, atoms, priced in facts.rows(
@@ -77,17 +79,17 @@ def run(
         )
     else:
         sys.stdout.write("\n".join(page(found, start, last, zone, money)) + "\n")
+    said = unpriced(money, there)
+    if said is not None:
+        sys.stderr.write(f"ullage-report: {said}\n")
+    return said is None
 
 
-def _currency(facts: Facts, currency: str | None) -> str:
-    """The one asked for, else the one the weeks are priced in; XXX where nothing is."""
-    if currency is not None:
-        ledger.minor_units(currency)
-        return currency
-    found = [str(row[0]) for row in facts.rows(statements("statement")["currencies"])]
-    if len(found) > 1:
-        raise ConfigError(f"prices of these weeks are in {', '.join(found[:5])}; choose one with --currency")
-    return found[0] if found else "XXX"
+def _only(there: Sequence[str]) -> str:
+    """The one the weeks are priced in; XXX where nothing is."""
+    if len(there) > 1:
+        raise ConfigError(f"prices of these weeks are in {', '.join(there[:5])}; choose one with --currency")
+    return there[0] if there else "XXX"
 
 
 def to_json(

@@ -225,6 +225,32 @@ def test_what_there_is_to_tell_can_be_seen_without_telling_anybody(
     assert not (data / "reports").exists()
 
 
+def test_where_nothing_is_told_it_is_said_why(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(text: str, folder: Path = data) -> str:
+        file = tmp_path / "report.toml"
+        file.write_text(text, encoding="utf-8")
+        assert cli.main(["alerts", "--config", str(file), "--data", str(folder)]) == GOOD
+        out, err = capsys.readouterr()
+        assert out == ""
+        return err
+
+    bare = said('[report]\nzone = "UTC"\n')
+    assert "there is no [alerts]: nobody would be told" in bare
+    assert "there is no [watch] budgets: no budget is looked at" in bare
+    assert "there is nothing to tell" in bare
+    foreign = said(f'[report]\ncurrency = "USD"\n[alerts]\nmail = ["{FINOPS}"]\nanomaly = "1"\n')
+    assert (
+        "nothing of these days is priced in USD: prices are in CNY; anomalies are told by an amount of money"
+        in foreign
+    )
+    assert "no [alerts]" not in foreign
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no day is published, so nothing is known" in said(f'[alerts]\nmail = ["{FINOPS}"]\n', empty)
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

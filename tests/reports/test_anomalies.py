@@ -17,6 +17,7 @@ from tests.reports.anomaly_world import FIRST, Days, on
 
 from ullage_collector import ledger
 from ullage_collector.published import Published
+from ullage_contract.command import PARTIAL, USAGE
 from ullage_reports import cli
 from ullage_reports import period as periods
 from ullage_reports.anomalies import Anomalies, AnomalyRow, _merged, anomalies
@@ -249,4 +250,17 @@ def test_the_command_says_it_to_people_and_programs(root: Path, capsys: pytest.C
     told = json.loads(capsys.readouterr().out)
     assert (told["schema_version"], told["rows"][0]["difference"]) == (1, "720.00")
     assert cli.main(["anomalies", "--data", str(data), "--days", "0"]) == 2
+    capsys.readouterr()
+    assert cli.main([*asked, "--currency", "USD"]) == PARTIAL
+    out, err = capsys.readouterr()
+    assert "no unusual day\n" not in out, "what was not looked at is not usual"
+    assert (
+        "nothing of these days is priced in USD: prices are in CNY; days were judged by their card-hours alone"
+        in err
+    )
+    assert cli.main([*asked, "--currency", "yuan"]) == USAGE
+    assert "is no ISO 4217 code" in capsys.readouterr().err
+    early = ["anomalies", "--data", str(data), "--until", str(on(5)), "--days", "3"]
+    assert cli.main(early) == PARTIAL
+    assert "too few days are known" in capsys.readouterr().out
     assert date.fromisoformat(told["first"]) == FIRST + timedelta(days=SWEEP - 3)

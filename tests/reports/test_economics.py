@@ -276,3 +276,52 @@ def test_a_job_a_model_and_a_maker_cost_what_they_cost_in_the_tables_that_add_up
         assert [row["cost"] for row in told["makers"]] == [
             row["amounts"]["cost"] for row in report["vendors"]
         ]
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole week: a card with a price for all of it, and one of another maker without."""
+    world = World()
+    world.card("G1", "NVIDIA H100 80GB HBM3")
+    world.card("X1", "BI-V150", "n4", vendor="iluvatar")
+    world.price("*H100*", 24_000_000)
+    world.rule("slurm:*", "nlp", scenario="training")
+    states, root = States(world.db), tmp_path_factory.mktemp("week")
+    for number in range(5, 12):
+        day = (DAY + timedelta(days=number)).date()
+        world.hold("G1", f"slurm/dc1/nlp/{number}", 24 * number, 24 * number + 8)
+        world.hold("X1", f"slurm/dc1/nlp/x{number}", 24 * number, 24 * number + 8, node="n4")
+        states.make(day, LATER)
+        publish_facts_day(world.db, root / "published", day, status="sealed", now=LATER)
+    publish_dimensions(world.db, root / "published", now=LATER)
+    return root
+
+
+def test_hours_without_a_price_are_told_and_cost_is_never_nothing_for_them(
+    week: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(week, "economics", "--week", "2026-W42", "--json") == PARTIAL
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert (told["missing_days"], told["unpriced_card_hours"]) == ([], "168.000000")
+    assert "168.00 card-hours have no price in CNY and are in no sum" in err
+    costs = {row["vendor"]: row["cost"] for row in told["economics"]["makers"]}
+    assert costs == {"nvidia": "4032.00", "iluvatar": None}
+
+
+def test_a_currency_that_nothing_is_priced_in_costs_nothing_known(
+    week: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["economics", "--week", "2026-W42", "--currency", "EUR"]
+    assert run(week, *words, "--json") == PARTIAL
+    out, err = capsys.readouterr()
+    told = json.loads(out)["economics"]
+    for table in ("makers", "models", "scenarios"):
+        assert told[table] and {row["cost"] for row in told[table]} == {None}, table
+    assert told["jobs"] == []
+    assert "nothing of these days is priced in EUR: prices are in CNY" in err
+    assert run(week, *words) == PARTIAL
+    maker = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("nvidia  "))
+    assert maker.split()[:4] == ["nvidia", "-", "-", "0.00"], "no model, no cost, no hour that worked"
+    assert run(week, "economics", "--week", "2026-W42", "--currency", "eur") == USAGE
+    assert "is no ISO 4217 code" in capsys.readouterr().err

@@ -24,6 +24,11 @@ ORDER BY j.atoms DESC, j.workload_id, j.scenario LIMIT $top;
 -- Models with hours that have no price in $currency: what their hours cost is not known.
 SELECT DISTINCT vendor, model FROM spent WHERE currency IS DISTINCT FROM $currency ORDER BY ALL;
 
+-- name: price_known
+-- By maker and model: hours, and those without a price in $currency.
+SELECT vendor, model, sum(quantity), coalesce(sum(quantity) FILTER (currency IS DISTINCT FROM $currency), 0)
+FROM spent GROUP BY ALL ORDER BY ALL;
+
 -- name: computed
 -- What was measured of each model's cards, in microseconds of a card: held and measured at all, with matrix units and with compute
 -- units known, and active.
