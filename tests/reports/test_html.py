@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from rendering_sample import BIDI, EVIL, sample
 
+from ullage_reports.budgets import BudgetRow, tile
 from ullage_reports.html import render, text
 from ullage_reports.json_form import to_json
-from ullage_reports.model import Report, Status, Tile, Unit
+from ullage_reports.model import Report, Status
 from ullage_reports.wording import wording
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "circle", "line", "polyline", "polygon"}
@@ -252,9 +253,17 @@ CHARTS = """[...document.querySelectorAll('figure svg')].filter(s => s.getBoundi
 
 
 def budgeted(report: Report) -> Report:
-    """With the budget's tile, the sixth."""
-    tile = Tile("budget_worst_ratio", Unit.RATIO, Decimal("0.665"), None, "")
-    return replace(report, page_one=replace(report.page_one, tiles=(*report.page_one.tiles, tile)))
+    """With the budget's tile, the sixth, of a budget with a long name."""
+    money, nothing = Decimal("66493.78"), Decimal("0.00")
+    row = BudgetRow(
+        *("Computer Vision and Perception Research Group", ("*",), ("*",), True, "2026-11", "CNY"),
+        *(Decimal("100000.00"), money, Decimal("0.664938"), None, None, None, None),
+        *(22, 0, 8, nothing, None, None, "on_track"),
+    )
+    shown = tile((row,))
+    assert shown is not None
+    page = replace(report.page_one, tiles=(*report.page_one.tiles, shown))
+    return replace(report, page_one=page, budgets=(row,))
 
 
 @pytest.mark.browser
