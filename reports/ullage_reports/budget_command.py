@@ -87,7 +87,7 @@ def run(
 
 def to_json(period: Period, spent: Spent) -> dict[str, Any]:
     """One budget; money as texts in its currency's smallest unit, None: not known."""
-    budget, known = spent.budget, spent.known > 0
+    budget, known = spent.budget, _known(spent)
     return {
         "name": budget.name,
         "departments": list(budget.departments),
@@ -97,11 +97,14 @@ def to_json(period: Period, spent: Spent) -> dict[str, Any]:
         "amount": _money(Fraction(budget.atoms), budget),
         "spent": _money(Fraction(spent.spent), budget) if known else None,
         "used_ratio": f"{float(spent.used_ratio):.6f}" if known and spent.used_ratio is not None else None,
-        "a_day": _money(spent.a_day, budget),
+        "a_day": None if spent.counts_nothing else _money(spent.a_day, budget),
         "forecast": {
-            "cheapest": _money(spent.cheapest, budget),
-            "expected": _money(spent.expected, budget),
-            "dearest": _money(spent.dearest, budget),
+            name: None if spent.counts_nothing else _money(atoms, budget)
+            for name, atoms in (
+                ("cheapest", spent.cheapest),
+                ("expected", spent.expected),
+                ("dearest", spent.dearest),
+            )
         },
         "runs_out": None if spent.runs_out is None else spent.runs_out.isoformat(),
         "days": {"known": spent.known, "missing": spent.missing, "ahead": spent.ahead},
@@ -118,20 +121,19 @@ def page(period: Period, spent: Spent) -> list[str]:
     lines = [
         f"{plain(budget.name)}  {period.label}: {NOBODY if spent.counts_nothing else WORDS[spent.standing]}"
     ]
-    if spent.known:
+    if _known(spent):
         used = "" if spent.used_ratio is None else f", {float(spent.used_ratio):.1%}"
         lines.append(
             f"  spent     {_money(Fraction(spent.spent), budget):>18} {budget.currency} of {amount}{used}"
         )
     else:
-        lines.append(
-            f"  spent     {'not known':>18}, of {amount} {budget.currency}: no day of the period is published whole"
-        )
-    if spent.a_day is not None:
+        why = NOBODY if spent.counts_nothing else "no day of the period is published whole"
+        lines.append(f"  spent     {'not known':>18}, of {amount} {budget.currency}: {why}")
+    if spent.a_day is not None and not spent.counts_nothing:
         lines.append(
             f"  a day     {_money(spent.a_day, budget):>18} {budget.currency} over {spent.known} known days, {spent.ahead} to come"
         )
-    if spent.expected is not None:
+    if spent.expected is not None and not spent.counts_nothing:
         lines.append(
             f"  forecast  {_money(spent.expected, budget):>18} {budget.currency}, between {_money(spent.cheapest, budget)} and "
             f"{_money(spent.dearest, budget)} (each day to come like the cheapest, the dearest of its weekday's last four)"
@@ -149,6 +151,11 @@ def page(period: Period, spent: Spent) -> list[str]:
             f"  {ledger.hours_exact(spent.unpriced, 2)} card-hours have no price in {budget.currency} and are in no sum"
         )
     return lines
+
+
+def _known(spent: Spent) -> bool:
+    """Whether what is spent is known, and of somebody."""
+    return spent.known > 0 and not spent.counts_nothing
 
 
 def _tell(text: str) -> None:

@@ -236,6 +236,7 @@ def test_a_budget_of_nobody_is_not_on_track(
     (told,) = json.loads(out)["budgets"]
     assert [f"{one['key']} {one['glob']}" for one in told["unmatched"]] == unmatched
     assert told["standing"] == standing
+    assert (told["spent"] is None and told["forecast"]["expected"] is None) == (standing == "unknown")
     for one in unmatched:
         key, glob = one.split()
         assert f"budget 'b': {key} '{glob}' fits no {key[:-1]}; nothing of it is counted" in err
