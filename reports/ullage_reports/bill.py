@@ -126,10 +126,10 @@ class _Making:
             policies=tuple(_policy(s) for s in shared.stretches),
             shared=self._shared_rows(),
             adjustments=tuple(self._adjustment(row) for row in self._charged.adjustments),
-            energy_kwh=None if self._charged.energy is None else _kwh(self._charged.energy),
-            unpriced_kwh=_kwh(self._charged.unpriced if billed else 0),
+            energy_kwh=None if self._charged.energy is None else kwh(self._charged.energy),
+            unpriced_kwh=kwh(self._charged.unpriced if billed else 0),
             energy_billed=billed,
-            estimated_kwh=_kwh(self._charged.estimated),
+            estimated_kwh=kwh(self._charged.estimated),
             hours_without_quota=shared.hours_without_quota,
         )
         moved = sum(shared.by_payer().values())
@@ -369,7 +369,8 @@ def _minor(money: Decimal, digits: int) -> int:
     return int(money.scaleb(digits))
 
 
-def _kwh(amount: int) -> Decimal:
+def kwh(amount: int) -> Decimal:
+    """Millijoules times thousandths of a PUE as kilowatt-hours, half up."""
     return Decimal(ledger.half_up(amount * 10**KWH_DIGITS, KWH)).scaleb(-KWH_DIGITS)
 
 

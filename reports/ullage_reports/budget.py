@@ -44,7 +44,7 @@ class Spent:
     spent: on the period's known days; with known 0 it is 0 and says nothing. known, missing: how many of its days up to the last
     known one, or those that have passed, are published and are not.
     ahead: days still to come. a_day: mean of the known days. cheapest, expected, dearest: of the whole period; None: no forecast.
-    unpriced: nano-share microseconds in none of these sums. runs_out: the first day on which the expected course has spent the
+    unpriced: nano-share microseconds, and unpriced_energy: millijoules times thousandths of a PUE, in none of these sums. runs_out: the first day on which the expected course has spent the
     amount; None: none of the period, or no forecast. unmatched: what the budget names and nobody knows, (departments or scenarios, glob).
     """
 
@@ -61,6 +61,7 @@ class Spent:
     standing: Standing
     runs_out: date | None = None
     unmatched: tuple[tuple[str, str], ...] = ()
+    unpriced_energy: int = 0
 
     @property
     def counts_nothing(self) -> bool:

@@ -17,6 +17,7 @@ from ullage_collector import ledger
 from ullage_collector.published import Published
 from ullage_contract.clock import Clock
 from ullage_contract.plain import plain
+from ullage_reports.bill import kwh
 from ullage_reports.budget import Spent, Standing
 from ullage_reports.budget_reading import last_whole, stand
 from ullage_reports.budget_settings import Budget, read
@@ -81,7 +82,8 @@ def run(
     else:
         sys.stdout.write("\n\n".join("\n".join(page(*one)) for one in found) + "\n")
     return bool(days) and not any(
-        spent.standing in OVER or spent.unpriced or spent.missing or spent.unmatched for _, spent in found
+        spent.standing in OVER or spent.unpriced or spent.unpriced_energy or spent.missing or spent.unmatched
+        for _, spent in found
     )
 
 
@@ -109,6 +111,7 @@ def to_json(period: Period, spent: Spent) -> dict[str, Any]:
         "runs_out": None if spent.runs_out is None else spent.runs_out.isoformat(),
         "days": {"known": spent.known, "missing": spent.missing, "ahead": spent.ahead},
         "unpriced_card_hours": str(ledger.hours_exact(spent.unpriced, 6)),
+        "unpriced_kwh": str(kwh(spent.unpriced_energy)),
         "standing": (Standing.UNKNOWN if spent.counts_nothing else spent.standing).value,
         "unmatched": [{"key": key, "glob": glob} for key, glob in spent.unmatched],
     }
@@ -149,6 +152,10 @@ def page(period: Period, spent: Spent) -> list[str]:
     if spent.unpriced:
         lines.append(
             f"  {ledger.hours_exact(spent.unpriced, 2)} card-hours have no price in {budget.currency} and are in no sum"
+        )
+    if spent.unpriced_energy:
+        lines.append(
+            f"  {kwh(spent.unpriced_energy)} kWh have no tariff in {budget.currency} and are in no sum"
         )
     return lines
 

@@ -70,6 +70,14 @@ def stand(
             payers.add((department, scenario))
             if budget.covers(department, scenario) and (day := days.day_of(int(begins))) in known:
                 costs[day] += int(atoms)
+        energy = 0
+        if facts.rows(statements("statement")["energy_billed"])[0][0]:
+            for begins, department, scenario, amount in facts.rows(
+                statements("budget")["energy_without_tariff"], parameters
+            ):
+                day = days.day_of(int(begins))
+                if budget.covers(department, scenario) and period.first <= day in known:
+                    energy += int(amount)
         once = 0
         for begins, department, scenario, atoms in facts.rows(
             statements("budget")["adjustments"], parameters
@@ -85,7 +93,7 @@ def stand(
         named = {str(row[0]) for row in facts.rows(statements("budget")["departments"])}
     inside = [day for day in days.dates if day >= period.first]
     spent = course(budget, costs, unpriced, inside, known, once, passed)
-    return period, replace(spent, unmatched=_unmatched(budget, payers, named))
+    return period, replace(spent, unmatched=_unmatched(budget, payers, named), unpriced_energy=energy)
 
 
 def last_whole(published: Published, zone: str) -> date | None:

@@ -16,6 +16,7 @@ from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_reports import period as periods
+from ullage_reports.bill import kwh
 from ullage_reports.budget import Standing, course
 from ullage_reports.budget_reading import stand
 from ullage_reports.budget_settings import Budget
@@ -91,3 +92,33 @@ def test_what_is_posted_once_is_forecast_by_nobody() -> None:
     assert plain.a_day == credited.a_day == 10
     assert (plain.standing, credited.standing) == (Standing.CERTAIN, Standing.ON_TRACK)
     assert plain.runs_out == date(2026, 10, 31) and credited.runs_out is None
+
+
+def test_energy_without_a_tariff_is_told_where_energy_is_billed_at_all(tmp_path: Path) -> None:
+    world, day = World(), DAY.date()
+    world.card("G0")
+    world.price("H800", 10_000_000)
+    states, cut = States(world.db), {"from_us": us(0), "to_us": us(1), "mj": 10_800_000_000}
+    states.make(day, LATER)
+    publish_facts_day(world.db, tmp_path, day, status="sealed", now=LATER)
+    publish_dimensions(world.db, tmp_path, now=LATER)
+    lines = [
+        {**cut, "department": "cv"},
+        {**cut, "department": "cv", "tariff_micro": None},
+        {**cut, "department": "nlp", "currency": "USD"},
+    ]
+    add_energy(tmp_path, day, lines)
+
+    def without(department: str) -> int:
+        budget = Budget(department, (department,), ("*",), 10**6 * UNIT, "CNY", "month")
+        return stand(Published(tmp_path), budget, day, "UTC")[1].unpriced_energy
+
+    assert without("cv") == 0, "a price book without tariffs bills no energy"
+    world.db.execute(
+        "INSERT INTO tariff VALUES (1, NULL, 'CNY', 1000000, 'UTC', NULL, NULL, ?, NULL, ?, NULL, 'file')",
+        [DAY.replace(tzinfo=None), DAY.replace(tzinfo=None)],
+    )
+    publish_dimensions(world.db, tmp_path, now=LATER)
+    assert kwh(without("cv")) == Decimal("3.900"), "3 kWh with a PUE of 1.3"
+    assert kwh(without("nlp")) == Decimal("3.900"), "a tariff in another currency is none"
+    assert without("platform") == 0

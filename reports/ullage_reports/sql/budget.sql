@@ -25,6 +25,15 @@ JOIN (SELECT unnest(list_slice($cuts, 1, len($cuts) - 1))::BIGINT AS begins,
              unnest(list_slice($cuts, 2, len($cuts)))::BIGINT AS ends) e ON l.from_us >= e.begins AND l.from_us < e.ends
 GROUP BY ALL ORDER BY ALL;
 
+-- name: energy_without_tariff
+-- What of energy no tariff in $currency covers, in millijoules times thousandths of a PUE, by the local day in which it begins.
+SELECT e.begins, l.department_id, coalesce(l.scenario, ''), sum(l.energy_mj::HUGEINT * l.pue_milli)
+FROM energy l
+JOIN (SELECT unnest(list_slice($cuts, 1, len($cuts) - 1))::BIGINT AS begins,
+             unnest(list_slice($cuts, 2, len($cuts)))::BIGINT AS ends) e ON l.from_us >= e.begins AND l.from_us < e.ends
+WHERE l.tariff_micro IS NULL OR l.currency IS DISTINCT FROM $currency
+GROUP BY ALL ORDER BY ALL;
+
 -- name: adjustments
 -- What is posted, by the local day of its instant: once each, so that no forecast repeats it.
 SELECT e.begins, a.department_id, coalesce(a.scenario, ''), sum(a.cost_atoms::HUGEINT)
