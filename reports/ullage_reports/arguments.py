@@ -19,9 +19,23 @@ _PERIOD: Final = {
     PeriodKind.QUARTERLY: ("Q", "the quarter, e.g. 2026-Q4, or last"),
     PeriodKind.YEARLY: ("Y", "the year, e.g. 2026, or last"),
 }
+
+
+def _given(text: str) -> str:
+    """A text that is one: an empty one, from a variable nobody set, would silently be the default."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; write a value, or leave the option out")
+    return text
+
+
+def _folder(text: str) -> Path:
+    """A folder by its name; an empty one would be the working directory."""
+    return Path(_given(text))
+
+
 _SHARED: Final[dict[str, dict[str, Any]]] = {
-    "--zone": {"metavar": "IANA", "help": "whose midnights cut the days (default UTC)"},
-    "--currency": {"metavar": "CODE", "help": "ISO 4217 (default: the only one there is)"},
+    "--zone": {"type": _given, "metavar": "IANA", "help": "whose midnights cut the days (default UTC)"},
+    "--currency": {"type": _given, "metavar": "CODE", "help": "ISO 4217 (default: the only one there is)"},
     "--until": {"type": day, "metavar": "DAY", "help": "the last day (default: the last published)"},
     "--json": {"action": "store_true", "help": "JSON on stdout instead of tables"},
     "--trust-files": {
@@ -127,12 +141,15 @@ def _statement(command: argparse.ArgumentParser, kind: PeriodKind) -> None:
     metavar, meaning = _PERIOD[kind]
     command.add_argument(edition.OPTION[kind], dest="period", metavar=metavar, required=True, help=meaning)
     command.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default DATA/reports); - is stdout"
+        "--out", type=_folder, metavar="DIR", help="where to write (default DATA/reports); - is stdout"
     )
     command.add_argument(
-        "--format", metavar="LIST", help="html,pdf,csv,xlsx,parquet,json; monthly also focus (default html)"
+        "--format",
+        type=_given,
+        metavar="LIST",
+        help="html,pdf,csv,xlsx,parquet,json; monthly also focus (default html)",
     )
-    command.add_argument("--lang", metavar="LANG", help="zh or en (default zh)")
+    command.add_argument("--lang", type=_given, metavar="LANG", help="zh or en (default zh)")
     if kind is PeriodKind.MONTHLY:
         command.add_argument(
             "--grain",

@@ -68,3 +68,13 @@ def test_an_unknown_format_is_told_all_there_are() -> None:
         formats.renderer("pfd")
     for level in ("INFO", "debug"):
         assert level.lower() in config.LOG_LEVELS
+
+
+@pytest.mark.parametrize("option", ["--out", "--zone", "--format", "--lang", "--currency"])
+def test_an_empty_option_is_not_the_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["daily", "--date", "last", "--data", str(tmp_path), option, ""])
+    assert ended.value.code == USAGE
+    assert f"argument {option}: is empty; write a value, or leave the option out" in capsys.readouterr().err
