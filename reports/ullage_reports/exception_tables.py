@@ -11,6 +11,7 @@ from typing import Final
 
 from ullage_reports import anomaly_tables
 from ullage_reports.format import DASH
+from ullage_reports.model import RANKED
 from ullage_reports.table import Cell, Column, Holds, Table
 from ullage_reports.wording import Wording
 
@@ -41,6 +42,7 @@ def rows(w: Wording) -> Table:
         rows=tuple(found),
         printed=PRINTED,
         more=w.more(len(found), PRINTED),
+        note=t("note.exceptions_cut", count=w.f.number(RANKED)) if len(w.report.holders) >= RANKED else "",
         empty=t("empty.exceptions"),
     )
 

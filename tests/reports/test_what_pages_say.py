@@ -133,6 +133,8 @@ def test_a_list_of_the_dearest_is_not_said_to_be_all(lang: str) -> None:
         said = table(pages(replace(report, holders=many), lang), "idle").more
         assert ({"en": "has all", "zh": "全部"}[lang] in said) is whole, said
         assert str(count) in said and "--format csv" in said
+        day = replace(report, holders=many, period=periods.daily("2026-11-17", "Asia/Shanghai"))
+        assert (str(RANKED) in table(pages(day, lang), "exceptions").note) is not whole
 
 
 @LANGS
