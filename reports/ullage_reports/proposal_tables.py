@@ -44,7 +44,7 @@ def standing(w: Wording) -> Table:
             Cell("", ""),
             w.name_cell(t("word.total")),
             Cell("", ""),
-            w.money_cell(found.saving),
+            w.money_cell(found.saving if found.unknown < len(rows) else None),
             *(Cell("", ""),) * 9,
         ),
         printed=PRINTED,
@@ -106,6 +106,8 @@ def lead(w: Wording, report: Report) -> str:
     said = []
     if found.standing:
         key = "lead.proposals_some_unknown" if found.unknown else "lead.proposals"
+        if found.unknown == len(found.standing):
+            key = "lead.proposals_unknown"
         said.append(
             w.t(
                 key,
@@ -119,7 +121,7 @@ def lead(w: Wording, report: Report) -> str:
         measured = sum(row.saved is not None for row in done)
         said.append(
             w.t(
-                "lead.proposals_done",
+                "lead.proposals_done" if measured else "lead.proposals_done_unmeasured",
                 count=w.f.number(len(done)),
                 measured=w.f.number(measured),
                 saved=w.f.money_short(found.saved),

@@ -23,6 +23,7 @@ from ullage_reports.department_copy import department_copy
 from ullage_reports.model import RANKED, Amounts, HolderRow, Report, TreeCut
 from ullage_reports.pages import Pages, pages
 from ullage_reports.palette import ALERT
+from ullage_reports.proposals import ProposalRow, Proposals
 from ullage_reports.statement import statement
 from ullage_reports.table import Cell, Figure, Lines, Table
 
@@ -388,3 +389,40 @@ def test_two_figures_of_a_used_hour_have_two_titles(month: Report, lang: str) ->
     whole = replace(month, trust=replace(month.trust, unpriced_hours=Decimal(0)))
     prices, work = (table(pages(whole, lang), key) for key in ("models", "economics_models"))
     assert "priced" not in prices.columns[9].title and said not in work.note.partition("。")[0]
+
+
+def _proposed(saving: str | None, state: str = "open", saved: str | None = None) -> ProposalRow:
+    worth = None if saving is None else Decimal(saving)
+    return ProposalRow(
+        *("1", "reclaim_idle", "workload", "j1", state, "d0", "d0", None, "low", "low", Decimal(1)),
+        *(NOW, date(2026, 11, 30), NOW, worth, worth, ""),
+        *(None if saved is None else Decimal(saved), 7, None, None, ()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("standing", "settled", "said"),
+    [
+        ((_proposed("9.00"),), (), "that stand: 1. Together they save CNY 9.00"),
+        ((_proposed("9.00"), _proposed(None)), (), "what 1 of them would save nobody knows"),
+        ((_proposed(None),), (), "that stand: 1. What they would save nobody knows."),
+        ((), (_proposed("9.00", "done"),), "Done in this period: 1; what that saved is not measured yet."),
+        (
+            (),
+            (_proposed("9.00", "saved", "4.00"),),
+            "Done in this period: 1; measured: 1, which saved CNY 4.00.",
+        ),
+    ],
+)
+def test_a_saving_nobody_knows_is_not_zero(
+    standing: tuple[ProposalRow, ...], settled: tuple[ProposalRow, ...], said: str
+) -> None:
+    saving = sum((row.saving or Decimal(0) for row in standing), Decimal("0.00"))
+    saved = sum((row.saved or Decimal(0) for row in settled), Decimal("0.00"))
+    unknown = sum(row.saving is None for row in standing)
+    report = replace(sample(), proposals=Proposals(standing, saving, unknown, settled, saved))
+    page = pages(report, "en")
+    assert said in lead(page, "recommendations")
+    total = table(page, "proposals").total
+    assert total is None or (total[3].value == "") is (unknown == len(standing))
+    assert "0.00 元" not in lead(pages(report, "zh"), "recommendations").replace("9.00 元", "")
