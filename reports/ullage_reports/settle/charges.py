@@ -8,6 +8,7 @@ that nobody held (pool.py).
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -38,6 +39,8 @@ CARD_HOURS: Final = "card_hours"
 KWH: Final = "kWh"
 SHARED: Final = "__shared__"
 """The department that carries what the policy loss_shared_by_all takes together, until another policy spreads it."""
+OUT_OF_ORDER: Final = {"loss_shared_by_all": SHARED, "platform_pays_from_fault_onset": PLATFORM}
+"""Policy -> who pays for a card that is out of order; with any other its holders do."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -191,7 +194,7 @@ class _Walk:
         told = Told(world)
         self._states = {held.number: stretches(world, held, told) for held in world.allocations}
         self._power: dict[str, tuple[Draw, ...]] = card_power(world) if world.tariffs else {}
-        self._job_power = job_power(world, self._power) if world.tariffs else {}
+        self._job_power = job_power(world) if world.tariffs else {}
         self._host = host_watts(world) if world.tariffs else {}
         self.price = cache(self._price)
 
@@ -235,10 +238,16 @@ class _Walk:
         found: list[Piece] = []
         for card in world.cards:
             state, holders = out.get(card.card), shares[card.card]
-            if state is not None and world.policy.faulty == "loss_shared_by_all":
-                found.append(Piece(card.card, card.model, state, SHARED, WHOLE))
-            elif state is not None and world.policy.faulty == "platform_pays_from_fault_onset":
-                found.append(Piece(card.card, card.model, state, PLATFORM, WHOLE))
+            payer = OUT_OF_ORDER.get(world.policy.faulty)
+            if state is not None and payer is not None:
+                # the holders stay named: what their jobs still draw is drawn by this card
+                parts = [(share, held) for held, share in holders if share]
+                left = WHOLE - sum((share for share, _ in parts), NOTHING)
+                found += [
+                    Piece(card.card, card.model, state, payer, share, held)
+                    for share, held in (*parts, (left, None))
+                    if share
+                ]
             else:
                 found += self._held(card.card, card.model, state, holders, at_us)
         return found
@@ -295,7 +304,7 @@ class _Walk:
         ]
         return max(
             holding,
-            key=lambda p: (p.from_us, p.known_us is not None, p.known_us or 0, p.hourly),
+            key=lambda p: (p.entered_us, p.known_us is not None, p.known_us or 0, p.hourly),
             default=None,
         )
 
@@ -307,17 +316,18 @@ class _Walk:
         if not self._world.tariffs:
             return
         tariff = tariff_at(self._world.tariffs, at_us)
+        cards = Counter(piece.held.job for piece in pieces if piece.held is not None)
         for piece in pieces:
             watts, guessed = self._host.get(piece.card, NOTHING) * piece.share, NOTHING
             draw = watts_at(self._power.get(piece.card, ()), at_us)
             if draw is not None:
                 watts += draw.watts * piece.share
                 guessed = draw.watts * piece.share if draw.estimated else NOTHING
-            own = watts_at(self._job_power.get(piece.held.number, ()), at_us) if piece.held else None
-            if own is not None and piece.held is not None:
-                parts = sum(1 for other in pieces if other.held == piece.held)
-                watts += own.watts / parts
-                guessed = own.watts / parts if own.estimated else NOTHING
+            job = piece.held.job if piece.held is not None and piece.card not in self._power else None
+            own = watts_at(self._job_power.get(job, ()), at_us) if job is not None else None
+            if own is not None:
+                watts += own.watts / cards[job]
+                guessed = own.watts / cards[job] if own.estimated else NOTHING
             kwh = watts * hours * self._world.pue / 1000
             book.estimated_kwh += guessed * hours * self._world.pue / 1000
             if tariff is None:

@@ -139,7 +139,7 @@ def _page(world: World, statement: Statement) -> str:
 
 
 def _money(value: Decimal, world: World) -> str:
-    return format(value.quantize(Decimal(1).scaleb(-world.digits)), "f")
+    return f"{value:.{world.digits}f}"
 
 
 def _instant(microseconds: int | None) -> str | None:

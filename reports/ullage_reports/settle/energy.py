@@ -5,8 +5,8 @@ Not here: who pays for it (charges.py: whoever holds the card, the platform for 
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -43,23 +43,26 @@ def card_power(world: World) -> dict[str, tuple[Draw, ...]]:
     }
 
 
-def job_power(world: World, measured: Collection[str]) -> dict[int, tuple[Draw, ...]]:
-    """Allocation number -> the power its job's own telemetry says, where its card is not measured itself.
+def job_power(world: World) -> dict[str, tuple[Draw, ...]]:
+    """Job -> the power its own telemetry says over the window, of all its cards together."""
+    rows: dict[str, list[Power]] = {}
+    for reading in world.telemetry:
+        if reading.job is not None and reading.mean_watts is not None:
+            rows.setdefault(reading.job, []).append(_row("", reading))
+    return {
+        job: tuple(_filled(world, f"job {job!r}", found, *_held(world, job))) for job, found in rows.items()
+    }
 
-    A job with several allocations draws in each its even part.
-    """
-    found: dict[int, tuple[Draw, ...]] = {}
-    for held in world.allocations:
-        rows = [
-            r for r in world.telemetry if r.job == held.job and r.job is not None and r.mean_watts is not None
-        ]
-        start = max(held.start_us, world.from_us)
-        end = world.to_us if held.end_us is None else min(held.end_us, world.to_us)
-        if rows and held.card not in measured and start < end:
-            parts = sum(1 for other in world.allocations if other.job == held.job)
-            draws = _filled(world, f"job {held.job!r}", [_row("", r) for r in rows], start, end)
-            found[held.number] = tuple(replace(d, watts=d.watts / parts) for d in draws)
-    return found
+
+def _held(world: World, job: str) -> tuple[int, int]:
+    """From when to when a job holds something within the window."""
+    spans = [
+        (held.start_us, world.to_us if held.end_us is None else held.end_us)
+        for held in world.allocations
+        if held.job == job
+    ]
+    start = max(min((start for start, _ in spans), default=world.to_us), world.from_us)
+    return start, max(min(max((end for _, end in spans), default=start), world.to_us), start)
 
 
 def watts_at(draws: Sequence[Draw], at_us: int) -> Draw | None:
@@ -98,7 +101,12 @@ def tariff_at(tariffs: Sequence[Tariff], at_us: int) -> Tariff | None:
 
 
 def _filled(world: World, name: str, rows: Sequence[Power], from_us: int, to_us: int) -> list[Draw]:
-    """Measured stretches, and the holes between them. Where readings overlap, the finest holds."""
+    """[from_us, to_us) as it was measured, and the holes. Where readings overlap, the finest holds.
+
+    What was measured before and after counts too: it is a hole's neighbour, and within a counter's span.
+    """
+    if from_us >= to_us:
+        return []
     measured = [r for r in rows if r.mean_watts is not None]
     counters = [r for r in rows if r.energy_kwh is not None]
     if world.policy.gap_energy == "energy_counter":
@@ -110,32 +118,45 @@ def _filled(world: World, name: str, rows: Sequence[Power], from_us: int, to_us:
             for r in means
             if r.mean_watts is not None
         ]
-    edges = {from_us, to_us}
-    for row in rows:
-        edges.update(t for t in (row.start_us, row.end_us) if from_us < t < to_us)
+    spans = list(pairwise(sorted({from_us, to_us, *(t for r in rows for t in (r.start_us, r.end_us))})))
     found: list[Draw | None] = []
-    spans = list(pairwise(sorted(edges)))
     for a, b in spans:
         holding = [r for r in measured if r.start_us <= a < r.end_us]
         finest = min(holding, key=lambda r: (r.end_us - r.start_us, r.start_us, r.mean_watts), default=None)
         watts = finest.mean_watts if finest else None
         found.append(None if watts is None else Draw(a, b, watts, False))
-    if world.policy.gap_energy == "energy_counter" and None in found:
-        return _by_counter(name, spans, found, counters)
+    wanted = range(bisect_left(spans, (from_us, from_us)), bisect_left(spans, (to_us, to_us)))
+    if world.policy.gap_energy == "energy_counter":
+        return _by_counter(name, spans, found, counters, wanted)
+    return _by_neighbours(spans, found, wanted)
+
+
+def _by_neighbours(
+    spans: Sequence[tuple[int, int]], found: Sequence[Draw | None], wanted: range
+) -> list[Draw]:
+    """Holes get the mean of what was measured last before and first after, or the one of them there is."""
+    before = _last(found)
+    after = [*reversed(_last([*reversed(found)]))]
     draws: list[Draw] = []
-    for n, (a, b) in enumerate(spans):
+    for n in wanted:
         draw = found[n]
-        if draw is not None:
-            draws.append(draw)
-            continue
-        around = [
-            next((d for d in reversed(found[:n]) if d is not None), None),
-            next((d for d in found[n + 1 :] if d is not None), None),
-        ]
-        known = [d.watts for d in around if d is not None]
-        if known:
-            draws.append(Draw(a, b, sum(known, Fraction(0)) / len(known), True))
+        if draw is None:
+            known = [d.watts for d in (before[n], after[n]) if d is not None]
+            if not known:
+                continue
+            draw = Draw(*spans[n], sum(known, Fraction(0)) / len(known), True)
+        draws.append(draw)
     return draws
+
+
+def _last(found: Sequence[Draw | None]) -> list[Draw | None]:
+    """At each place the last that is known up to there."""
+    last: Draw | None = None
+    passed: list[Draw | None] = []
+    for draw in found:
+        last = draw or last
+        passed.append(last)
+    return passed
 
 
 def _within(inner: Power, outer: Power) -> bool:
@@ -145,12 +166,18 @@ def _within(inner: Power, outer: Power) -> bool:
 
 
 def _by_counter(
-    name: str, spans: Sequence[tuple[int, int]], found: Sequence[Draw | None], counters: Sequence[Power]
+    name: str,
+    spans: Sequence[tuple[int, int]],
+    found: Sequence[Draw | None],
+    counters: Sequence[Power],
+    wanted: range,
 ) -> list[Draw]:
     """Holes get what the counter rose by beyond what was measured within its span, spread evenly over them."""
-    draws = [d for d in found if d is not None]
-    for n, (a, b) in enumerate(spans):
-        if found[n] is not None:
+    draws: list[Draw] = []
+    for n in wanted:
+        draw, (a, b) = found[n], spans[n]
+        if draw is not None:
+            draws.append(draw)
             continue
         over = [c for c in counters if c.start_us <= a and b <= c.end_us]
         if not over:
@@ -172,4 +199,4 @@ def _by_counter(
                 f"inputs.power: {name} drew more than its energy counter rose by; one of them is wrong"
             )
         draws.append(Draw(a, b, left / hole_us, True))
-    return sorted(draws, key=lambda d: d.from_us)
+    return draws

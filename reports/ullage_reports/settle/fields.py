@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from ullage_contract.errors import ConfigError
+from ullage_contract.instants import YEARS, held
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST: Final = 400
@@ -164,9 +165,17 @@ def instant(value: object, where: str) -> int:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             raise ConfigError(f"{where}: {value[:60]!r} has no offset; write e.g. 2026-10-31T20:00:00+08:00")
-        return (moment - _EPOCH) // timedelta(microseconds=1)
-    except (ValueError, OverflowError) as e:
+        return (held(moment) - _EPOCH) // timedelta(microseconds=1)
+    except ValueError as e:
         raise wrong(where, value, "an ISO 8601 time with offset, e.g. 2026-10-31T20:00:00+08:00") from e
+
+
+def asked_for(value: object, where: str) -> int:
+    """The same of a time that a statement is asked for: within YEARS, as months and days are counted from it."""
+    found = instant(value, where)
+    if not YEARS[0] <= utc(found).year <= YEARS[1]:
+        raise wrong(where, value, f"within the years {YEARS[0]} to {YEARS[1]}")
+    return found
 
 
 def utc(microseconds: int) -> datetime:

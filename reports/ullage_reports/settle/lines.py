@@ -113,4 +113,4 @@ def exact_text(number: Fraction) -> str:
     places = 0
     while (number * 10**places).denominator != 1:
         places += 1
-    return format(Decimal(int(number * 10**places)).scaleb(-places), "f")
+    return f"{Decimal(f'{int(number * 10**places)}E-{places}'):f}"

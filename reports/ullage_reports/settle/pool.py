@@ -12,7 +12,7 @@ from fractions import Fraction
 from ullage_collector.ledger import FAULTY, HELD_STATES, ISOLATED, PLATFORM, UNALLOCATED_IDLE
 from ullage_reports import cost_sharing
 from ullage_reports.cost_sharing import CREDIT, NOTHING
-from ullage_reports.settle.charges import SHARED, Amount, Book, Key, Piece, held_cards
+from ullage_reports.settle.charges import ENERGY, SHARED, Amount, Book, Key, Piece, held_cards
 from ullage_reports.settle.world import World
 
 
@@ -71,7 +71,7 @@ def spread(world: World, book: Book) -> dict[Key, Amount]:
             amounts.setdefault(replace(key, department=SHARED), Amount()).add(moved.quantity, moved.cost)
     if world.policy.unallocated_idle == "none":
         return amounts
-    classes = (UNALLOCATED_IDLE, FAULTY, ISOLATED) if together else (UNALLOCATED_IDLE,)
+    classes = (UNALLOCATED_IDLE, FAULTY, ISOLATED, ENERGY) if together else (UNALLOCATED_IDLE,)
     for key in [k for k in amounts if k.department == owner and k.cost_class in classes]:
         parts = weights(world, book, key.period)
         total = sum(parts.values(), NOTHING)

@@ -14,7 +14,7 @@ from ullage_collector.ledger import HOUR_US, minor_units
 from ullage_contract.errors import ConfigError, LedgerError
 from ullage_reports.period import zone_info
 from ullage_reports.settle.division import read_division
-from ullage_reports.settle.fields import Fields, exact, instant, wrong
+from ullage_reports.settle.fields import Fields, asked_for, exact, instant, wrong
 from ullage_reports.settle.world import (
     MIG_COMPUTE_SLICES,
     MIG_MEMORY_OF_PROFILE,
@@ -84,9 +84,10 @@ def _world(whole: object) -> World:
     else:
         if not isinstance(window, list) or len(window) != 2:
             raise wrong("inputs.window", window, "two instants, [from, to)")
-        from_us, to_us = (instant(edge, f"inputs.window[{n}]") for n, edge in enumerate(window))
+        from_us, to_us = (asked_for(edge, f"inputs.window[{n}]") for n, edge in enumerate(window))
         if to_us <= from_us:
-            raise ConfigError(f"inputs.window: ends ({window[1]}) before it starts ({window[0]})")
+            how = "when" if to_us == from_us else "before"
+            raise ConfigError(f"inputs.window: ends ({window[1]}) {how} it starts ({window[0]})")
     reader = _Reader(inputs, from_us, to_us)
     return World(
         currency=currency,
@@ -159,7 +160,7 @@ class _Reader:
             model, known = row.text("model"), row.optional_instant("known_at")
             if "hourly" in row:
                 start, end = row.instant("effective_from"), row.optional_instant("effective_to")
-                found.append(Price(model, row.number("hourly"), start, end, known))
+                found.append(Price(model, row.number("hourly"), start, end, known, start))
                 continue
             capex, salvage = row.number("capex"), row.number("salvage_fraction", Fraction(0))
             if salvage > 1:
@@ -170,8 +171,8 @@ class _Reader:
             # straight line over the hours there really are between the two: a leap day is 24 more
             straight = capex * (1 - salvage) / Fraction(end - start, HOUR_US)
             upkeep = capex * row.number("maintenance_fraction_per_year", Fraction(0)) / MAINTENANCE_YEAR_HOURS
-            found.append(Price(model, straight + upkeep, start, end, known))
-            found.append(Price(model, upkeep, end, None, known))  # written off, still looked after
+            found.append(Price(model, straight + upkeep, start, end, known, start))
+            found.append(Price(model, upkeep, end, None, known, start))  # written off, still looked after
         return tuple(found)
 
     def nodes(self) -> tuple[Node, ...]:
@@ -318,7 +319,7 @@ class _Reader:
         for row in self._rows("mapping"):
             match = row.text("match")
             source, colon, pattern = match.partition(":")
-            if not colon or not source or not pattern:
+            if not colon or source not in SOURCES or not pattern:
                 raise wrong(row.place("match"), match, "k8s:<namespace> or slurm:<account>, with * and ?")
             priority = row.raw("priority")
             if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):

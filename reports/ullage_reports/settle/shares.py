@@ -9,6 +9,7 @@ from typing import Final
 from ullage_reports.settle.activity import readings
 from ullage_reports.settle.world import Allocation, Card, World
 
+NOTHING: Final = Fraction(0)
 WHOLE: Final = Fraction(1)
 
 
@@ -18,22 +19,17 @@ def held_shares(
     """Card -> (allocation, share), shares of a card adding up to at most 1.
 
     holding: the allocations of this instant. out: cards that are faulty or isolated: a number of cards is placed on
-    others. Named cards come first; a number of cards takes wholly free ones, in the order of the file, and where
-    it and others ask for more than there are, each gets its part of them.
+    others. Named cards come first; a number of cards takes wholly free ones, then what is left of others, in the order of the
+    file. Where all of them ask for more than is left, each gets its part of that; where nothing is left, they share with the named.
     """
     asked: dict[str, list[tuple[Allocation, Fraction]]] = {card.card: [] for card in world.cards}
     by_name = {card.card: card for card in world.cards}
     for held in holding:
         if held.card is not None:
             asked[held.card].append((held, _asked(world, held, by_name[held.card])))
-    free = [card for card in world.cards if not asked[card.card] and card.card not in out]
     counts = [held for held in holding if held.card is None]
-    for model in (*sorted({h.model for h in counts if h.model}), None):
-        wanted = [h for h in counts if h.model == model]
-        room = [card for card in free if model in (None, card.model)]
-        for held, card, part in _placed(wanted, room):
-            asked[card.card].append((held, part * _asked(world, held, card)))
-        free = [card for card in free if not asked[card.card]]
+    if counts:
+        _place(world, counts, [card for card in world.cards if card.card not in out], asked)
     return {name: _fitted(world, at_us, by_name[name], parts) for name, parts in asked.items()}
 
 
@@ -52,17 +48,66 @@ def _asked(world: World, held: Allocation, card: Card) -> Fraction:
     return Fraction(1, card.replicas) if card.replicas else WHOLE
 
 
-def _placed(wanted: Sequence[Allocation], room: Sequence[Card]) -> list[tuple[Allocation, Card, Fraction]]:
-    """(allocation, card, part of what it asks of each card)."""
-    total = sum(held.count for held in wanted)
-    if total > len(room):
-        return [(held, card, Fraction(held.count, total)) for card in room for held in wanted]
-    left = list(room)
+def _place(
+    world: World,
+    counts: Sequence[Allocation],
+    cards: Sequence[Card],
+    asked: dict[str, list[tuple[Allocation, Fraction]]],
+) -> None:
+    """Add numbers of cards to what is asked of each; those of a model first."""
+    left = {
+        card.card: max(WHOLE - sum((share for _, share in asked[card.card]), NOTHING), NOTHING)
+        for card in cards
+    }
+    for model in (*sorted({h.model for h in counts if h.model}), None):
+        wanted = [h for h in counts if h.model == model]
+        room = [card for card in cards if model in (None, card.model)] if wanted else []
+        for held, name, share in _placed(world, wanted, room, left):
+            asked[name].append((held, share))
+            left[name] = max(left[name] - share, NOTHING)
+
+
+def _placed(
+    world: World, wanted: Sequence[Allocation], room: Sequence[Card], left: Mapping[str, Fraction]
+) -> list[tuple[Allocation, str, Fraction]]:
+    """(allocation, card, share of it). room: the cards they may be placed on. left: what of each is left."""
+    free = [card for card in room if left[card.card] == WHOLE]
+    begun = {card.card: left[card.card] for card in room if NOTHING < left[card.card] < WHOLE}
     placed = []
     for held in wanted:
-        placed += [(held, card, WHOLE) for card in left[: held.count]]
-        del left[: held.count]
+        chosen = free[: held.count]
+        asks = {card.card: _asked(world, held, card) for card in chosen}
+        del free[: held.count]
+        if len(chosen) < held.count:
+            fits = {card.card: _asked(world, held, card) for card in room if card.card in begun}
+            some = [name for name, ask in fits.items() if ask <= begun[name]][: held.count - len(chosen)]
+            if len(chosen) + len(some) < held.count:
+                return _divided(world, wanted, room, left) if room else []
+            asks |= {name: fits[name] for name in some}
+        for name, ask in asks.items():
+            begun[name] = begun.get(name, WHOLE) - ask
+            placed.append((held, name, ask))
     return placed
+
+
+def _divided(
+    world: World, wanted: Sequence[Allocation], room: Sequence[Card], left: Mapping[str, Fraction]
+) -> list[tuple[Allocation, str, Fraction]]:
+    """Each one's part of what is left of every card, by what it asks for altogether; of nothing, of every card alike."""
+    needs = [
+        (held, held.count * sum((_asked(world, held, card) for card in room), NOTHING) / len(room))
+        for held in wanted
+    ]
+    free = sum((left[card.card] for card in room), NOTHING)
+    if not free:
+        return [(held, card.card, need / len(room)) for card in room for held, need in needs]
+    most = max(free, sum((need for _, need in needs), NOTHING))
+    return [
+        (held, card.card, left[card.card] * need / most)
+        for card in room
+        for held, need in needs
+        if left[card.card]
+    ]
 
 
 def _fitted(

@@ -7,18 +7,23 @@ as printed then, by department, as a ``correction`` in the first open period aft
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Final
 
 from ullage_contract.errors import ConfigError
 from ullage_reports.cost_sharing import NOTHING
 from ullage_reports.settle import spans
 from ullage_reports.settle.charges import Book, Saving, charge
+from ullage_reports.settle.fields import LONGEST
 from ullage_reports.settle.lines import CORRECTION, Line, rounded
 from ullage_reports.settle.pool import lent, spread
 from ullage_reports.settle.sharing import divided
 from ullage_reports.settle.spans import By
 from ullage_reports.settle.world import World
+
+PRECISION: Final = 3 * LONGEST
+"""Digits that sums are kept in. our choice: a price and an amount as long as numbers may be, and as many again for their sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,9 @@ def settle(world: World, by: By | None = None) -> tuple[Statement, ...]:
         label = spans.spans(world, spans.coarsest(world), most=1)
         lines = divided(world.division, world.digits, label[0].label if label else "total")
         return (Statement(By.DAY if world.division.days else By.MONTH, tuple(lines), _totals(lines, [])),)
-    chosen = by or spans.coarsest(world)
-    statements = _Statements(world, chosen)
-    return tuple(statements.at(known) for known in world.as_of or (None,))
+    with localcontext(prec=PRECISION):
+        statements = _Statements(world, by or spans.coarsest(world))
+        return tuple(statements.at(known) for known in world.as_of or (None,))
 
 
 class _Statements:

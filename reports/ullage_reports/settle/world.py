@@ -38,13 +38,17 @@ POLICIES: Final[dict[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Currency units per card-hour of a model over [from_us, to_us), known since known_us; None: open, always known."""
+    """Currency units per card-hour of a model over [from_us, to_us), known since known_us; None: open, always known.
+
+    entered_us: from when what it belongs to is valid: the purchase of cards that are written off by now.
+    """
 
     model: str
     hourly: Fraction
     from_us: int
     to_us: int | None
     known_us: int | None
+    entered_us: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,3 +128,53 @@ def test_a_cards_mean_watts_in_telemetry_are_its_power() -> None:
         telemetry=[{"card": "G1", "active": True, "mean_watts": "1000", "start": at(0), "end": at(24)}],
     )
     assert lines(keys) == {("a", "used"): "240.00", ("a", "energy"): "12.00"}
+
+
+def test_a_holes_neighbours_may_stand_outside_the_window() -> None:
+    keys = inputs(
+        window=[at(4), at(12)], tariff=[{"per_kwh": "1"}], power=[drew("1000", 0, 4), drew("500", 8, 12)]
+    )
+    # 4 h x 0.75 kW guessed from 1000 W before the window and 500 W in it, and 4 h x 0.5 kW
+    assert energy(keys) == {"platform": ("5", "5.00")}
+    keys["window"] = [at(4), at(8)]
+    assert energy(keys) == {"platform": ("3", "3.00")}, "both neighbours are outside"
+
+
+def test_a_counter_that_began_before_the_window_is_counted_by_time() -> None:
+    keys = inputs(
+        window=[at(6), at(24)],
+        tariff=[{"per_kwh": "1"}],
+        policy={"gap_energy": "energy_counter"},
+        power=[
+            {"card": "G1", "energy_kwh": "6", "start": at(4), "end": at(10)},
+            drew("1000", 10, 24),
+        ],
+    )
+    assert energy(keys) == {"platform": ("18", "18.00")}, "four of its six hours, and fourteen"
+
+
+def test_a_job_draws_all_its_watts_one_spell_after_the_other_and_in_all_its_cards_at_once() -> None:
+    watts = [{"job": "j1", "mean_watts": "1000", "active": True, "start": at(0), "end": at(12)}]
+    keys = inputs(
+        allocations=[hold("a", 0, 6, card="G1", job="j1"), hold("a", 6, 12, card="G1", job="j1")],
+        telemetry=watts,
+        tariff=[{"per_kwh": "1"}],
+    )
+    assert energy(keys) == {"a": ("12", "12.00")}
+    keys["cards"] = cards("G1", "G2")
+    keys["allocations"] = [hold("a", 0, 12, card="G1", job="j1"), hold("b", 0, 12, card="G2", job="j1")]
+    assert energy(keys) == {"a": ("6", "6.00"), "b": ("6", "6.00")}
+
+
+def test_what_a_job_draws_on_a_faulty_card_is_paid_by_who_pays_for_the_card() -> None:
+    keys = inputs(
+        allocations=[hold("a", 0, 12, card="G1", job="j1")],
+        health=[{"card": "G1", "state": "faulty", "start": at(6), "end": at(12)}],
+        telemetry=[{"job": "j1", "mean_watts": "1000", "active": True, "start": at(0), "end": at(12)}],
+        tariff=[{"per_kwh": "1"}],
+    )
+    assert energy(keys) == {"a": ("6", "6.00"), "platform": ("6", "6.00")}
+    keys["policy"] = {"faulty": "department_pays"}
+    assert energy(keys) == {"a": ("12", "12.00")}
+    keys["policy"] = {"faulty": "loss_shared_by_all", "unallocated_idle": "even"}
+    assert energy(keys) == {"a": ("12", "12.00")}, "it is spread like the hours it was drawn in"

@@ -120,3 +120,30 @@ def test_the_page_names_every_policy_word_and_every_key() -> None:
     source = (Path(cli.__file__).parent / "settle/reader.py").read_text("utf-8")
     for key in set(re.findall(r'(?:row|inputs|_rows|instant|number|text)\(?\.?\w*\("([a-z_]+)"', source)):
         assert key in page, key
+
+
+def test_a_price_of_any_length_is_priced_to_the_cent() -> None:
+    keys = inputs(cards=cards("G1"))
+    keys["price_models"][0]["hourly"] = "10000000000000000000000000.01"
+    assert told(keys)["totals"] == {"2026-10-05": "240000000000000000000000000.24"}
+
+
+@pytest.mark.parametrize(
+    ("window", "says"),
+    [
+        (["0001-01-01T00:00:00Z", at(1)], "years 1970 to 9998"),
+        ([at(0), "9999-12-31T00:00:00Z"], "years 1970 to 9998"),
+        ([at(1), at(1)], "ends .* when it starts"),
+        ([at(0), "9999-12-31T23:59:59-14:00"], "is not an ISO 8601 time"),
+    ],
+)
+def test_a_window_nobody_can_mean_is_refused(window: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        told(inputs(window=window))
+
+
+def test_a_rule_may_hold_for_ever_and_a_scheme_is_one_of_two() -> None:
+    rule = {"match": "k8s:*", "department": "a", "effective_from": "0001-01-01T00:00:00Z"}
+    told(inputs(mapping=[rule | {"effective_to": "9999-12-31T23:59:59Z"}]))
+    with pytest.raises(ConfigError, match=r"mapping\[0\]\.match: 'x:nlp'"):
+        told(inputs(mapping=[rule | {"match": "x:nlp"}]))

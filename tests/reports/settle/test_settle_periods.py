@@ -130,3 +130,15 @@ def test_a_currency_without_minor_units_is_rounded_to_whole_ones() -> None:
         allocations=[hold("a", 0, 8, card="G1"), hold("b", 8, 16, card="G1"), hold("c", 16, 24, card="G1")],
     )
     assert lines(keys, currency="JPY") == {("a", "used"): "81", ("b", "used"): "81", ("c", "used"): "80"}
+
+
+def test_a_price_from_after_the_purchase_holds_on_when_the_cards_are_written_off() -> None:
+    keys = inputs()
+    keys["price_models"] = [
+        {"model": "H20", "capex": "6684", "salvage_fraction": "0", "in_service": "2026-01-01T00:00:00Z"}
+        | {"end_of_life": at(12), "maintenance_fraction_per_year": "0"},
+        price("10", since=at(6)),
+    ]
+    (line,) = told(keys)["lines"]
+    assert line["quantity"] == "24"
+    assert line["cost"] == "186.02", "6 h at 6684 over 6,660 h of life, then 18 h at 10"

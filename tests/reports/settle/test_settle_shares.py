@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from tests.reports.settle.settle_file import at, by_department, cards, hold, inputs, lines
+from tests.reports.settle.settle_file import at, by_department, cards, hold, inputs, lines, told
 
 
 def test_four_quarters_are_one_card_and_three_leave_a_fragment() -> None:
@@ -125,3 +127,35 @@ def test_a_number_of_cards_of_a_model_takes_that_model() -> None:
 def test_named_cards_may_be_a_list() -> None:
     keys = inputs(cards=cards("G1", "G2"), allocations=[hold("a", cards=["G1", "G2"])])
     assert lines(keys) == {("a", "used"): "480.00"}
+
+
+def used(keys: dict[str, Any]) -> dict[str, str]:
+    return {
+        line["department"]: line["quantity"] for line in told(keys)["lines"] if line["cost_class"] == "used"
+    }
+
+
+def test_parts_of_counted_cards_that_fit_are_not_divided() -> None:
+    keys = inputs(
+        cards=cards("G1", "G2"),
+        allocations=[hold("a", cards=2, fraction="0.5"), hold("b", cards=1, fraction="0.5")],
+    )
+    assert used(keys) == {"a": "24", "b": "12"}
+
+
+def test_a_counted_part_takes_what_a_named_one_left() -> None:
+    keys = inputs(allocations=[hold("a", card="G1", fraction="0.5"), hold("b", cards=1, fraction="0.5")])
+    assert used(keys) == {"a": "12", "b": "12"}
+
+
+def test_a_counted_card_where_all_are_named_shares_them_and_is_never_free() -> None:
+    keys = inputs(allocations=[hold("a", card="G1"), hold("b", cards=1)])
+    assert used(keys) == {"a": "12", "b": "12"}
+
+
+def test_counted_cards_beyond_what_is_left_divide_it_by_what_they_ask_for() -> None:
+    keys = inputs(
+        cards=cards("G1", "G2"),
+        allocations=[hold("a", card="G1"), hold("b", cards=3), hold("c", cards=2, fraction="0.5")],
+    )
+    assert used(keys) == {"a": "24", "b": "18", "c": "6"}, "the 24 hours left, three to one"
