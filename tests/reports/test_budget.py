@@ -14,11 +14,13 @@ from tests.collector.fleet_world import DAY, LATER, World
 
 from ullage_collector.ledger import ATOMS_PER_UNIT
 from ullage_collector.publish.files import publish_dimensions, publish_facts_day
+from ullage_collector.published import Published
 from ullage_collector.states import States
 from ullage_contract.command import GOOD, PARTIAL, USAGE
 from ullage_contract.errors import ConfigError
 from ullage_reports import budget_settings, cli
 from ullage_reports.budget import LEAST_DAYS, Spent, Standing, course
+from ullage_reports.budget_reading import last_whole
 from ullage_reports.budget_settings import Budget
 
 OCTOBER = [date(2026, 10, 1) + timedelta(days=n) for n in range(31)]
@@ -119,6 +121,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world.price("H800", 20_000_000)
     world.rule("slurm:nlp", "rd", scenario="training")
     world.rule("slurm:cv", "rd/cv", scenario="inference")
+    world.department("fin/audit", "Audit")  # pays for nothing
     world.hold("G2", "slurm/dc1/cv/1", 0, 240)
     states = States(world.db)
     for n in range(10):
@@ -218,6 +221,9 @@ def alone(file: Path, departments: str, scenarios: str = '["*"]') -> Path:
         ('["rd"]', '["trainning"]', ["scenarios trainning"], "unknown"),
         ('["rd", "rd/cv/*"]', '["training", "later"]', [], "on_track"),
         ('["rd/cv", "platform"]', '["*"]', [], "on_track"),
+        ('["fin", "fin/*"]', '["*"]', [], "on_track"),
+        ('["fin/audit"]', '["*"]', [], "on_track"),
+        ('["fin"]', '["*"]', ["departments fin"], "unknown"),
     ],
 )
 def test_a_budget_of_nobody_is_not_on_track(
@@ -278,6 +284,23 @@ def test_what_is_not_published_is_never_nothing_spent(
         out = capsys.readouterr().out
         assert "not known, of 9999999.00 CNY: no day of the period is published whole" in out
         assert "0.00 CNY of" not in out
+
+
+def test_without_a_day_it_is_the_period_of_the_last_day_that_is_published_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, root = alone(tmp_path / "budgets.toml", '["rd"]'), tmp_path / "published"
+    for name in ("2026-10-29", "2026-10-30", "2026-10-31", "2026-11-01"):
+        (root / "facts" / f"day={name}").mkdir(parents=True)
+    for zone, day in (
+        ("UTC", date(2026, 11, 1)),
+        ("Asia/Shanghai", date(2026, 11, 1)),
+        ("America/New_York", date(2026, 10, 31)),
+    ):
+        assert last_whole(Published(root), zone) == day
+        cli.main(["budget", str(file), "--data", str(tmp_path), "--zone", zone, "--json"])
+        assert json.loads(capsys.readouterr().out)["budgets"][0]["period"] == f"{day:%Y-%m}"
+    assert last_whole(Published(tmp_path), "UTC") is None
 
 
 def test_days_that_passed_while_later_ones_are_published_are_missing_and_not_to_come() -> None:
