@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,7 @@ from ullage_contract.errors import AssetMissing
 from ullage_reports.font import characters
 from ullage_reports.model import Report
 from ullage_reports.pages import Pages, pages
+from ullage_reports.period import PeriodKind
 from ullage_reports.svg import text_width
 from ullage_reports.table import Cell, Figure, Lines, Table
 from ullage_reports.texts import Texts
@@ -30,11 +32,25 @@ PAGE_POINTS: Final = 595.28 - 2 * 45.35
 """Width of the text on A4 with the template's margins of 16 mm."""
 _TABLE_POINTS: Final = 8.6
 """Size of the larger table text in the template."""
+_HEADING_POINTS: Final = 7.3
+_WORD_EMS: Final = 9.0
+"""Of a longer word a column may still be narrower: it is broken with ``breakable``. Our choice: longer ones are ids."""
+_WORD: Final = re.compile(r"[^\s\-_/.:\u2e80-\U0003ffff]+[\-_/.:]?|[\u2e80-\U0003ffff]{1,2}")
 _NARROWER: Final = 1.12
 """Our font is that much narrower than what text_width allows for."""
 WHOLE_LINES: Final = 14
 """Tables of so many lines never break over a page. Our choice: because such a table is read at a glance, and the page
 loses less than a quarter of itself."""
+_SCREEN: Final = 38
+"""The same of a day's exceptions, which are one screen: so many lines and their heading fill a page."""
+_FIRST_ROWS: Final = 3
+"""Rows of a longer table that stay with its heading, where a page ends."""
+_HELD_LINES: Final = 20
+"""Lines that are held together by a page at most. Our choice: because the page loses a third of itself."""
+_CROWDED: Final = 8
+"""Sentences and notices that make page one closer. Our choice: so many ran over it, seen with five notices."""
+_LEAST_SCALE: Final = 0.7
+"""How much smaller a table's text may be made until its words fit. Our choice: because 5.6 pt can still be read."""
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 _BOX: Final = "\u25a1"
 """White square: what a reader takes for a missing character; in the font (GB 2312)."""
@@ -115,6 +131,8 @@ def _document(report: Report, lang: str) -> dict[str, Any]:
             for notice in page.notices
         ],
         "sentences": [breakable(sentence, PAGE_POINTS / 12) for sentence in page.sentences],
+        "tight": report.period.kind is PeriodKind.DAILY
+        or len(page.notices) + len(page.sentences) >= _CROWDED,
         "tiles": _tiles(page),
         "bar": _block(page.bar),
         "states": _block(page.states),
@@ -136,9 +154,19 @@ def _tiles(page: Pages) -> list[dict[str, Any]]:
     room = PAGE_POINTS / max(len(page.tiles), 1) - 15
     # as large as the longest fits on one line, 13 pt at most and 8 at least; all alike, for none counts more
     size = min((room / max(text_width(tile.value, 1), 0.1) for tile in page.tiles), default=13.0)
+    room += 1  # of the 15 above, 14 are inset
+
+    def tall(texts: list[str], points: float) -> int:
+        """Lines of the longest, so that what follows stands at one height in every tile."""
+        return max((-int(-text_width(text, points) / _NARROWER // room) for text in texts), default=1) or 1
+
+    label_lines = tall([tile.label for tile in page.tiles], 8)
+    change_lines = tall([tile.change for tile in page.tiles], 7.6)
     return [
         {
             "label": tile.label,
+            "label_lines": label_lines,
+            "change_lines": change_lines,
             "value": tile.value,
             "size": max(8.0, min(13.0, size)),
             "change": tile.change,
@@ -164,64 +192,192 @@ def _block(block: Figure | Table | Lines) -> dict[str, Any]:
         items = [breakable(item, PAGE_POINTS / 8.5 - 3) for item in block.items]
         return {"kind": "lines", "items": items, "ordered": block.ordered, "heading": block.heading}
     columns = block.shown_columns
-    widths = _widths(block)
-    ems = [_NARROWER * (width / _TABLE_POINTS - 1.2) for width in widths]
+    widths, scale, ems = layout(block)
+    beside = _beside(block, ems)
     total = block.shown_total
+    printed = [*block.shown_rows, *([total] if total else [])]
+    tall = [_lines(row, ems, beside) for row in printed]
+    holds = _holds([row[0].indent for row in block.shown_rows], tall)
+    rows = [
+        {
+            "cells": _row(row, ems, beside),
+            "hold": hold,
+            "firm": height <= _HELD_LINES,
+        }
+        for row, hold, height in zip(printed, holds, tall, strict=True)
+    ]
     return {
         "kind": "table",
         "caption": block.caption,
         "columns": [
             {"title": c.title, "figures": c.figures, "width": w} for c, w in zip(columns, widths, strict=True)
         ],
-        "rows": [_row(row, ems) for row in block.shown_rows],
-        "total": None if total is None else _row(total, ems),
+        "scale": scale,
+        "rows": rows[: len(block.shown_rows)],
+        "total": rows[-1] if total else None,
         "empty": block.empty,
-        "whole": lines(block) <= WHOLE_LINES,
+        "whole": lines(block) <= (_SCREEN if block.key == "exceptions" else WHOLE_LINES)
+        and sum(tall) <= 2 * WHOLE_LINES + 10,
         "more": block.more if block.cut else "",
         "note": block.note,
     }
 
 
 def lines(table: Table) -> int:
-    """How many lines its rows take at least; a swatch's second text stands on the same line."""
-    return sum(2 if any(cell.sub and not cell.swatch for cell in row) else 1 for row in table.shown_rows)
+    """How many lines its rows take at least; a second text stands on the line of the first where the column has room."""
+    _, _, ems = layout(table)
+    beside = _beside(table, ems)
+    return sum(
+        2 if any(cell.sub and not near for cell, near in zip(row, beside, strict=True)) else 1
+        for row in table.shown_rows
+    )
 
 
-def _widths(table: Table) -> list[float]:
-    """Points for each column: by weight, but a figure or an instant never breaks, so texts give way to it."""
+def _lines(row: tuple[Cell, ...], ems: list[float], beside: list[bool]) -> int:
+    """How many lines the row takes, on the high side."""
+    most = 1
+    for cell, room, near in zip(row, ems, beside, strict=True):
+        wide = max(room - cell.indent * 1.1, 2.0)
+        needed = -int(-text_width(cell.text, 1) // wide)
+        if cell.sub and not near:
+            needed += -int(-text_width(cell.sub, 7 / 8) // wide)
+        most = max(most, needed)
+    return most
+
+
+def _beside(table: Table, ems: list[float]) -> list[bool]:
+    """Of each column whether its cells' second texts stand beside the first: all of them or none."""
+    found = []
+    for n, room in enumerate(ems):
+        cells = [row[n] for row in table.shown_rows if row[n].sub]
+        found.append(
+            all(
+                cell.swatch
+                or text_width(cell.text, 1) + 1 + text_width(cell.sub, 7 / 8) + cell.indent * 1.1 <= room
+                for cell in cells
+            )
+        )
+    return found
+
+
+def _holds(indents: list[int], tall: list[int]) -> list[int]:
+    """How many rows a page keeps together from each row on: 1 for a row alone, 0 within a group.
+
+    Together stand the first rows, as the heading does; a row of a tree with the first below it; the last row with the
+    total, which ``tall`` has one more row for. A group that would be too tall is left apart.
+    """
+    count, rows = len(indents), len(tall)
+    joined = [False] * rows
+    """Whether a row stands with the one before it."""
+    for n in range(1, rows):
+        child = n < count and indents[n] > indents[n - 1]
+        joined[n] = n < _FIRST_ROWS or child or n >= count - 1
+    holds = [1] * rows
+    start = 0
+    for n in range(1, rows):
+        if joined[n] and sum(tall[start : n + 1]) <= _HELD_LINES:
+            holds[start] += 1
+            holds[n] = 0
+        else:
+            start = n
+    return holds
+
+
+def layout(table: Table) -> tuple[list[float], float, list[float]]:
+    """Points for each column; how much smaller the text is made, 1 for not at all; and each column's room in ems.
+
+    By weight, but a figure, an instant and a word never break: where one needs more, the others give of what they can
+    spare; where none can, the text is made smaller. Where there is room for it, a heading takes two lines at most and
+    a second text stands beside the first.
+    """
     columns = table.shown_columns
     weights = sum(column.weight for column in columns)
     widths = [PAGE_POINTS * column.weight / weights for column in columns]
-    total = table.shown_total
-    rows = [*table.shown_rows, *([total] if total else [])]
-    firm = [column.figures or column.steady for column in columns]
-    for n in range(len(columns)):
-        if firm[n]:
-            needed = max(
-                (text_width(row[n].text, _TABLE_POINTS, bold=row is total) for row in rows), default=0.0
-            )
-            widths[n] = max(widths[n], needed / _NARROWER + 9)
+    least = [_least(table, n) for n in range(len(columns))]
+    scale = min(PAGE_POINTS / sum(least), 1.0)
+    if scale < 1:
+        least = [needed * scale for needed in least]
+    else:
+        wanted = [
+            max(needed, min(_natural(table, n), width))
+            for n, needed, width in zip(range(len(columns)), least, widths, strict=True)
+        ]
+        for extra in (_heading, _both):
+            for n in range(len(columns)):
+                more = max(extra(table, n) - wanted[n], 0.0)
+                if sum(wanted) + more <= PAGE_POINTS:
+                    wanted[n] += more
+        if sum(wanted) <= PAGE_POINTS:
+            least = wanted
+    widths = [max(width, needed) for width, needed in zip(widths, least, strict=True)]
+    spare = [width - needed for width, needed in zip(widths, least, strict=True)]
     over = sum(widths) - PAGE_POINTS
-    soft = sum(width for width, fixed in zip(widths, firm, strict=True) if not fixed)
-    if over <= 0 or not soft:
-        return widths
-    # our choice: texts keep at least a third of their room; beyond that the whole table is narrowed
-    keep = max((soft - over) / soft, 1 / 3)
-    widths = [width if fixed else width * keep for width, fixed in zip(widths, firm, strict=True)]
-    shrink = min(PAGE_POINTS / sum(widths), 1.0)
-    return [width * shrink for width in widths]
+    if over > 0 and sum(spare) > 0:
+        widths = [width - over * free / sum(spare) for width, free in zip(widths, spare, strict=True)]
+    scale = max(scale, _LEAST_SCALE)
+    ems = [_NARROWER * (width / (_TABLE_POINTS * scale) - 1.2) for width in widths]
+    return widths, scale, ems
 
 
-def _row(row: tuple[Cell, ...], ems: list[float]) -> list[dict[str, Any]]:
+def _natural(table: Table, n: int) -> float:
+    """Points the nth column needs so that no cell of it breaks."""
+    cells = [row[n] for row in table.shown_rows]
+    ems = max(
+        (max(text_width(c.text, 1), text_width(c.sub, 7 / 8)) + c.indent * 1.1 for c in cells), default=0.0
+    )
+    return _points(ems)
+
+
+def _both(table: Table, n: int) -> float:
+    """Points it needs so that each second text stands beside the first; 0 without any."""
+    cells = [row[n] for row in table.shown_rows if row[n].sub and not row[n].swatch]
+    ems = max(
+        (text_width(c.text, 1) + 1 + text_width(c.sub, 7 / 8) + c.indent * 1.1 for c in cells), default=0.0
+    )
+    return _points(ems) + 0.5 if ems else 0.0
+
+
+def _heading(table: Table, n: int) -> float:
+    """Points it needs so that its heading takes two lines."""
+    return text_width(table.shown_columns[n].title, _HEADING_POINTS, bold=True) * 0.6 / _NARROWER + 9
+
+
+def _points(ems: float) -> float:
+    """The width of a column with so much room, the other way round than ``layout`` has it."""
+    return (ems / _NARROWER + 1.2) * _TABLE_POINTS
+
+
+def _least(table: Table, n: int) -> float:
+    """Points the nth column needs so that no figure, instant or word breaks, of its heading neither."""
+    column = table.shown_columns[n]
+    total = table.shown_total
+    needed = max(text_width(word, _HEADING_POINTS, bold=True) for word in _words(column.title))
+    for row in (*table.shown_rows, *([total] if total else [])):
+        cell = row[n]
+        if column.figures or column.steady:
+            needed = max(needed, text_width(cell.text, _TABLE_POINTS, bold=row is total))
+            continue
+        inner = max(text_width(word, 1) for word in _words(cell.text)) + cell.indent * 1.1
+        needed = max(needed, min(inner, _WORD_EMS) * _TABLE_POINTS)
+    return needed / _NARROWER + 9
+
+
+def _words(text: str) -> list[str]:
+    """What a line is not broken within: words, and parts of them after which one may be. Of Chinese, two characters."""
+    return _WORD.findall(text) or [""]
+
+
+def _row(row: tuple[Cell, ...], ems: list[float], beside: list[bool]) -> list[dict[str, Any]]:
     return [
         {
             "text": breakable(cell.text, room - cell.indent * 1.1),
             "sub": breakable(cell.sub, room * 8 / 7 - cell.indent * 1.3),
+            "beside": near,
             "indent": cell.indent,
             "swatch": cell.swatch,
             "tone": cell.tone,
         }
-        for cell, room in zip(row, ems, strict=True)
+        for cell, room, near in zip(row, ems, beside, strict=True)
     ]
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import logging
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bill_sample import billed
 from rendering_sample import BIDI, EVIL, sample
 
 import ullage_assets
@@ -20,7 +23,9 @@ from ullage_contract.errors import AssetMissing
 from ullage_reports import html, pdf
 from ullage_reports.model import Report
 from ullage_reports.pages import pages
-from ullage_reports.table import Lines, Table
+from ullage_reports.period import daily
+from ullage_reports.svg import text_width
+from ullage_reports.table import Cell, Column, Lines, Table
 
 pytest.importorskip("typst", reason="the extra `reports` is not installed")
 if not ullage_assets.available():
@@ -95,6 +100,117 @@ def test_a_short_table_or_list_is_never_cut_by_a_page(make: Callable[..., Path],
         assert any(packed(block.caption) in sheet and last in sheet for sheet in sheets), block.key
         told += 1
     assert told > 5
+
+
+def sheets_of(path: Path) -> list[str]:
+    return [packed(sheet) for sheet in words(path, "-raw").split("\f")]
+
+
+def row_text(row: tuple[Cell, ...]) -> str:
+    return packed("".join(cell.text + cell.sub for cell in row))
+
+
+@pytest.mark.parametrize("departments", [30, 35, 37, 41, 44, 47])
+def test_a_page_ends_behind_no_heading_no_parent_and_before_no_total(
+    make: Callable[..., Path], departments: int
+) -> None:
+    """Three rows stand with their heading, a department with the first below it, the total with a row.
+
+    Of these counts each ends a page between two that belong together, where nothing holds them.
+    """
+    report = sample(names=tuple(f"department {n}." for n in range(departments)))
+    tree = [replace(row, depth=min(n % 4, 1)) for n, row in enumerate(report.departments)]
+    report = replace(report, departments=tuple(tree))
+    sheets = sheets_of(make(report, "en"))
+
+    def together(*parts: str) -> bool:
+        return any(all(part in sheet for part in parts) for sheet in sheets)
+
+    cut = 0
+    for section in pages(report, "en").sections:
+        for table in section.blocks:
+            if not isinstance(table, Table) or not table.shown_rows:
+                continue
+            rows = table.shown_rows
+            assert together(packed(section.title), packed(section.lead)), section.key
+            assert together(packed(table.caption), *map(row_text, rows[:3])), table.key
+            if table.shown_total is not None:
+                assert together(row_text(rows[-1]), row_text(table.shown_total)), table.key
+            for row, below in itertools.pairwise(rows):
+                if below[0].indent > row[0].indent:
+                    assert together(row_text(row), row_text(below)), row[0].text
+            cut += not together(row_text(rows[0]), row_text(rows[-1]))
+    assert cut, "no table went over a page: nothing was tried"
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_a_days_exceptions_stand_on_one_page_and_on_the_first_where_they_fit(
+    make: Callable[..., Path], lang: str
+) -> None:
+    report = replace(sample(), period=daily("2026-11-16", "Asia/Shanghai"))
+    few_of = replace(report, incidents=(), holders=report.holders[:2])
+    named = tuple(
+        replace(row, workload_id=f"w-{n}", department="d") for n, row in enumerate(report.holders * 5)
+    )
+    many_of = replace(report, incidents=(), holders=named)
+    for told, count, sheet in ((few_of, 5, 0), (many_of, 25, 1)):
+        (table,) = (b for b in pages(told, lang).sections[0].blocks if isinstance(b, Table))
+        sheets = sheets_of(make(told, lang))
+        assert len(table.shown_rows) == count
+        assert packed(table.caption) in sheets[sheet]
+        assert all(row_text(row) in sheets[sheet] for row in table.shown_rows)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [billed(sample()), billed(sample(names=("A",))), billed(sample(scale=10**9)), sample(names=("A", "B"))],
+    ids=["bill", "one", "much", "two"],
+)
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_no_page_but_the_last_is_mostly_empty(make: Callable[..., Path], report: Report, lang: str) -> None:
+    boxes = poppler("pdftotext", make(report, lang), "-bbox").split("<page ")[1:]
+    for number, sheet in enumerate(boxes[:-1], 1):
+        ends = [float(bottom) for bottom in re.findall(r'yMax="([\d.]+)">', sheet)]
+        # the lines of the footer stand below 795
+        assert max(end for end in ends if end < 795) > 842 / 2, f"page {number}"
+
+
+def test_no_word_of_a_wide_tables_heading_breaks_or_meets_the_next() -> None:
+    titles = (
+        "Card model",
+        "Cost (CNY)",
+        "Used card-hours",
+        "Cost per used card-hour (CNY)",
+        "Measured by",
+        "Active",
+    )
+    titles += (
+        "Measured",
+        "Peak (dense TFLOPS)",
+        "PFLOP-days (estimate)",
+        "Cost per PFLOP-day (CNY, estimate)",
+    )
+    values = (
+        "Cambricon",
+        "29,943,702.53",
+        "952,244.10",
+        "31.4454",
+        "compute units (weaker)",
+        "20.9%",
+        "99.5%",
+    )
+    values += ("990", "11,316.980", "3,907.95")
+    soft = (0, 4)
+    columns = tuple(Column(str(n), title, figures=n not in soft) for n, title in enumerate(titles))
+    row = tuple(Cell(value, value) for value in values)
+    table = Table("wide", "Wide", columns, (row,), empty="")
+    widths, scale, _ = pdf.layout(table)
+    assert sum(widths) <= pdf.PAGE_POINTS + 0.01 and scale > 0.9
+    for width, title, value, n in zip(widths, titles, values, range(len(titles)), strict=True):
+        whole = value.split() if n in soft else [value]
+        inner = [text_width(word, 8.0 * scale) for word in whole]
+        head = [text_width(word, 7.3 * scale, bold=True) for word in re.split(r"[ -]", title)]
+        assert max(*inner, *head) / 1.12 + 8 <= width, title
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
