@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from ullage_contract.clock import Clock, utc
 from ullage_contract.command import FAILED, GOOD, PARTIAL
-from ullage_contract.errors import ConfigError, UllageError
+from ullage_contract.errors import ConfigError, StoreError, UllageError
 from ullage_reports import anomaly_rules, budget_settings, cost_policy, mail_settings, peaks
 from ullage_reports import config as settings
 from ullage_reports import period as periods
@@ -296,6 +296,10 @@ def _focus(
     verify = not edition.trust_files
     grain = focus.Grain(edition.grain)
     with published.open(report.period.start, report.period.end, verify=verify, threads=1) as facts:
+        if facts.digest() != report.trust.data_digest:
+            raise StoreError(
+                f"{published.root}: days were published while the report was made, and FOCUS would differ from it; run the command again"
+            )
         opened.append(facts)
         try:
             return focus.write(

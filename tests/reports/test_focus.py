@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -24,11 +25,12 @@ from tests.collector.fleet_world import DAY, LATER, NANO, World
 
 from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Facts, Published
+from ullage_collector.revision import write_revision
 from ullage_collector.states import States
 from ullage_contract.clock import ManualClock
 from ullage_contract.command import FAILED, PARTIAL, USAGE
 from ullage_contract.errors import ConfigError, StoreError
-from ullage_reports import cli, focus, html
+from ullage_reports import cli, focus, html, statement
 from ullage_reports import period as periods
 from ullage_reports.config import Issuer
 from ullage_reports.period import PeriodKind
@@ -359,6 +361,42 @@ def test_who_stops_the_drawing_stops_it_too(
     monkeypatch.setattr(html, "render", stopped)
     assert run(data, tmp_path, "html,focus") == FAILED
     assert not list(tmp_path.iterdir())
+
+
+def test_days_published_while_the_report_is_made_are_not_mixed_with_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "data"
+    shutil.copytree(data, own)
+
+    def publish_again(*given: Any, **more: Any) -> Any:
+        made = read_statement(*given, **more)
+        names = Published(own / "published").dimensions()
+        assert names is not None
+
+        def write(folder: Path) -> dict[str, Any]:
+            for file in names.files:
+                shutil.copyfile(names.path(file.name), folder / file.name)
+            (folder / "more.parquet").write_bytes(b"")
+            return {}
+
+        write_revision(
+            own / "published" / "dimensions",
+            what="dimensions",
+            day=None,
+            status="sealed",
+            now=LATER,
+            write=write,
+        )
+        return made
+
+    read_statement = statement.statement
+    monkeypatch.setattr(statement, "statement", publish_again)
+    assert run(own, tmp_path, "json,focus") == FAILED
+    assert "published while the report was made" in capsys.readouterr().err
+    assert not (tmp_path / "focus.csv").exists()
+    monkeypatch.undo()
+    assert run(own, tmp_path, "json,focus") == PARTIAL, "asked again, both read the new names"
 
 
 def test_what_stops_it_is_told_and_the_others_stay(
