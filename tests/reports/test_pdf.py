@@ -23,6 +23,7 @@ from ullage_contract.errors import AssetMissing
 from ullage_reports import html, pdf
 from ullage_reports.model import Report
 from ullage_reports.pages import pages
+from ullage_reports.pdf_columns import PAGE_POINTS, layout, lines
 from ullage_reports.period import daily
 from ullage_reports.svg import text_width
 from ullage_reports.table import Cell, Column, Lines, Table
@@ -94,7 +95,7 @@ def test_a_short_table_or_list_is_never_cut_by_a_page(make: Callable[..., Path],
         if isinstance(block, Lines):
             whole = [packed(block.heading), *map(packed, block.items)]
             assert any(all(item in sheet for item in whole) for sheet in sheets), block.heading
-        if not isinstance(block, Table) or not block.shown_rows or pdf.lines(block) > pdf.WHOLE_LINES:
+        if not isinstance(block, Table) or not block.shown_rows or lines(block) > pdf.WHOLE_LINES:
             continue
         last = packed("".join(cell.text + cell.sub for cell in block.shown_total or block.shown_rows[-1]))
         assert any(packed(block.caption) in sheet and last in sheet for sheet in sheets), block.key
@@ -204,8 +205,8 @@ def test_no_word_of_a_wide_tables_heading_breaks_or_meets_the_next() -> None:
     columns = tuple(Column(str(n), title, figures=n not in soft) for n, title in enumerate(titles))
     row = tuple(Cell(value, value) for value in values)
     table = Table("wide", "Wide", columns, (row,), empty="")
-    widths, scale, _ = pdf.layout(table)
-    assert sum(widths) <= pdf.PAGE_POINTS + 0.01 and scale > 0.9
+    widths, scale, _ = layout(table)
+    assert sum(widths) <= PAGE_POINTS + 0.01 and scale > 0.9
     for width, title, value, n in zip(widths, titles, values, range(len(titles)), strict=True):
         whole = value.split() if n in soft else [value]
         inner = [text_width(word, 8.0 * scale) for word in whole]
