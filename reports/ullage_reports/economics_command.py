@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,8 @@ def page(
                     row.used_hours,
                     row.used_hour_cost,
                     row.signal,
-                    row.active_ratio,
-                    row.covered_ratio,
+                    _percent(row.active_ratio),
+                    _percent(row.covered_ratio),
                     row.peak_tflops,
                     row.pflop_days,
                     row.pflop_day_cost,
@@ -218,6 +219,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
         ).rstrip()
         for row in (list(header), *cells)
     ]
+
+
+def _percent(ratio: Decimal | None) -> str | None:
+    return None if ratio is None else f"{ratio * 100:.1f}%"
 
 
 def _cell(value: object) -> str:
