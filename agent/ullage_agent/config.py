@@ -290,7 +290,7 @@ def _metrics(table: Table) -> Metrics:
     if text in (None, "", "off"):
         return Metrics(listen=None)
     host, colon, port = (text or "").rpartition(":")
-    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not port.isdecimal() or not 0 <= int(port) <= 65535:
         raise table.wrong("listen", text, 'write "address:port", e.g. "127.0.0.1:9735", or "off"')
     return Metrics(listen=(host.strip("[]") or "0.0.0.0", int(port)))
 

@@ -78,7 +78,7 @@ def post(
     raise NotTold(
         f"{host}: HTTP {answer.status}: {said}" if said else f"{host}: HTTP {answer.status}",
         final=400 <= answer.status < 500 and answer.status not in RETRY_STATUSES,
-        pause_seconds=float(after) if after.isdigit() else None,
+        pause_seconds=float(after) if after.isdecimal() else None,
     )
 
 

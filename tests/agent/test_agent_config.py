@@ -78,6 +78,7 @@ def test_a_missing_default_file_means_defaults_and_a_missing_named_file_does_not
         ("[push]\ntoken_file = 'token'", "an absolute path"),
         ("[push]\ncertificate_file = '/a'", "go together"),
         ("[metrics]\nlisten = '9735'", "address:port"),
+        ("[metrics]\nlisten = '[::]:²'", "address:port"),
         ("[sources]\nrdma = 'yes'", "true or false"),
         ("[backends]\nnvidia = 1", r"write a table: \[backends.nvidia\]"),
         ("[backends.nvidia]\nenabled = 'maybe'", 'true, false or "auto"'),

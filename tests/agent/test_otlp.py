@@ -202,7 +202,7 @@ def test_retry_after_is_obeyed_and_the_next_request_is_newer(receiver: Receiver)
     made = exporter(latest, receiver, clock)
     receiver.answers += [
         (429, b"", {"Retry-After": "300"}),
-        (503, b"", {"Retry-After": "soon"}),
+        (503, b"", {"Retry-After": "²"}),
         (400, b"", {}),
     ]
     assert [made.export(), made.export(), made.export()] == [300.0, 60.0, 60.0]

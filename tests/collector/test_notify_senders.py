@@ -93,6 +93,15 @@ def test_which_refusals_may_change_by_themselves(status: int, final: bool) -> No
         assert len(receiver.requests) == 1
 
 
+def test_a_pause_that_is_no_number_is_none() -> None:
+    with (
+        Receiver(Answer(503, headers={"Retry-After": "\u00b2"})) as receiver,
+        pytest.raises(NotTold) as raised,
+    ):
+        send(target("webhook", url=receiver.url))
+    assert raised.value.pause_seconds is None
+
+
 def test_nobody_there_and_no_answer_in_time_are_told_as_such() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

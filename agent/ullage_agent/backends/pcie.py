@@ -94,7 +94,7 @@ class PciFunction:
         def ask() -> dict[str, Value]:
             for line in self.files.text(name).splitlines():
                 word, _, count = line.partition(" ")
-                if word == total and count.strip().isdigit():
+                if word == total and count.strip().isdecimal():
                     return {key: int(count)}
             raise NotSupported(f"{self.address}: {name} has no {total}")
 

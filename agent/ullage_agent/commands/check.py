@@ -140,7 +140,7 @@ def _one_card(state: dict[str, Any], wanted: str) -> tuple[int, str]:
 
 def _is(entry: dict[str, Any], wanted: str) -> bool:
     low = wanted.lower()
-    if wanted.isdigit():
+    if wanted.isdecimal():
         return wanted in (str(entry.get("index")), str(entry.get("minor")))
     address = str(entry.get("pci_address", "")).lower()
     short = low[4:] if len(low.partition(":")[0]) == 8 else low  # 00000000:3B:00.0 as nvidia-smi prints it

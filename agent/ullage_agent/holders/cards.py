@@ -195,7 +195,7 @@ def render_nodes(sysfs: Path = Path("/sys")) -> dict[int, str]:
     found = {}
     for name in names_in(sysfs / "class/drm"):
         number = name.removeprefix("renderD")
-        if number != name and number.isdigit():
+        if number != name and number.isdecimal():
             try:
                 found[int(number)] = pci_address((sysfs / "class/drm" / name / "device").resolve().name)
             except (BadInput, OSError):  # a platform device (a partition): no card of its own

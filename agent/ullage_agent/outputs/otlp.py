@@ -150,7 +150,7 @@ class OtlpExporter:
             self._succeeded(response.body)
             return self._interval
         told = response.headers.get("retry-after", "")
-        wait = float(told) if response.status in _RETRY and told.isdigit() else 0.0
+        wait = float(told) if response.status in _RETRY and told.isdecimal() else 0.0
         return max(self._failed(f"status {response.status}"), min(wait, 3_600.0))
 
     def start(self) -> None:

@@ -73,6 +73,6 @@ def parse(text: str) -> dict[str, tuple[int, int]]:
             continue
         pairs = dict(zip(words[1::2], words[2::2], strict=False))
         read, written = pairs.get("_br_", ""), pairs.get("_bw_", "")
-        if pairs.get("_rc_", "0") == "0" and "_fs_" in pairs and read.isdigit() and written.isdigit():
+        if pairs.get("_rc_", "0") == "0" and "_fs_" in pairs and read.isdecimal() and written.isdecimal():
             found[f"{pairs.get('_cl_', '')}/{pairs['_fs_']}"] = (int(read), int(written))
     return found

@@ -89,5 +89,5 @@ def _snmp(text: str, protocol: str, name: str) -> int | None:
             continue
         numbers = dict(zip(names, rest.split(), strict=False))
         value = numbers.get(name, "")
-        return int(value) if value.isdigit() else None
+        return int(value) if value.isdecimal() else None
     return None

@@ -128,7 +128,7 @@ def is_virtual(sysfs: Path, proc: Path) -> bool:
 
 def _numa_node(device: Path) -> int | None:
     text = _text(device / "numa_node")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def _text(path: Path) -> str:

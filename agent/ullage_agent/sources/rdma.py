@@ -156,7 +156,7 @@ class RdmaPorts:
             if device in self._known:
                 continue
             for number in names_in(self._root / device / "ports"):
-                if number.isdigit():
+                if number.isdecimal():
                     self._add(self._root / device / "ports" / number)
                     self._known.add(device)
 

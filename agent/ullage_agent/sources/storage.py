@@ -135,7 +135,7 @@ class Storage:
                 normal_read, normal_written, direct_read, direct_written = map(int, fields[:4])
                 self._growth.add("nfs_read_bytes", part, normal_read + direct_read)
                 self._growth.add("nfs_written_bytes", part, normal_written + direct_written)
-            elif name.isupper() and len(fields) >= 8 and all(field.isdigit() for field in fields[:8]):
+            elif name.isupper() and len(fields) >= 8 and all(field.isdecimal() for field in fields[:8]):
                 # net/sunrpc/stats.c: ops, transmissions, timeouts, sent, received, queue, round trip, execute ms
                 retransmitted += max(0, int(fields[1]) - int(fields[0]))
                 waited_ms += int(fields[7])
@@ -159,7 +159,7 @@ class Storage:
                     if (
                         len(fields) >= 7
                         and fields[0] in ("read_bytes", "write_bytes")
-                        and fields[6].isdigit()
+                        and fields[6].isdecimal()
                     ):
                         key = "lustre_read_bytes" if fields[0] == "read_bytes" else "lustre_written_bytes"
                         self._growth.add(key, name, int(fields[6]))
@@ -174,7 +174,7 @@ class Storage:
         waiting = 0
         for name in names_in(root):
             text = text_of(root / name / "waiting")
-            if not text.isdigit():
+            if not text.isdecimal():
                 return None  # not ours to read: an incomplete sum would be a lie
             waiting += int(text)
         return waiting

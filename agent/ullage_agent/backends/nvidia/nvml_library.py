@@ -76,7 +76,7 @@ class Library:
     def driver_major(self) -> int:
         """590 of 590.48.01; 0 when the driver does not say."""
         head = (self.driver_version or "0").split(".")[0]
-        return int(head) if head.isdigit() else 0
+        return int(head) if head.isdecimal() else 0
 
     def open(self, call: Call) -> None:
         """nvmlInit, once. Raises NotPresent, NotPermitted or Broken saying what to do."""

@@ -58,7 +58,7 @@ class Tpu:
     def __init__(self, host: Host) -> None:
         self._host = host
         chosen = str(host.settings.get("ports", PORT))
-        self._ports = [int(port) for port in chosen.split(",") if port.strip().isdigit()] or [PORT]
+        self._ports = [int(port) for port in chosen.split(",") if port.strip().isdecimal()] or [PORT]
         self._address = str(host.settings.get("address", "localhost"))
         self._chips: dict[str, _Chip] = {}
         self._watch = holders.Watch(host.proc)
@@ -231,7 +231,7 @@ def _node(host: Host, place: Path) -> str | None:
 
 
 def _number(node: str | None) -> int:
-    digits = "".join(ch for ch in (node or "").rpartition("/")[2] if ch.isdigit())
+    digits = "".join(ch for ch in (node or "").rpartition("/")[2] if ch.isdecimal())
     return int(digits) if digits else 1 << 30
 
 
