@@ -320,6 +320,44 @@ def test_a_table_wider_than_a_phone_shows_that_there_is_more(tmp_path: Path) -> 
 
 
 @pytest.mark.browser
+def test_a_printed_page_ends_behind_no_parent(tmp_path: Path) -> None:
+    """Where a browser prints it: a department stands with the first below it, and three rows together."""
+    chromium = shutil.which("chromium")
+    if chromium is None or shutil.which("pdftotext") is None:
+        pytest.skip("chromium or poppler-utils is not installed")
+    from playwright.sync_api import sync_playwright
+
+    def packed(told: str) -> str:
+        return re.sub(r"\s+", "", told)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        tried = 0
+        for departments in (24, 26, 30, 34):
+            report = sample(names=tuple(f"department {n}." for n in range(departments)))
+            tree = [replace(row, depth=n % 2) for n, row in enumerate(report.departments)]
+            page.goto(render(replace(report, departments=tuple(tree)), "en", tmp_path).as_uri())
+            printed = tmp_path / "printed.pdf"
+            page.pdf(path=printed, prefer_css_page_size=True)
+            told = subprocess.run(
+                ["pdftotext", "-raw", printed, "-"], capture_output=True, text=True, check=True, timeout=60
+            ).stdout
+            sheets = [packed(sheet) for sheet in told.split("\f")]
+            rows = page.evaluate(
+                "[...document.querySelectorAll('#table-departments tbody tr')].map(r => [r.innerText, r.firstElementChild.className])"
+            )
+            lines = [packed(line) for line, _ in rows]
+            assert any(all(line in sheet for line in lines[:3]) for sheet in sheets)
+            for n, (_, kind) in enumerate(rows[:-1]):
+                together = any(lines[n] in sheet and lines[n + 1] in sheet for sheet in sheets)
+                assert together or "in0" not in kind or "in1" not in rows[n + 1][1], rows[n]
+                tried += not together
+        browser.close()
+    assert tried, "no table went over a page: nothing was tried"
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_on_a_phone_the_page_stands_and_names_keep_their_words(tmp_path: Path, language: str) -> None:
     chromium = shutil.which("chromium")
