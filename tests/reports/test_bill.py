@@ -218,6 +218,7 @@ def test_energy_is_a_column_and_what_has_no_tariff_makes_the_statement_partial(
     }
     assert (bill.energy_kwh, bill.estimated_kwh, bill.unpriced_kwh) == (Decimal("2.600"), Decimal("1.300"), 0)
     assert report.status is Status.SEALED
+    assert bill.energy_billed, "the lines carry a tariff, whatever the price book says by now"
     add_energy(root, DAY.date(), [{**line, "tariff_micro": None}])
     report = statement(Published(root), ONE_DAY, currency="CNY", now=LATER)
     assert (owed(report).energy_billed, owed(report).unpriced_kwh) == (False, 0)

@@ -168,8 +168,8 @@ WHERE known_to IS NULL AND epoch_us(valid_from) < $to_us
 QUALIFY row_number() OVER (PARTITION BY department_id ORDER BY valid_from DESC, known_from DESC) = 1;
 
 -- name: energy_billed
--- Whether the price book has a tariff for any time: where it has none, power is paid for in some other way.
-SELECT count(*) > 0 FROM tariff;
+-- Whether the price book has a tariff for any time, or had when the lines were made: where it has none, power is paid for in some other way.
+SELECT EXISTS (SELECT * FROM tariff) OR EXISTS (SELECT * FROM energy WHERE tariff_micro IS NOT NULL);
 
 -- name: unpriced
 SELECT model, pool, count(DISTINCT card_id), sum(quantity), min(from_us), max(to_us) FROM segment
