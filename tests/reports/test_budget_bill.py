@@ -107,13 +107,15 @@ def test_energy_without_a_tariff_is_told_where_energy_is_billed_at_all(tmp_path:
         {**cut, "department": "cv", "tariff_micro": None},
         {**cut, "department": "nlp", "currency": "USD"},
     ]
-    add_energy(tmp_path, day, lines)
+    add_energy(tmp_path, day, [lines[1]])
 
     def without(department: str) -> int:
         budget = Budget(department, (department,), ("*",), 10**6 * UNIT, "CNY", "month")
         return stand(Published(tmp_path), budget, day, "UTC")[1].unpriced_energy
 
     assert without("cv") == 0, "a price book without tariffs bills no energy"
+    add_energy(tmp_path, day, lines)
+    assert kwh(without("cv")) == Decimal("3.900"), "where a line carries a tariff, energy is billed"
     world.db.execute(
         "INSERT INTO tariff VALUES (1, NULL, 'CNY', 1000000, 'UTC', NULL, NULL, ?, NULL, ?, NULL, 'file')",
         [DAY.replace(tzinfo=None), DAY.replace(tzinfo=None)],
