@@ -26,10 +26,10 @@ from typing import Final
 from ullage_contract import settings
 from ullage_contract.errors import ConfigError
 from ullage_contract.settings import Table
-from ullage_contract.smtp import is_address
 from ullage_reports.amount import amount as number
 from ullage_reports.budget import Standing
 from ullage_reports.config import DEFAULT_PATH
+from ullage_reports.mail_settings import addresses
 
 STANDINGS: Final = (Standing.AT_RISK, Standing.LIKELY, Standing.CERTAIN)
 """What a forecast can say that somebody wants to know, the worst last."""
@@ -89,22 +89,14 @@ def load(path: Path | None = None) -> AlertSettings | None:
         if "budget_standings" in table.content
         else AlertSettings().standings,
         anomaly=_amount(table),
-        mail=_addresses(table, "mail"),
+        mail=addresses(table, "mail"),
         webhook=_webhook(table),
-        budgets={name: _addresses(below, name) for name in below.content},
+        budgets={name: addresses(below, name) for name in below.content},
     )
     table.finish()
     if not made.addresses and made.webhook is None:
         raise table.wrong("mail", [], 'write who is told, e.g. mail = ["lead@example.com"], or a webhook')
     return made
-
-
-def _addresses(table: Table, key: str) -> tuple[str, ...]:
-    found = table.texts(key, '["lead@example.com"]')
-    for address in found:
-        if not is_address(address):
-            raise table.wrong(key, address, 'write an address alone, e.g. "lead@example.com"')
-    return tuple(dict.fromkeys(found))
 
 
 def _amount(table: Table) -> Decimal | None:

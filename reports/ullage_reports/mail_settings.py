@@ -116,7 +116,7 @@ def _of(table: Table) -> MailSettings:
         password_file=table.path("password_file"),
         ca_file=table.path("ca_file"),
         timeout_seconds=table.number("timeout_seconds", 30.0, 0.1, 600),
-        operators=_addresses(table, "operators"),
+        operators=addresses(table, "operators"),
         recipients=_lists(table, "recipients", kinds),
         departments=_lists(table, "departments", None),
         department_reports=_words(table, "department_reports", ("weekly", "monthly"), kinds),
@@ -131,8 +131,8 @@ def _of(table: Table) -> MailSettings:
     return made
 
 
-def _addresses(table: Table, key: str) -> tuple[str, ...]:
-    """Each once, in the order given."""
+def addresses(table: Table, key: str) -> tuple[str, ...]:
+    """The addresses of a key, each once, in the order given. Raises ConfigError for what is none."""
     found = table.texts(key, '["lead@example.com"]')
     for address in found:
         if not is_address(address):
@@ -146,7 +146,7 @@ def _lists(table: Table, key: str, known: tuple[str, ...] | None) -> dict[str, t
     for name in content:
         if known is not None and name not in known:
             raise below.wrong(name, content[name], f"write one of {', '.join(known)}")
-    return {name: _addresses(below, name) for name in content}
+    return {name: addresses(below, name) for name in content}
 
 
 def _words(table: Table, key: str, default: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

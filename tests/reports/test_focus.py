@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -22,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.collector.fleet_world import DAY, LATER, NANO, World
+from tests.reports import focus_validator
 
 from ullage_collector.publish.files import publish_dimensions, publish_facts_day
 from ullage_collector.published import Facts, Published
@@ -445,14 +443,7 @@ def test_any_share_and_price_keeps_every_product_exact(
         assert Decimal(row["PricingQuantity"]) * Decimal(row["ListUnitPrice"]) == Decimal(row["ListCost"])
 
 
-@pytest.mark.skipif(
-    "ULLAGE_FOCUS_CHECK" not in os.environ,
-    reason="ULLAGE_FOCUS_CHECK names no validator: a command with {} for the file, exit 0 where it is valid FOCUS 1.2",
-)
+@focus_validator.where_named
 @pytest.mark.parametrize("name", list(focus.FILES))
 def test_the_validator_of_the_finops_foundation_passes_it(out: Path, name: str) -> None:
-    command = shlex.split(os.environ["ULLAGE_FOCUS_CHECK"])
-    done = subprocess.run(
-        [part.replace("{}", str(out / name)) for part in command], capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
+    focus_validator.check(out / name)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import shlex
-import subprocess
 from collections import defaultdict
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.collector.fleet_world import DAY, LATER, NANO, World, at, us
+from tests.reports import focus_validator
 from tests.reports.bill_world import add_energy
 
 from ullage_collector import ledger
@@ -189,17 +187,10 @@ def test_every_time_has_a_z_and_the_rows_are_alike_in_both_files(out: Path) -> N
     assert count == [(len(rows(out)),)]
 
 
-@pytest.mark.skipif(
-    "ULLAGE_FOCUS_CHECK" not in os.environ,
-    reason="ULLAGE_FOCUS_CHECK names no validator: a command with {} for the file, exit 0 where it is valid FOCUS 1.2",
-)
+@focus_validator.where_named
 @pytest.mark.parametrize("name", list(focus.FILES))
 def test_the_validator_of_the_finops_foundation_passes_it(out: Path, name: str) -> None:
-    command = shlex.split(os.environ["ULLAGE_FOCUS_CHECK"])
-    done = subprocess.run(
-        [part.replace("{}", str(out / name)) for part in command], capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
+    focus_validator.check(out / name)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
