@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from bill_sample import billed
 from rendering_sample import BIDI, EVIL, sample
 
 from ullage_reports.budgets import BudgetRow, tile
@@ -316,6 +317,13 @@ def test_a_table_wider_than_a_phone_shows_that_there_is_more(tmp_path: Path) -> 
         )
         page.add_style_tag(content=".scroll{background:none!important}")
         assert first.screenshot() != begun
+        # no table goes on beside a desk's screen, nor beside the text of an A4 page, 680 px wide
+        page.goto(render(billed(sample(scale=100)), "en", tmp_path).as_uri())
+        for media, wide in (("screen", 1280), ("print", 680)):
+            page.emulate_media(media=media)
+            page.set_viewport_size({"width": wide, "height": 900})
+            for left, right, _, inner_right, _ in page.evaluate(BOXES, ".scroll"):
+                assert left < inner_right <= right + 1, media
         browser.close()
 
 
