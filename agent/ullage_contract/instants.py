@@ -18,16 +18,14 @@ _Day = TypeVar("_Day", bound=date)
 
 
 def iso(text: str) -> datetime:
-    """What ISO 8601 says, aware where it names an offset.
+    """What ISO 8601 says, in UTC where it names an offset.
 
     Raises ValueError for what is none, and for what is no instant in UTC: the first hours of year 1 east of it, the last of 9999 west.
     """
-    found = datetime.fromisoformat(text)
-    held(found)
-    return found
+    return in_utc(datetime.fromisoformat(text))
 
 
-def held(found: datetime) -> datetime:
+def in_utc(found: datetime) -> datetime:
     """An aware time in UTC; one without an offset as it is. Raises ValueError for what is no instant there."""
     if found.tzinfo is None:
         return found
@@ -43,7 +41,7 @@ def asked_us(text: str, name: str) -> int:
         seconds = float(text)
     except ValueError:
         try:
-            found = held(iso(text))
+            found = iso(text)
         except ValueError as e:
             raise BadInput(f"{name}: {text[:40]!r} is neither epoch seconds nor ISO 8601 with offset") from e
         if found.tzinfo is None:

@@ -20,6 +20,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from ullage_collector.on_disk import sha256, sync
 from ullage_contract.errors import StoreError
 
 MANIFEST_VERSION: Final = 1
@@ -98,7 +99,7 @@ class Manifest:
 
     def _holds(self, file: PublishedFile) -> bool:
         path = self.folder / file.name
-        return path.stat().st_size == file.size_bytes and _sha256(path) == file.sha256
+        return path.stat().st_size == file.size_bytes and sha256(path) == file.sha256
 
 
 def newest(parent: Path, *, before: datetime | None = None) -> Manifest | None:
@@ -188,14 +189,14 @@ def write_revision(
         making.mkdir(parents=True)
         facts = write(making)
         files = tuple(
-            PublishedFile(path.name, path.stat().st_size, _sha256(path)) for path in sorted(making.iterdir())
+            PublishedFile(path.name, path.stat().st_size, sha256(path)) for path in sorted(making.iterdir())
         )
         if before is not None and before.files == files and before.status == status:
             for name in before.damaged():
                 log.warning("%s was not what its manifest says; it was made again", before.folder / name)
-                _sync(making / name)
+                sync(making / name)
                 (making / name).replace(before.folder / name)
-                _sync(before.folder)
+                sync(before.folder)
             shutil.rmtree(making)
             return before
         text = json.dumps(
@@ -214,11 +215,11 @@ def write_revision(
         )
         (making / "manifest.json").write_text(text + "\n", encoding="utf-8")
         for path in making.iterdir():
-            _sync(path)
-        _sync(making)
+            sync(path)
+        sync(making)
         place = parent / f"rev={revision}"
         making.rename(place)
-        _sync(parent)
+        sync(parent)
     except OSError as e:
         shutil.rmtree(making, ignore_errors=True)
         raise StoreError(
@@ -245,16 +246,3 @@ def _clear(parent: Path) -> None:
             log.warning(
                 "%s: left half-made by a publisher that was killed, and cannot be removed: %s", path, e
             )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

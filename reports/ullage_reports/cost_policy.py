@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from ullage_contract import settings
 from ullage_contract.errors import ConfigError
-from ullage_contract.instants import held
+from ullage_contract.instants import in_utc
 from ullage_reports import config
 from ullage_reports.period import zone_info
 
@@ -179,7 +179,7 @@ def _instant(value: object, where: str, zone: str) -> datetime | None:
         value = datetime.combine(value, time(), zone_info(zone))
     try:
         if isinstance(value, datetime):
-            return held(value)
+            return in_utc(value)
     except ValueError as e:
         raise ConfigError(f"{where}.valid_from = {value}: {e}; write a date, e.g. 2027-01-01") from e
     raise ConfigError(

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ullage_contract.errors import BadInput
 from ullage_contract.plain import plain
+from ullage_reports.amount import DIGITS
 
 SCHEMA_VERSION: Final = 1
 """Of the JSON form, and of the statements read."""
@@ -24,8 +25,6 @@ MAX_BYTES: Final = 512 * 1024 * 1024  # our choice: because a quarter of 10,000 
 ROWS: Final = 20
 """our choice: a page of people's shows the twenty that moved most in each table; JSON has all."""
 
-DIGITS: Final = 28
-"""our choice: no figure of a statement is so long; a longer exponent is an arithmetic of its own."""
 NOT_GIVEN: Final = "(not given)"
 BILL: Final = "owed"
 """The table of what departments owe."""

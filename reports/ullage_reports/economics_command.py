@@ -14,14 +14,13 @@ from ullage_collector.published import Published
 from ullage_contract.errors import BadInput
 from ullage_contract.plain import plain
 from ullage_reports import peaks
-from ullage_reports.currencies import checked, priced_in, unpriced
+from ullage_reports.currencies import currency_of, priced_in, unpriced
 from ullage_reports.economics import Economics, economics
 from ullage_reports.format import plain_digits
 from ullage_reports.json_form import to_json
 from ullage_reports.period import Period
 from ullage_reports.reading import Reading, read
 from ullage_reports.sql import statements
-from ullage_reports.statement import currency_of
 from ullage_reports.workloads import workloads
 
 SCHEMA_VERSION = 1
@@ -44,7 +43,7 @@ def run(
     """
     told = peaks.load(config)
     with published.open(period.start, period.end, verify=verify) as facts:
-        reading = read(facts, period, currency_of(facts, checked(currency) if currency else None))
+        reading = read(facts, period, currency_of(facts, currency or None))
         if not reading.whole.lines:
             raise BadInput(f"{period.label}: nothing of it is published; publish its days first")
         found = economics(reading, workloads(reading).rows, told)

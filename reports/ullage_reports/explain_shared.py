@@ -24,10 +24,9 @@ from ullage_contract.plain import plain
 from ullage_reports import bill, period
 from ullage_reports.closed_settings import policies_of
 from ullage_reports.cost_policy import CostPolicy, Stretch
-from ullage_reports.currencies import checked
+from ullage_reports.currencies import currency_of
 from ullage_reports.period import Period, PeriodKind
 from ullage_reports.shared_costs import Lot, Pool
-from ullage_reports.statement import currency_of
 
 SCHEMA_VERSION: Final = 1
 """Of the JSON form."""
@@ -115,7 +114,7 @@ def explain(
     month that quarters and years are counted from."""
     span, department = _parsed(charge_id, zone, fiscal_start)
     with published.open(span.start, span.end, verify=verify) as facts:
-        chosen = currency_of(facts, checked(currency) if currency else None)
+        chosen = currency_of(facts, currency or None)
         held = policies_of(facts.closing, published.root.parent, policies)
         shared = bill.charged(facts, span, chosen, held).shared
         days = facts.days

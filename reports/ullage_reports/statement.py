@@ -27,6 +27,7 @@ from ullage_reports.budget_settings import Budget
 from ullage_reports.budgets import budget_rows
 from ullage_reports.budgets import tile as budget_tile
 from ullage_reports.cost_policy import DEFAULT, CostPolicy
+from ullage_reports.currencies import currency_of
 from ullage_reports.economics import economics
 from ullage_reports.model import (
     RANKED,
@@ -49,9 +50,8 @@ from ullage_reports.page_one import page_one
 from ullage_reports.peaks import Peak
 from ullage_reports.period import Period, PeriodKind
 from ullage_reports.proposals import proposals
-from ullage_reports.reading import GROUPS, SQL, Figures, aware, instant, read, us
+from ullage_reports.reading import GROUPS, Figures, aware, instant, read
 from ullage_reports.rounding import Sums, change, decimal_ratio, hours_decimal
-from ullage_reports.sql import statements
 from ullage_reports.tree import id_of
 from ullage_reports.workloads import workloads
 
@@ -61,8 +61,6 @@ LONG: Final = (PeriodKind.QUARTERLY, PeriodKind.YEARLY)
 """Kinds of several months, which look ahead."""
 COUNTED: Final = (PeriodKind.MONTHLY, *LONG)
 """Kinds that say what work cost. our choice: a day or a week is too short for what a job costs."""
-NO_CURRENCY: Final = "XXX"
-"""ISO 4217: no currency involved. Of a report without any price."""
 
 
 def statement(
@@ -108,25 +106,6 @@ def statement(
         published, period.first, period.last, period.zone, chosen, unusual, verify=verify, beside=closing
     )
     return replace(report, anomalies=found)
-
-
-def currency_of(facts: Facts, currency: str | None, period: Period | None = None) -> str:
-    """The currency asked for, else the only one the span is priced in; where it has no price, that of what is posted in the period;
-    NO_CURRENCY where nothing is. Raises ConfigError for several."""
-    if currency is not None:
-        ledger.minor_units(currency)
-        return currency
-    found = [str(row[0]) for row in facts.rows(statements(SQL)["currencies"])]
-    if (
-        not found and period is not None
-    ):  # no card in it, but what is posted from before may be money all the same
-        span = {"from_us": us(period.start), "to_us": us(period.end)}
-        found = [str(row[0]) for row in facts.rows(statements(SQL)["posted_currencies"], span)]
-    if len(found) > 1:
-        raise ConfigError(
-            f"prices of this period are in {', '.join(found[:5])}; choose one with --currency, the others are listed apart"
-        )
-    return found[0] if found else NO_CURRENCY
 
 
 def _before(

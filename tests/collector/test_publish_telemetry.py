@@ -276,7 +276,7 @@ def test_a_failed_backup_leaves_nothing_half_made(
     def full(path: Path) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(backup, "_sha256", full)
+    monkeypatch.setattr(backup, "sha256", full)
     with pytest.raises(Exception, match="No space"):
         backup.back_up(fleet.store, tmp_path / "published", tmp_path / "backup")
     assert not [p for p in tmp_path.iterdir() if "backup" in p.name]

@@ -9,13 +9,13 @@ import pytest
 
 from ullage_contract.command import instant
 from ullage_contract.errors import BadInput
-from ullage_contract.instants import asked_us, held, iso
+from ullage_contract.instants import asked_us, in_utc, iso
 
 
 def test_a_time_is_aware_where_it_names_an_offset() -> None:
     assert iso("2026-11-20T08:00:00+08:00") == datetime(2026, 11, 20, tzinfo=UTC)
     assert iso("2026-11-20").tzinfo is None
-    assert held(datetime(2026, 11, 20, 8, tzinfo=timezone(timedelta(hours=8)))) == datetime(
+    assert in_utc(datetime(2026, 11, 20, 8, tzinfo=timezone(timedelta(hours=8)))) == datetime(
         2026, 11, 20, tzinfo=UTC
     )
 

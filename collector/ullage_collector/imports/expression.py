@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from ullage_contract.errors import ConfigError
-from ullage_contract.instants import held, iso
+from ullage_contract.instants import in_utc, iso
 
 _PLACE: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -210,7 +210,7 @@ def is_number(kind: str) -> bool:
 def instant_us(text: object, place: str) -> int:
     """Microseconds since the epoch of an ISO 8601 text or TOML time with an offset. Raises ConfigError."""
     try:
-        found = held(text) if isinstance(text, datetime) else iso(str(text))
+        found = in_utc(text) if isinstance(text, datetime) else iso(str(text))
     except ValueError as e:
         raise ConfigError(f"{place} = {str(text)[:40]!r} is no time, e.g. 2026-11-01T00:00:00+08:00") from e
     if found.tzinfo is None:

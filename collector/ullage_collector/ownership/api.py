@@ -17,7 +17,7 @@ from ullage_collector.ownership import departments, rules
 from ullage_collector.ownership.reading import MOST_DAYS
 from ullage_collector.receive.identity import Role
 from ullage_contract.errors import BadInput
-from ullage_contract.instants import held, iso, within
+from ullage_contract.instants import iso, within
 
 DAYS = 30  # our choice: because a rule for something that runs monthly should be seen to match
 
@@ -93,7 +93,7 @@ def at_of(request: Request, name: str) -> datetime | None:
     if not text:
         return None
     try:
-        found = held(iso(text.replace(" ", "+")))
+        found = iso(text.replace(" ", "+"))
     except ValueError as e:
         raise BadInput(
             f"{name}: {text[:40]!r} is no day or time; write 2026-11-20 or 2026-11-20T00:00:00Z"

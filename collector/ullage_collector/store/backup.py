@@ -11,7 +11,6 @@ has already is skipped by its stream and number.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import ullage_contract
 from ullage_collector.config import Config
+from ullage_collector.on_disk import sha256, sync
 from ullage_contract.errors import BadInput, StoreError
 
 if TYPE_CHECKING:
@@ -95,15 +95,15 @@ def back_up(store: Store, published: Path, out: Path) -> dict[str, Any]:
             "ullage": ullage_contract.__version__,
             "at": datetime.fromtimestamp(store.clock.wall(), UTC).isoformat().replace("+00:00", "Z"),
             "store_bytes": copied.stat().st_size,
-            "store_sha256": _sha256(copied),
+            "store_sha256": sha256(copied),
             "published_files": files,
             "seconds": round(time.monotonic() - started, 3),
         }
         (making / "backup.json").write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
         for path in [*making.rglob("*"), making]:
-            _sync(path)
+            sync(path)
         making.rename(out)
-        _sync(out.parent)
+        sync(out.parent)
     except OSError as e:
         shutil.rmtree(making, ignore_errors=True)
         raise StoreError(f"{out}: the backup failed: {e}") from e
@@ -133,19 +133,3 @@ def _copy_published(source: Path, target: Path) -> int:
                 raise
             shutil.rmtree(place)  # old names that nothing stands on were removed meanwhile
     return copied
-
-
-def _sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

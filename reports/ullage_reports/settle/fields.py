@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from ullage_contract.errors import ConfigError
-from ullage_contract.instants import YEARS, held
+from ullage_contract.instants import YEARS, in_utc
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST: Final = 400
@@ -165,7 +165,7 @@ def instant(value: object, where: str) -> int:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             raise ConfigError(f"{where}: {value[:60]!r} has no offset; write e.g. 2026-10-31T20:00:00+08:00")
-        return (held(moment) - _EPOCH) // timedelta(microseconds=1)
+        return (in_utc(moment) - _EPOCH) // timedelta(microseconds=1)
     except ValueError as e:
         raise wrong(where, value, "an ISO 8601 time with offset, e.g. 2026-10-31T20:00:00+08:00") from e
 
